@@ -1,0 +1,149 @@
+# One menu for everything. Set-up is automatic: the first target that needs .venv or a data set makes it, once.
+# Options: PRESET=smoke|default|full  SEED=1  ARGS="--threads 1"  PYTHON=python3.12 (3.11 or newer, to create .venv)
+
+PYTHON ?= python3
+PRESET ?= default
+SEED   ?=
+ARGS   ?=
+PY     := .venv/bin/python
+
+WEEKS     := week01-02 week03-04 week05 week06 week07-08 week09 week10 week11 week12 week13 week14
+DATA_SETS := $(shell sed -n 's/^\[\([A-Za-z0-9_-]*\)\]$$/\1/p' tools/data.toml 2>/dev/null)
+TEST_DATA := shakespeare bible recipes code gpt2 cl100k
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
+
+help: ## this list
+	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
+	@awk 'BEGIN { FS = ":.*## " } /^[a-zA-Z0-9_\/<>.-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
+	@for w in $(WEEKS); do [ -f weeks/$$w/train.py ] && built="$$built $$w" || missing="$$missing $$w"; done; \
+	 echo "weeks built:  $$built"; echo "still to come:$$missing"
+
+# --- set-up: .venv, with a stamp for each of its two layers -------------------------------------------------------
+# A stamp holds the folder that it was made in: a copied or moved checkout installs again, instead of running the
+# code of the place that it was copied from.
+
+ifneq ($(shell [ -x $(PY) ] && cat .venv/.core 2>/dev/null),$(CURDIR))
+.venv/.core: FORCE
+endif
+
+PIP := $(PY) -m pip install -qq --disable-pip-version-check --constraint constraints.txt
+
+.venv/.core: pyproject.toml constraints.txt $(wildcard weeks/week14/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: '$(PYTHON)' is not Python 3.11 or newer; name one that is: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; \
+	  exit 1; }
+	@$(PY) -m pip --version >/dev/null 2>&1 || { echo "creating .venv"; $(PYTHON) -m venv --clear .venv; }
+	@echo "installing the libraries into .venv (once; torch is the large one: 0.2 GB for CPU builds, up to 3 GB)"
+	@$(PIP) --editable . $(patsubst %/pyproject.toml,--editable ./%,$(filter weeks/%,$^))
+	@printf '%s' '$(CURDIR)' > $@
+
+.venv/.test: .venv/.core
+	@echo "installing the tests' libraries into .venv (once)"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+# --- data: `make data/NAME` for every [NAME] of tools/data.toml ---------------------------------------------------
+# ORIGIN.json is written last, so a folder that has it is whole. When tools/data.toml changes, each set is looked at
+# again; where nothing changed for it, the tool only makes its ORIGIN.json young again.
+
+data: .venv/.core ## list the data sets: size, licence, state
+	@$(PY) tools/data.py list
+
+data/<name>: ## make one data set, as in: make data/shakespeare
+	@$(PY) tools/data.py list
+
+.PHONY: $(DATA_SETS:%=data/%)
+$(DATA_SETS:%=data/%): %: %/ORIGIN.json
+
+$(DATA_SETS:%=data/%/ORIGIN.json): data/%/ORIGIN.json: tools/data.toml | .venv/.core
+	@$(PY) tools/data.py make $*
+
+data/%: .venv/.core
+	@$(PY) tools/data.py make $*
+
+# --- weeks --------------------------------------------------------------------------------------------------------
+# $(call week,FOLDER,OTHER NAMES,DATA SETS): the data first, then the week's train script, then its figures. A smoke
+# run draws none: the figures in the pages are of runs that mean something.
+
+define week
+.PHONY: $(1) $(2)
+$(if $(2),$(2): $(1))
+ifneq ($(wildcard weeks/$(1)/train.py),)
+$(1): .venv/.core $(3:%=data/%/ORIGIN.json)
+	$(strip $(PY) weeks/$(1)/train.py --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
+	$(if $(filter-out smoke,$(PRESET)),$(if $(wildcard weeks/$(1)/figures.py),$(PY) weeks/$(1)/figures.py))
+else
+$(1):
+	@echo "$(1) is not built yet; PLAN.md says what it will hold, and 'make help' which weeks are built" >&2; exit 2
+endif
+endef
+
+$(eval $(call week,week01-02,week01 week02,))
+$(eval $(call week,week03-04,week03 week04,))
+$(eval $(call week,week05,,))
+$(eval $(call week,week06,,))
+$(eval $(call week,week07-08,week07 week08,shakespeare))
+$(eval $(call week,week09,,shakespeare gpt2 cl100k))
+$(eval $(call week,week10,,))
+$(eval $(call week,week11,,))
+$(eval $(call week,week12,,shakespeare bible))
+$(eval $(call week,week13,,shakespeare bible recipes code))
+$(eval $(call week,week14,,shakespeare bible recipes code))
+
+ifneq ($(words $(PRESET))$(filter smoke default full,$(PRESET)),1$(PRESET))
+$(error PRESET='$(PRESET)' is not a preset; use PRESET=smoke (seconds), PRESET=default (minutes) or PRESET=full)
+endif
+
+week01: ## ... week14: run a week's train script; double weeks also as week01-02
+week14: ## the main job: train, then learn three more domains without forgetting
+
+# --- checks -------------------------------------------------------------------------------------------------------
+
+test: .venv/.test $(TEST_DATA:%=data/%/ORIGIN.json) ## every test, offline, in one pytest process
+	$(PY) -m pytest $(ARGS)
+
+# 9, 09, week09, 7, 07, 07-08 and week07-08 are all names of a week.
+number      := $(patsubst week%,%,$(WEEK))
+padded      := $(if $(filter 1 2 3 4 5 6 7 8 9,$(number)),0)$(number)
+week_folder := $(if $(number),$(filter week$(padded) week$(padded)-% %-$(padded),$(WEEKS)))
+
+test-week: .venv/.test ## one week's tests: WEEK=09; CHASE_IMPL=projects grades your own projects/week09
+	@[ -n "$(week_folder)" ] && [ -d "weeks/$(week_folder)/tests" ] || { \
+	  echo "error: WEEK='$(WEEK)' has no tests; weeks that have:" $(patsubst weeks/week%/tests,%,$(wildcard weeks/*/tests)) >&2; \
+	  exit 2; }
+	$(PY) -m pytest weeks/$(week_folder)/tests $(ARGS)
+
+bench: .venv/.test ## measure every week that has a bench.py
+	@[ -n "$(wildcard weeks/*/bench.py)" ] || echo "no week has a bench.py yet"
+	@set -e; for script in $(wildcard weeks/*/bench.py); do echo "$(PY) $$script"; $(PY) $$script $(ARGS); done
+
+vendor: .venv/.core ## copy the pieces that a week takes from another (vendor.toml)
+	@$(PY) tools/vendor.py sync
+
+vendor-check: .venv/.core ## do all copies still equal their sources?
+	@$(PY) tools/vendor.py check
+
+docs-sync: .venv/.core ## fill the numbers in Markdown from the results files
+	@$(PY) tools/docs.py sync
+
+docs-check: .venv/.core ## do all numbers and links in Markdown hold?
+	@$(PY) tools/docs.py check
+
+lint: .venv/.test ## ruff
+	@$(PY) -m ruff check .
+
+format: .venv/.test ## sort imports and mend what ruff can mend
+	@$(PY) -m ruff check --fix .
+
+doctor: ## can this machine run it, and how fast?
+	@if [ -x $(PY) ]; then $(PY) tools/doctor.py; else $(PYTHON) tools/doctor.py; fi
+
+clean: ## delete caches and the checkpoints of runs; keeps .venv, data, results and what ships
+	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info weeks/*/build weeks/*/*.egg-info
+	rm -rf weeks/*/checkpoints weeks/*/runs runs
+	find weeks tools projects -name __pycache__ -type d -prune -exec rm -rf {} +
+	find checkpoints -mindepth 1 -maxdepth 1 ! -name README.md ! -name shipped -exec rm -rf {} +
+	@echo "kept: .venv and data (delete these folders yourself to start from nothing)"

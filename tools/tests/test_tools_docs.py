@@ -1,0 +1,226 @@
+"""tools/docs.py: each kind of number, link or word that does not hold is caught, and nothing else is."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+RECORD = {
+    "command": "python weeks/week05/train.py",
+    "date": "2026-11-22",
+    "machine": {"cpu": "A (B)", "threads": 2},
+    "seconds": 141.2,
+    "metrics": {
+        "bn_val": 2.09312,
+        "steps": 12345,
+        "cut": 0.7034,
+        "matrix": [[1.25, 1.5], [2.5, 3.125]],
+        "by.name": 7,
+        "table": {"a.b": 5, "c": {"d": "text"}},
+        "seconds_of": 1,
+    },
+}
+
+
+@pytest.fixture
+def docs(load_tool):
+    return load_tool("docs")
+
+
+@pytest.fixture
+def tree(tmp_path):
+    results = tmp_path / "weeks/week05/results"
+    results.mkdir(parents=True)
+    (results / "default.json").write_text(json.dumps(RECORD))
+    (tmp_path / "weeks/week05/README.md").write_text("<!--r:week05.default.bn_val|.3f-->2.093<!--/r-->\n")
+    return tmp_path
+
+
+@pytest.fixture
+def said(tree, docs):
+    """said(text): the sentences about a README of that text."""
+
+    def check(text):
+        (tree / "README.md").write_text(text)
+        return docs.page_problems(tree, tree / "README.md")
+
+    return check
+
+
+def filled(tree, docs, text):
+    page = tree / "README.md"
+    page.write_text(text)
+    docs.sync_page(tree, page)
+    return page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("marker", "shown"),
+    [
+        ("week05.default.bn_val|.3f", "2.093"),
+        ("week05.default.bn_val", "2.09312"),
+        ("week05.default.steps|,d", "12,345"),
+        ("week05.default.cut|.1%", "70.3%"),
+        ("week05.default.matrix.1.0|.2f", "2.50"),
+        ("week05.default.matrix.-1.-1", "3.125"),
+        ("week05.default.by.name", "7"),
+        ("week05.default.table.a.b", "5"),
+        ("week05.default.table.c.d", "text"),
+        ("week05.default.seconds|.0f", "141"),
+        ("week05.default.machine.cpu", "A (B)"),
+        ("week05.default.date", "2026-11-22"),
+    ],
+)
+def test_values_are_found_and_formatted(tree, docs, marker, shown):
+    """Names first (dots inside them too), then nested values, then the file's own fields."""
+    text = f"before <!--r:{marker}-->stale<!--/r--> after\n"
+    result = filled(tree, docs, text)
+    assert result == f"before <!--r:{marker}-->{shown}<!--/r--> after\n"
+    assert docs.page_problems(tree, tree / "README.md") == []
+
+
+def test_sync_changes_only_what_is_between_markers(tree, docs):
+    """Several markers on one line, odd spacing and a missing last newline survive a sync to the byte."""
+    open_a, open_b = "<!--r:week05.default.steps-->", "<!--r:week05.default.seconds-->"
+    text = f"#  A\t\n{open_a}1<!--/r-->  of{open_b}<!--/r--> s\n\n\n\ttail"
+    expected = f"#  A\t\n{open_a}12345<!--/r-->  of{open_b}141.2<!--/r--> s\n\n\n\ttail"
+    assert filled(tree, docs, text) == expected
+    assert filled(tree, docs, expected) == expected
+
+
+def test_bar_inside_a_table_is_escaped(tree, docs, said):
+    """GitHub splits a table row at every bare bar, inside comments too, so the marker would break the table."""
+    row = "| loss | <!--r:week05.default.bn_val|.3f-->2.093<!--/r--> |\n"
+    assert "ends the table's cell" in said(row)[0]
+    mended = filled(tree, docs, row)
+    assert mended == "| loss | <!--r:week05.default.bn_val\\|.3f-->2.093<!--/r--> |\n"
+    assert docs.page_problems(tree, tree / "README.md") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("<!--r:week05.default.bn_val|.3f-->2.094<!--/r-->", "shows '2.094', but the results file says '2.093'"),
+        ("<!--r:week05.default.bn_val|.3f--><!--/r-->", "shows ''"),
+        ("<!--r:week77.default.bn_val-->1<!--/r-->", "no week 'week77'"),
+        ("<!--r:week05.full.bn_val-->1<!--/r-->", "make week05 PRESET=full"),
+        ("<!--r:week05.bench.bn_val-->1<!--/r-->", "run: make bench"),
+        ("<!--r:week05.defualt.bn_val-->1<!--/r-->", "correct the name"),
+        ("<!--r:week05.default.bnval-->1<!--/r-->", "has no metric 'bnval' (it has: bn_val"),
+        ("<!--r:week05.default.matrix.9.0-->1<!--/r-->", "has no metric 'matrix.9.0'"),
+        ("<!--r:week05.default.matrix-->1<!--/r-->", "is not one value"),
+        ("<!--r:week05.default-->1<!--/r-->", "is not week.preset.metric"),
+        ("<!--r:week05.default.machine.cpu|.3f-->1<!--/r-->", "does not fit"),
+        ("<!--r:week05.default.steps-->12345", "is not closed"),
+        ("<!--r:week05.default.steps-->\n12345<!--/r-->", "is not closed"),
+        ("<!--r:week05.default.steps--><!--r:week05.default.steps-->12345<!--/r-->", "stands inside"),
+        ("12345<!--/r-->", "never opened"),
+        ("<!-- r:week05.default.steps -->12345<!--/r-->", "is not written as"),
+        ("<!--r:week05.default.steps-->12345<!-- /r -->", "is not written as"),
+        ("1<!--r:week05.default.steps-->12345<!--/r-->", "a digit is glued"),
+        ("1.<!--r:week05.default.steps-->12345<!--/r-->", "a digit is glued"),
+        ("<!--r:week05.default.steps-->12345<!--/r-->6", "a digit is glued"),
+        ("<!--r:week05.default.steps-->12345<!--/r-->.6", "a digit is glued"),
+        ("[a](missing.md)", "the link to missing.md leads nowhere"),
+        ("![a](weeks/week05/figures/none.png)", "leads nowhere"),
+        ('<img src="none.png" width="5">', "leads nowhere"),
+        ("a TODO here", "placeholder TODO"),
+        ("see NOTEBOOK_LINK_HERE", "placeholder NOTEBOOK_LINK_HERE"),
+        ("Lorem ipsum dolor", "placeholder Lorem ipsum"),
+    ],
+)
+def test_each_failure_is_caught(said, text, problem):
+    """One line of each kind of mistake; the sentence begins with the file and the line."""
+    found = said(f"# Title\n\n{text}\n")
+    assert any(problem in sentence for sentence in found), found
+    assert all(sentence.startswith("README.md:") for sentence in found)
+    assert any(sentence.startswith("README.md:3:") for sentence in found)
+
+
+@pytest.mark.parametrize(
+    ("typed", "caught"),
+    [
+        ("the loss is 2.093", True),
+        ("the loss is 2.0931", True),
+        ("the loss is 2.09", True),
+        ("the loss (2.09)", True),
+        ("the loss is 2.09.", True),
+        ("the loss is 2.1", False),
+        ("the loss is 2.08", False),
+        ("version 2.09.1", False),
+        ("a_2.09", False),
+        ("[2.09](weeks)", True),
+        ("[here](weeks/week05/README.md#2.09)", False),
+        ("https://example.org/2.09", False),
+        ("`2.093`", False),
+        ("```\n2.093\n```", False),
+    ],
+)
+def test_a_number_typed_beside_its_marker(said, typed, caught):
+    """The rule "no number is typed twice": a hand-typed copy goes stale at the next run, in silence."""
+    found = said(f"<!--r:week05.default.bn_val|.3f-->2.093<!--/r-->\n\n{typed}\n")
+    assert any("typed by hand" in sentence for sentence in found) == caught, found
+
+
+@pytest.mark.parametrize(
+    ("metric", "typed", "caught"),
+    [
+        ("steps", "12,345 steps", True),
+        ("steps", "12345 steps", True),
+        ("steps", "12,300 steps", False),
+        ("cut", "cut by 70.3 %", True),
+        ("cut", "cut by 70.3% at last", True),
+        ("cut", "70.3 seconds", False),
+        ("by.name", "7 names", False),
+    ],
+)
+def test_thousands_percent_and_small_numbers(tree, docs, said, metric, typed, caught):
+    """Thousands separators and per cent are the same number; fewer than three digits are too common to accuse."""
+    filled(tree, docs, f"<!--r:week05.default.{metric}-->?<!--/r--> {typed}\n")
+    found = docs.page_problems(tree, tree / "README.md")
+    assert any("typed by hand" in sentence for sentence in found) == caught, found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`<!--r:nothing.at.all-->1<!--/r-->`",
+        "```\n<!--r:nothing.at.all-->1\n```\n",
+        "~~~~\n```\n<!--/r-->\nTODO\n~~~~\n",
+        "a `TODO` in code, [a link](https://example.org/x), [mail](mailto:a@example.org), [up](#title)",
+        "[good](weeks/week05/README.md#top) and [folder](weeks/week05/)",
+        "autodoc, rlorem, TODOS",
+    ],
+)
+def test_code_and_honest_text_are_left_alone(said, text):
+    """False alarms teach people to ignore the check."""
+    assert said(text) == []
+
+
+def test_missing_markers_in_a_week_with_results(tree, docs):
+    """A week's README that shows no number of its own results file has typed its numbers, or has none."""
+    page = tree / "weeks/week05/README.md"
+    page.write_text("# Week 5\n\nThe loss is low.\n")
+    assert "missing marker" in docs.page_problems(tree, page)[0]
+
+
+def test_status_of_the_command(tree, repo_root):
+    """What make sees: check fails with a sentence, sync mends what can be mended, check passes."""
+
+    def run(action):
+        command = [sys.executable, repo_root / "tools/docs.py", action, "--root", tree]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    (tree / "PLAN.md").write_text("<!--r:week05.default.steps-->0<!--/r-->\n")
+    failed = run("check")
+    assert failed.returncode == 1 and "Traceback" not in failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith("error: 1 places")
+    assert run("sync").returncode == 0
+    assert run("check").stdout.startswith("2 pages, 2 markers")
+
+
+def test_pages_of_this_repository(repo_root, docs):
+    """The check itself, on this repository: every number, link and word in its pages holds."""
+    assert docs.pages(repo_root)
+    assert [sentence for page in docs.pages(repo_root) for sentence in docs.page_problems(repo_root, page)] == []
