@@ -1,0 +1,88 @@
+"""Draw the week's figures from a results file: the loss curve, and the two matrices side by side. No training."""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+
+def loss_curve(metrics, plt):
+    """Training loss on Shakespeare in bits per token, with what a uniform guess would need."""
+    losses = metrics["losses"]["train shakespeare"]
+    tokens = [(i + 1) * metrics["block_tokens"] / 1e6 for i in range(len(losses))]
+    smooth, average = [], losses[0]
+    for loss in losses:
+        average = 0.9 * average + 0.1 * loss
+        smooth.append(average)
+    fig, ax = plt.subplots(figsize=(7, 4))
+    ax.plot(tokens, losses, color="0.75", linewidth=0.8, label="each step")
+    ax.plot(tokens, smooth, color="tab:blue", linewidth=2, label="moving average")
+    uniform = math.log(metrics["vocab_size"])
+    ax.axhline(uniform, color="black", linestyle=":", label=f"uniform guess, ln {metrics['vocab_size']:,}")
+    ax.set_xlabel("tokens of Shakespeare read (millions)")
+    ax.set_ylabel("training loss (nats per token)")
+    bpb = metrics["pretrain_val_bpb"]
+    ax.set_title(f"From {losses[0]:.1f} to {smooth[-1]:.2f} nats a token: {bpb:.2f} bits per byte on unseen plays")
+    ax.legend()
+    return fig
+
+
+def heat_maps(metrics, plt):
+    """Both matrices in bits per byte, coloured by the rise since a domain was learned, on one scale."""
+    names, matrices = metrics["domains"], {m: metrics[f"matrix_{m}"] for m in ("naive", "replay")}
+    n = len(names)
+    rises = {m: [[row[j] - rows[j][j] if i >= j else math.nan for j in range(n)] for i, row in enumerate(rows)]
+             for m, rows in matrices.items()}  # fmt: skip
+    top = max(v for rows in rises.values() for row in rows for v in row if not math.isnan(v))
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    for ax, (method, rows) in zip(axes, matrices.items(), strict=True):
+        image = ax.imshow(rises[method], cmap="Oranges", vmin=0, vmax=max(top, 1e-9))
+        for i in range(n):
+            for j in range(n):
+                known = i >= j
+                dark = known and rises[method][i][j] > 0.6 * top
+                ax.text(j, i, f"{rows[i][j]:.2f}", ha="center", va="center",
+                        color="white" if dark else "black" if known else "0.55",
+                        fontweight="bold" if i == j else "normal")  # fmt: skip
+        ax.set_xticks(range(n), names)
+        ax.set_yticks(range(n), [f"after {name}" for name in names])
+        ax.set_xlabel("examined on (held-out text)")
+        ax.set_title(f"{method}: old domains rise by {metrics[f'{method}_forgetting_bpb']:.2f} bits per byte")
+    fig.colorbar(image, ax=axes, label="bits per byte lost since it was learned", shrink=0.85)
+    cut = metrics["forgetting_cut_pct"]
+    found = f"cuts forgetting by {cut:.0f} %" if cut is not None else "had no forgetting to cut"
+    fig.suptitle(f"Keeping {metrics['kept_pct']:.1f} % of the training text for replay {found}")
+    return fig
+
+
+def main(argv=None):
+    """Draw every figure that the results file has numbers for, and return their paths."""
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--results", type=Path, default=HERE / "results" / "default.json")
+    p.add_argument("--out", type=Path, default=HERE / "figures")
+    args = p.parse_args(argv)
+    if not args.results.exists():
+        print(f"error: {args.results} does not exist; run: make week14", file=sys.stderr)
+        sys.exit(1)
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    metrics = json.loads(args.results.read_text())["metrics"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, draw in (("loss", loss_curve), ("forgetting", heat_maps)):
+        fig = draw(metrics, plt)
+        paths.append(args.out / f"{name}.png")
+        fig.savefig(paths[-1], dpi=110, metadata={"Software": None})
+        plt.close(fig)
+        print(f"drew {paths[-1]}")
+    return paths
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,252 @@
+"""One decoder-only transformer whose config spans the GPT-2 family and the Llama family.
+
+GPT-2: learned positions, LayerNorm, GELU, biases.  Llama: RoPE, grouped-query attention, RMSNorm, SwiGLU.
+Each difference is one field of the config, so that what it buys can be measured.
+Left out: mixture of experts, sliding windows, RoPE scaling beyond the base frequency.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+CHOICES = {"position": ("rope", "learned"), "norm": ("rmsnorm", "layernorm"), "mlp": ("swiglu", "gelu")}
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model. Defaults are the Llama family's; `GPTConfig.gpt2(...)` gives the other."""
+
+    vocab_size: int
+    block_size: int = 256  # longest context, in tokens
+    n_layer: int = 6
+    n_head: int = 6
+    n_kv_head: int = 0  # key/value heads shared by the query heads; 0 means n_head, i.e. no sharing
+    n_embd: int = 384
+    n_hidden: int = 0  # width inside the MLP; 0 means 4 x n_embd (gelu) or 8/3 x n_embd, rounded up to 32 (swiglu)
+    position: str = "rope"
+    norm: str = "rmsnorm"
+    mlp: str = "swiglu"
+    bias: bool = False
+    tie: bool = True  # the output head is the embedding: fewer parameters, better at small sizes
+    rope_base: float = 10_000.0
+    norm_eps: float = 1e-5
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if not self.n_kv_head:
+            object.__setattr__(self, "n_kv_head", self.n_head)
+        if not self.n_hidden:
+            wide = 4 * self.n_embd if self.mlp == "gelu" else 32 * math.ceil(8 * self.n_embd / 3 / 32)
+            object.__setattr__(self, "n_hidden", wide)
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        for name, allowed in CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(allowed)}")
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_head {self.n_head} does not divide n_embd {self.n_embd}: every head gets n_embd / n_head channels; "
+                f"try n_embd {2 * self.n_head * max(1, round(self.n_embd / self.n_head / 2))}"
+            )
+        if self.n_head % self.n_kv_head:
+            raise ValueError(
+                f"n_kv_head {self.n_kv_head} does not divide n_head {self.n_head}: each key/value head serves "
+                "the same number of query heads; choose a divisor"
+            )
+        if self.position == "rope" and self.head_dim % 2:
+            raise ValueError(f"RoPE turns pairs of channels, and n_embd / n_head is {self.head_dim}; make it even")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+
+    @property
+    def head_dim(self):
+        return self.n_embd // self.n_head
+
+    @classmethod
+    def gpt2(cls, vocab_size, **sizes):
+        """The GPT-2 family (Radford et al. 2019): learned positions, LayerNorm, GELU, biases, tied head."""
+        return cls(vocab_size, **{"position": "learned", "norm": "layernorm", "mlp": "gelu", "bias": True, **sizes})
+
+    @classmethod
+    def from_dict(cls, fields):
+        """A config from JSON; an unknown field raises, for a dropped one would give wrong logits quietly."""
+        unknown = sorted(set(fields) - set(cls.__dataclass_fields__))
+        if unknown:
+            raise ValueError(f"unknown model settings {unknown}; was this written by a newer nanogpt?")
+        return cls(**fields)
+
+    def to_dict(self):
+        return asdict(self)
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) * weight (Zhang & Sennrich 2019), computed in float32 as Llama does."""
+
+    def __init__(self, width, eps):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x):
+        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
+
+
+def make_norm(config):
+    if config.norm == "rmsnorm":
+        return RMSNorm(config.n_embd, config.norm_eps)
+    return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
+
+
+def rope_tables(config):
+    """cos and sin of position * frequency, each (block_size, head_dim) (Su et al. 2021, section 3.4.2).
+
+    Channel c is paired with c + head_dim/2, the order in which Llama's weights are published.
+    """
+    half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    angles = torch.outer(torch.arange(config.block_size, dtype=torch.float32), config.rope_base**-half)
+    angles = torch.cat([angles, angles], dim=1)  # (block_size, head_dim)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x, cos, sin):
+    """Turn each pair of channels of x (B, H, T, D) by its position's angle; cos, sin: (T, D)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+class Attention(nn.Module):
+    """Causal attention; n_kv_head < n_head shares keys and values (grouped-query, Ainslie et al. 2023)."""
+
+    def __init__(self, config, layer):
+        super().__init__()
+        self.layer, self.n_head, self.n_kv_head, self.head_dim = layer, config.n_head, config.n_kv_head, config.head_dim
+        width, kv_width = config.n_embd, config.n_kv_head * config.head_dim
+        self.q = nn.Linear(width, width, bias=config.bias)
+        self.k = nn.Linear(width, kv_width, bias=config.bias)
+        self.v = nn.Linear(width, kv_width, bias=config.bias)
+        self.proj = nn.Linear(width, width, bias=config.bias)
+        self.dropout = config.dropout
+
+    def forward(self, x, rope, mask, cache):
+        B, T, C = x.shape
+        q = self.q(x).view(B, T, self.n_head, self.head_dim).transpose(1, 2)  # (B, H, T, D)
+        k = self.k(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
+        v = self.v(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
+        if rope is not None:
+            q, k = rotate(q, *rope), rotate(k, *rope)
+        if cache is not None:
+            k, v = cache.update(self.layer, k, v)  # (B, G, S, D): all positions so far
+        if self.n_kv_head < self.n_head:
+            share = self.n_head // self.n_kv_head
+            k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)  # (B, H, S, D)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.proj(y.transpose(1, 2).reshape(B, T, C))
+
+
+class MLP(nn.Module):
+    """GELU (tanh form, as GPT-2) or SwiGLU (Shazeer 2020): silu(gate) * up."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.gate = nn.Linear(config.n_embd, config.n_hidden, bias=config.bias) if config.mlp == "swiglu" else None
+        self.up = nn.Linear(config.n_embd, config.n_hidden, bias=config.bias)
+        self.down = nn.Linear(config.n_hidden, config.n_embd, bias=config.bias)
+
+    def forward(self, x):
+        if self.gate is None:
+            return self.down(F.gelu(self.up(x), approximate="tanh"))
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+
+class Block(nn.Module):
+    def __init__(self, config, layer):
+        super().__init__()
+        self.norm1, self.attn = make_norm(config), Attention(config, layer)
+        self.norm2, self.mlp = make_norm(config), MLP(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x, rope, mask, cache):
+        x = x + self.dropout(self.attn(self.norm1(x), rope, mask, cache))
+        return x + self.dropout(self.mlp(self.norm2(x)))
+
+
+class GPT(nn.Module):
+    """`logits, loss = model(tokens, targets=None, cache=None)`.
+
+    tokens (B, T) int64; targets (B, T), -100 where no loss is wanted; logits (B, T, vocab_size); loss the mean
+    cross-entropy in nats, or None. A cache offers `offset`, `update(layer, k, v)` and `advance(T)`.
+    """
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.n_embd)
+        self.position = nn.Embedding(config.block_size, config.n_embd) if config.position == "learned" else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
+        self.norm = make_norm(config)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        if config.tie:
+            self.head.weight = self.embed.weight
+        if config.position == "rope":
+            for name, table in zip(("cos", "sin"), rope_tables(config), strict=True):
+                self.register_buffer(name, table, persistent=False)
+        self.init_weights()
+
+    def init_weights(self):
+        """All initialisation: N(0, 0.02), biases 0, and the writers to the residual stream smaller by their number."""
+        for name, p in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(p)
+            elif p.dim() == 2:
+                residual = name.endswith(("proj.weight", "down.weight"))
+                nn.init.normal_(p, std=0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02)
+
+    def forward(self, tokens, targets=None, cache=None):
+        B, T = tokens.shape
+        start = cache.offset if cache is not None else 0
+        if start + T > self.config.block_size:
+            raise ValueError(
+                f"{start + T} tokens do not fit into this model's context of {self.config.block_size}; "
+                "keep the last ones only"
+            )
+        x = self.embed(tokens)  # (B, T, C)
+        rope, mask = None, None
+        if self.position is not None:
+            x = x + self.position.weight[start : start + T]
+        else:
+            rope = self.cos[start : start + T].to(x.dtype), self.sin[start : start + T].to(x.dtype)  # (T, D)
+        if start and T > 1:  # several new tokens after cached ones: row t may see the first start + t + 1
+            mask = torch.ones(T, start + T, dtype=torch.bool, device=tokens.device).tril(start)
+        x = self.dropout(x)
+        for block in self.blocks:
+            x = block(x, rope, mask, cache)
+        if cache is not None:
+            cache.advance(T)
+        logits = self.head(self.norm(x))  # (B, T, V)
+        if targets is None:
+            return logits, None
+        return logits, F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
+
+    def n_params(self):
+        """Number of parameters; a tied head is counted once."""
+        return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self):
+        """Training FLOPs per token: 6 per matmul weight, plus attention's 12 * layers * width * context
+        (Chowdhery et al. 2022, appendix B)."""
+        c = self.config
+        weights = sum(p.numel() for name, p in self.named_parameters() if p.dim() == 2 and "position" not in name)
+        weights += 0 if c.tie else -self.embed.weight.numel()
+        return 6 * weights + 12 * c.n_layer * c.n_embd * c.block_size
+
+    def cache_bytes_per_token(self, bytes_per_value=4):
+        """Bytes of keys and values that one token of context holds: what grouped-query attention saves."""
+        c = self.config
+        return 2 * c.n_layer * c.n_kv_head * c.head_dim * bytes_per_value

@@ -1,0 +1,163 @@
+"""A checkpoint is all or nothing, and a damaged one is refused with a sentence."""
+
+import errno
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nanogpt import checkpoint
+from nanogpt.model import GPT, GPTConfig
+from nanogpt.vendor.bpe import Tokenizer
+from nanogpt.vendor.run import Mistake
+
+TOKENIZER = Tokenizer.train("low lower lowest newer newest widest " * 9, 270)
+
+
+def tiny(seed=0, **changes):
+    torch.manual_seed(seed)
+    return GPT(GPTConfig(**{"vocab_size": 270, "block_size": 8, "n_layer": 2, "n_head": 2, "n_embd": 8, **changes}))
+
+
+def file_of(folder, part):
+    return folder / json.loads((folder / "checkpoint.json").read_text())["files"][part]["name"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoint.save(tmp_path / "m", tiny(), TOKENIZER, {"note": 1}, memory={"rows": torch.arange(6).view(2, 3)})
+    return tmp_path / "m"
+
+
+@pytest.mark.parametrize("tie", [True, False])
+def test_round_trip_is_exact(tmp_path, tie):
+    """Every bit of every tensor, the vocabulary and the record come back."""
+    model = tiny(tie=tie)
+    checkpoint.save(tmp_path, model, TOKENIZER, {"a": [1, None, "é"]}, memory={"rows": torch.arange(6)})
+    again, tokenizer, record = checkpoint.load(tmp_path)
+    assert again.config == model.config and record == {"a": [1, None, "é"]}
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values(), strict=True))
+    assert tokenizer.encode("lowest 😀") == TOKENIZER.encode("lowest 😀")
+    assert torch.equal(checkpoint.load_part(tmp_path, "memory")["rows"], torch.arange(6))
+    assert (again.head.weight is again.embed.weight) == tie
+
+
+def test_human_readable_twin_is_there(folder):
+    """The vocabulary can be read without a program."""
+    assert file_of(folder, "tokenizer").with_suffix(".vocab").read_text()
+
+
+def test_saving_again_leaves_no_old_files(folder):
+    """Only what checkpoint.json names stays; a part not given anew is gone."""
+    checkpoint.save(folder, tiny(seed=1), TOKENIZER, {})
+    names = {p.name for p in folder.iterdir()}
+    assert len(names) == 4 and not any(n.startswith("memory") for n in names)  # index, model, tokenizer and its twin
+    assert checkpoint.load_part(folder, "memory") == {}
+
+
+def test_a_failing_save_keeps_the_old_model(folder, monkeypatch):
+    """A full disk at any write of the save must leave the earlier checkpoint whole."""
+    before = checkpoint.load(folder)[0].state_dict()
+    writes, real = [], checkpoint.atomic_write
+    for allowed in range(3):
+        writes.clear()
+
+        def full_disk(path, content, allowed=allowed):
+            if len(writes) == allowed:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            writes.append(path)
+            real(path, content)
+
+        monkeypatch.setattr(checkpoint, "atomic_write", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoint.save(folder, tiny(seed=2 + allowed), TOKENIZER, {}, memory={"rows": torch.full((3,), allowed)})
+        after = checkpoint.load(folder)[0].state_dict()
+        assert all(torch.equal(before[k], after[k]) for k in before)
+
+
+@pytest.mark.parametrize("part", ["model", "tokenizer", "memory"])
+@given(where=st.floats(0, 0.999), bit=st.integers(0, 7))
+@settings(max_examples=15, deadline=None)
+def test_one_flipped_bit_is_found(tmp_path_factory, part, where, bit):
+    """Silent damage gives a model that is a little wrong: the worst kind. Any bit of any file must be noticed."""
+    folder = tmp_path_factory.mktemp("flip")
+    checkpoint.save(folder, tiny(), TOKENIZER, {}, memory={"rows": torch.arange(6)})
+    path = file_of(folder, part)
+    content = bytearray(path.read_bytes())
+    content[int(where * len(content))] ^= 1 << bit
+    path.write_bytes(content)
+    with pytest.raises(Mistake, match="is damaged: its sha256 is not the one recorded"):
+        checkpoint.load(folder)
+        checkpoint.load_part(folder, part)
+
+
+def test_truncated_file_is_told(folder):
+    """A copy that was cut short names both sizes."""
+    path = file_of(folder, "model")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(Mistake, match=r"has 1000 bytes, not \d+: it was cut short"):
+        checkpoint.load(folder)
+
+
+def test_missing_file_is_told(folder):
+    """checkpoint.json without its tensors."""
+    file_of(folder, "model").unlink()
+    with pytest.raises(Mistake, match="is missing, though checkpoint.json names it"):
+        checkpoint.load(folder)
+
+
+def edit_index(folder, change):
+    path = folder / "checkpoint.json"
+    index = json.loads(path.read_text())
+    change(index)
+    path.write_text(json.dumps(index))
+
+
+def test_lacking_and_misshapen_tensors_are_all_named(folder):
+    """One message names every wrong tensor: three, not the first of three."""
+    tensors = checkpoint.load_part(folder, "model")
+    del tensors["norm.weight"]
+    tensors["embed.weight"] = tensors["embed.weight"][:, :4].contiguous()
+    tensors["stray"] = torch.zeros(1)
+    content = checkpoint.tensors_to_bytes(tensors)
+    file_of(folder, "model").write_bytes(content)
+    edit_index(folder, lambda i: i["files"]["model"].update(bytes=len(content), sha256=checkpoint._sha256(content)))
+    with pytest.raises(Mistake) as caught:
+        checkpoint.load(folder)
+    for words in ("norm.weight is missing", "stray is unknown", "embed.weight has shape (270, 4), not (270, 8)"):
+        assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda i: i.update(format=99), "has format 99 and this nanogpt reads up to 1; install a newer nanogpt"),
+        (lambda i: i["model"].update(n_embd=16), "has shape"),
+        (lambda i: i["model"].update(rope_scaling=2), "rope_scaling"),
+        (lambda i: i["model"].update(n_head=3), "does not divide"),
+        (lambda i: i.pop("files"), "is damaged"),
+        (lambda i: i["model"].update(vocab_size=100), "(?s)do not belong together|has shape"),
+    ],
+)
+def test_wrong_index_is_told(folder, change, sentence):
+    """Another shape, a newer format, an unknown setting, a lost field."""
+    edit_index(folder, change)
+    with pytest.raises(Mistake, match=sentence):
+        checkpoint.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": "x"}'])
+def test_damaged_index_is_told(folder, content):
+    """checkpoint.json itself may be the damaged file."""
+    (folder / "checkpoint.json").write_bytes(content)
+    with pytest.raises(Mistake, match="is damaged"):
+        checkpoint.load(folder)
+
+
+def test_no_model_there(tmp_path):
+    """Both ways to have no model say how to get one."""
+    with pytest.raises(Mistake, match="there is no such folder; make one with"):
+        checkpoint.load(tmp_path / "nothing")
+    with pytest.raises(Mistake, match="it holds no checkpoint.json"):
+        checkpoint.load(tmp_path)

@@ -1,0 +1,171 @@
+"""The command as a user meets it: each one run on a small text, each mistake with its sentence and status."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from nanogpt import cli
+from nanogpt.vendor.run import entry
+
+WORDS = {
+    "cats": "The cat sat on the mat and looked at the moon.\n",
+    "dogs": "A dog ran over the hill, barking at a 4x4.\n",
+}
+SIZES = "--vocab-size 280 --block-size 16 --n-layer 2 --n-head 2 --n-kv-head 1 --n-embd 16".split()
+QUICK = "--batch-size 4 --lr 5e-3 --warmup 2 --precision float32 --save-every 5".split()
+
+
+def run(*argv):
+    """Exit status of `nanogpt argv`, as the console script computes it."""
+    try:
+        return entry(cli.main, [str(a) for a in argv])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with two texts and a model trained on the first."""
+    folder = tmp_path_factory.mktemp("cli")
+    for name, line in WORDS.items():
+        (folder / f"{name}.txt").write_text(line * 120)
+    assert (
+        run("train", folder / "cats.txt", "--out", folder / "m", *SIZES, *QUICK, "--steps", 30, "--keep-rows", 8) == 0
+    )
+    return folder
+
+
+def test_train_leaves_a_model_that_samples(trained, capsys):
+    """The five-minute tour: what train wrote, sample can read."""
+    assert run("sample", "--model", trained / "m", "--prompt", "The cat", "--n", 2, "--max-tokens", 20) == 0
+    out = capsys.readouterr().out
+    assert out.count("The cat") >= 2
+
+
+def test_learn_keeps_the_old_domain_in_view(trained, capsys):
+    """After learning a second text the table has both, and says how far the old one rose."""
+    assert (
+        run("learn", trained / "dogs.txt", "--model", trained / "m", "--out", trained / "two", *QUICK, "--steps", 20)
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "cats" in out and "dogs" in out and "old domains rose by" in out
+    record = json.loads((trained / "two" / "checkpoint.json").read_text())["record"]
+    assert record["taught"] == ["cats", "dogs"] and [len(r) for r in record["rows"]] == [1, 2]
+    assert run("info", "--model", trained / "two") == 0
+    assert "'cats': 4, 'dogs': 4" in capsys.readouterr().out
+    assert run("learn", trained / "dogs.txt", "--model", trained / "two", "--out", trained / "three") == 1
+    assert "already learned 'dogs'" in capsys.readouterr().err
+
+
+def test_eval_prints_bits_per_byte(trained, capsys):
+    """One line a file, in order; the text it was trained on is the easier one."""
+    assert run("eval", trained / "cats.txt", trained / "dogs.txt", "--model", trained / "m") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines] == [str(trained / "cats.txt"), str(trained / "dogs.txt")]
+    assert float(lines[0].split()[0]) < float(lines[1].split()[0]) < 9
+
+
+def test_chat_answers_and_ends(trained, capsys, monkeypatch):
+    """Lines in, text out; /reset and /quit are obeyed, and so is the end of input."""
+    for lines in (["The cat", "/reset", "a dog", "/quit", "never read"], ["The cat"]):
+        feed = iter(lines)
+
+        def ask(prompt, feed=feed):
+            try:
+                return next(feed)
+            except StopIteration:
+                raise EOFError from None
+
+        monkeypatch.setattr("builtins.input", ask)
+        assert run("chat", "--model", trained / "m", "--max-tokens", 5, "--seed", 1) == 0
+        assert "it follows no orders" in capsys.readouterr().out
+    assert next(feed, None) is None
+
+
+def test_too_long_prompt_is_cropped_and_told(trained, capsys):
+    """A prompt longer than the context must work, and say what was not read."""
+    assert run("sample", "--model", trained / "m", "--prompt", "The cat sat. " * 40, "--max-tokens", 3) == 0
+    assert "do not fit the context of 16; using the last 16" in capsys.readouterr().err
+
+
+def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):
+    """Status 130, a saved model, the words to type; --resume ends in the model of an undisturbed run, byte for byte."""
+    import signal
+
+    from nanogpt import train
+
+    real = train.step
+    calls = []
+
+    def pressed(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 7:
+            signal.raise_signal(signal.SIGINT)
+        return real(*args, **kwargs)
+
+    command = ["train", trained / "cats.txt", *SIZES, *QUICK, "--steps", 30, "--keep-rows", 8]
+    monkeypatch.setattr(train, "step", pressed)
+    assert run(*command, "--out", trained / "again") == 130
+    assert "Go on with the same command plus --resume" in capsys.readouterr().err
+    assert run("learn", trained / "dogs.txt", "--model", trained / "again", "--out", trained / "x") == 1
+    assert "finish that with --resume" in capsys.readouterr().err
+    monkeypatch.setattr(train, "step", real)
+    assert run(*command, "--out", trained / "again", "--resume") == 0
+    names = [sorted(p.name for p in (trained / d).glob("model-*")) for d in ("m", "again")]
+    assert names[0] == names[1]  # the name is the content's hash
+    assert run(*command, "--out", trained / "again", "--resume") == 1
+    assert "there is nothing to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "sentence"),
+    [
+        (["train", "nope.txt", "--out", "q"], 1, "nope.txt does not exist"),
+        (["train", "short.txt", "--out", "q"], 1, "give more text"),
+        (["train", "cats.txt", "--out", "q", "--n-head", "5"], 1, "n_head 5 does not divide n_embd 384"),
+        (["train", "cats.txt", "--out", "q", "--n-layer", "0"], 1, "n_layer is 0"),
+        (["train", "cats.txt", "--out", "q", "--steps", "-3"], 1, "--steps is -3"),
+        (["train", "cats.txt", "--out", "q", "--vocab-size", "9"], 1, "vocab_size"),
+        (["train", "cats.txt", "--out", "m"], 1, "already holds a model; give --resume"),
+        (["train", "cats.txt", "--out", "q", "--device", "tpu"], 1, "try --device cpu"),
+        (["learn", "dogs.txt", "--model", "m", "--out", "q", "--method", "magic"], 1, "choose replay or naive"),
+        (["learn", "dogs.txt", "--model", "m", "--out", "q", "--replay-rows", "-1"], 1, "--replay-rows is -1"),
+        (["sample", "--model", "nothing"], 1, "make one with `nanogpt train"),
+        (["sample", "--model", "m", "--temperature", "-1"], 1, "temperature is -1.0"),
+        (["sample", "--model", "m", "--top-p", "7"], 1, "top_p is 7.0"),
+        (["sample", "--model", "m", "--n", "0"], 1, "must be at least 1"),
+        (["eval", "--model", "m"], 1, "name at least one file"),
+        (["eval", "binary.dat", "--model", "m"], 1, "is not text"),
+        (["train", "cats.txt"], 2, "--out"),
+        (["train", "cats.txt", "--out", "q", "--steps", "many"], 2, "many"),
+        (["lern"], 2, "choose one of: train, learn"),
+        ([], 2, ""),
+    ],
+)
+def test_mistakes_get_a_sentence_and_a_status(trained, capsys, monkeypatch, argv, status, sentence):
+    """1 for what cannot be done, 2 for what cannot be understood; a traceback for neither, and nothing half-made."""
+    monkeypatch.chdir(trained)
+    (trained / "short.txt").write_text("too short\n")
+    (trained / "binary.dat").write_bytes(b"\x89PNG\0")
+    assert run(*argv) == status
+    captured = capsys.readouterr()
+    assert sentence in captured.err + captured.out and "Traceback" not in captured.err
+    assert not (trained / "q" / "checkpoint.json").exists()
+
+
+def test_help_starts_without_torch():
+    """`nanogpt --help` must answer at once: torch alone takes a second to import."""
+    code = """import sys; from nanogpt import cli
+try: cli.main(['--help'])
+except SystemExit: print('torch' in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False" and "nanogpt COMMAND --help" in done.stdout
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_has_help_with_examples(command, capsys):
+    """--help is where a newcomer looks first."""
+    assert run(command, "--help") == 0
+    assert f"nanogpt {command}" in capsys.readouterr().out.split("options")[0].split("examples:")[1]

@@ -1,0 +1,306 @@
+"""The main job: a vocabulary and a GPT from scratch on Shakespeare, then three more kinds of text, without forgetting.
+
+The same pretrained model learns the Basic-English Bible, recipes and Python code, once naively and once with replay;
+after each domain it is examined on all four. What is left behind: results/<preset>.json, and models for
+`nanogpt sample` and `nanogpt chat` in checkpoints/week14-<preset>/.
+"""
+
+import json
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PRETRAIN, LATER = "shakespeare", ("bible", "recipes", "code")
+DOMAINS = (PRETRAIN, *LATER)
+METHODS = ("naive", "replay")
+PROMPTS = {
+    "shakespeare": "ROMEO:\n",
+    "bible": "And the Lord said to",
+    "recipes": "Ingredients:\n",
+    "code": "import sys\n\ndef ",
+}
+PRESETS = {
+    "smoke": {
+        "seeds": 1,
+        "vocab_size": 300,
+        "shape": {"block_size": 32, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 32},
+        "pretrain": {"steps": 40, "batch_size": 8, "lr": 5e-3, "warmup": 4},
+        "learn": {"steps": 30, "batch_size": 8, "lr": 5e-3, "warmup": 3},
+        "keep_rows": 64,
+        "replay_rows": 8,
+        "exam_chars": 4_000,
+        "train_chars": 20_000,
+    },
+    "default": {
+        "seeds": 1,
+        "vocab_size": 2048,
+        "shape": {"block_size": 256, "n_layer": 6, "n_head": 6, "n_kv_head": 2, "n_embd": 384},
+        "pretrain": {"steps": 600, "batch_size": 8, "lr": 1e-3, "warmup": 40},
+        "learn": {"steps": 100, "batch_size": 8, "lr": 5e-4, "warmup": 10},
+        "keep_rows": 512,
+        "replay_rows": 8,
+        "exam_chars": 100_000,
+        "train_chars": None,
+    },
+}
+PRESETS["full"] = {**PRESETS["default"], "seeds": 3}
+
+
+def main(argv=None):
+    """Run the main job and return its metrics."""
+    from nanogpt.vendor.run import Stopwatch, command_line, cpu_count, parser, write_results
+
+    argv = sys.argv[1:] if argv is None else argv
+    p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/train.py --preset default --seed 1")
+    p.add_argument("--work", type=Path, help="folder for the models (default: checkpoints/week14-<preset>)")
+    p.add_argument("--fresh", action="store_true", help="start over instead of going on with a run that was stopped")
+    args = p.parse_args(argv)
+    setting = PRESETS[args.preset]
+    threads = args.threads or cpu_count()
+    work = args.work or ROOT / "checkpoints" / f"week14-{args.preset}"
+    print(f"week14 {args.preset}: {', '.join(DOMAINS)}; {threads} threads; models go to {work}", flush=True)
+
+    import torch  # after the first line, so that a user sees at once that something happens
+
+    torch.set_num_threads(threads)
+    watch, runs = Stopwatch(), []
+    for seed in range(args.seed, args.seed + setting["seeds"]):
+        runs.append(run(setting, seed, args.data, work / f"seed{seed}" if setting["seeds"] > 1 else work, args.fresh))
+    metrics = summary(runs)
+    path = write_results(
+        (args.out or HERE / "results") / f"{args.preset}.json",
+        command=command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=sum(r["main_job_seconds"] for r in runs),
+        metrics=metrics,
+        threads=threads,
+    )
+    print(f"results: {path}  ({watch.seconds:.0f} s)")
+    return metrics
+
+
+def run(setting, seed, data, work, fresh):
+    """One seed of the whole job. A run that was stopped goes on from its last saved step."""
+    from nanogpt.train import autocast_for, pick_device
+    from nanogpt.workspace.store import open_course
+
+    device = pick_device("cpu")
+    autocast, precision = autocast_for("auto", device)
+    log = begin(work, {**setting, "seed": seed, "precision": precision}, fresh)
+    started = time.perf_counter() - log["elapsed"]
+    try:
+        domains = {name: read(data, name, setting) for name in DOMAINS}
+        course = pretrained(setting, seed, domains, work, autocast, device, log)
+        print_samples(f"after {PRETRAIN}", course, [PRETRAIN], seed)
+        matrices, rates, samples = {}, {}, {}
+        for method in METHODS:
+            print(f"\n-- three more domains, {method} --", flush=True)
+            replay_rows = setting["replay_rows"] if method == "replay" else 0
+            folder = work / method
+            course = open_course(folder if (folder / "checkpoint.json").exists() else work / "pretrained", device,
+                                 replay_rows=replay_rows, seed=seed)  # fmt: skip
+            for name in LATER:
+                if name not in course.taught:
+                    learn_one(course, domains[name], setting["learn"], seed, folder, autocast, log, f"{method} {name}")
+            matrices[method] = course.rows
+            samples[method] = print_samples(f"after all four, {method}", course, DOMAINS, seed)
+            print(table(method, course))
+        rates = log["rates"]
+    finally:
+        log["elapsed"] = time.perf_counter() - started
+        write_log(work, log)
+    log["done"] = True
+    write_log(work, log)
+    return measured(setting, seed, course, matrices, rates, log, samples, precision)
+
+
+def pretrained(setting, seed, domains, work, autocast, device, log):
+    """The vocabulary and the model that knows Shakespeare only."""
+    from nanogpt.model import GPTConfig
+    from nanogpt.tasks import END, documents
+    from nanogpt.vendor.bpe import Tokenizer
+    from nanogpt.workspace.learn import new_course
+    from nanogpt.workspace.store import open_course
+
+    folder = work / "pretrained"
+    if (folder / "checkpoint.json").exists():
+        course = open_course(folder, device, seed=seed)
+    else:
+        text = "\n".join(documents(domains[PRETRAIN].train))
+        tokenizer = Tokenizer.train(text, setting["vocab_size"], special_tokens=(END,), progress=True)
+        config = GPTConfig(tokenizer.vocab_size, **setting["shape"])
+        course = new_course(config, tokenizer, seed=seed, keep_rows=setting["keep_rows"], device=device)
+        course.exams = {name: domain.exam for name, domain in domains.items()}
+    model = course.model
+    print(
+        f"GPT with {model.n_params():,} parameters, {course.tokenizer.vocab_size} tokens, {log['precision']}",
+        flush=True,
+    )
+    if PRETRAIN not in course.taught:
+        learn_one(course, domains[PRETRAIN], setting["pretrain"], seed, folder, autocast, log, f"train {PRETRAIN}")
+    print(f"{PRETRAIN}: {course.rows[0][0]:.3f} bits per byte on held-out plays", flush=True)
+    return course
+
+
+def learn_one(course, domain, settings, seed, folder, autocast, log, label):
+    """Teach one domain; keep its losses and its speed in the log."""
+    from nanogpt.train import TrainConfig
+    from nanogpt.workspace.learn import teach
+
+    config = TrainConfig(seed=seed, **settings)
+    task = domain.task(course.tokenizer, course.model.config.block_size, progress=True)
+    times = []
+    losses = teach(
+        course,
+        task,
+        config,
+        autocast=autocast,
+        folder=folder,
+        save_every=100,
+        on_step=lambda step, info: times.append(time.perf_counter()),
+        label=label,
+    )
+    tokens = config.batch_size * config.accumulate * course.model.config.block_size
+    rate = (len(times) - 1) * tokens / (times[-1] - times[0]) if len(times) > 1 else None
+    log["rates"][label] = rate
+    log["losses"][label] = losses
+    log["rows"][domain.name] = len(task.train)
+
+
+def read(data, name, setting):
+    """A Domain from data/<name>/train.txt and val.txt, cut to what the preset uses, at document ends."""
+    from nanogpt.tasks import SEPARATOR, Domain, documents, read_text
+    from nanogpt.vendor.run import need
+
+    def cut(path, most):
+        text, parts = read_text(need(path, f"make data/{name}")), []
+        for part in documents(text):
+            if most is not None and parts and sum(map(len, parts)) + len(part) > most:
+                break
+            parts.append(part if most is None else part[:most])
+        return SEPARATOR.join(parts)
+
+    folder = Path(data) / name
+    return Domain(
+        name, cut(folder / "train.txt", setting["train_chars"]), cut(folder / "val.txt", setting["exam_chars"])
+    )
+
+
+def begin(work, setting, fresh):
+    """The log of a stopped run with the same settings, to go on with; else a new one in an empty folder."""
+    path = work / "run.json"
+    try:
+        log = json.loads(path.read_text())
+        if not fresh and not log["done"] and log["setting"] == setting:
+            print(
+                f"going on with the run that was stopped after {log['elapsed']:.0f} s (--fresh starts over)", flush=True
+            )
+            return log
+    except (OSError, ValueError, KeyError):
+        pass
+    for name in ("pretrained", *METHODS):
+        shutil.rmtree(work / name, ignore_errors=True)
+    log = {"setting": setting, "precision": setting["precision"], "elapsed": 0.0, "done": False}
+    log |= {"rates": {}, "losses": {}, "rows": {}}
+    write_log(work, log)
+    return log
+
+
+def write_log(work, log):
+    from nanogpt.vendor.run import atomic_write
+
+    atomic_write(work / "run.json", json.dumps(log) + "\n")
+
+
+def print_samples(title, course, names, seed):
+    """One sample a domain, printed and returned."""
+    from nanogpt.infer.generate import generate, stream
+    from nanogpt.tasks import END
+
+    end, samples = course.tokenizer.special_tokens[END], {}
+    for name in names:
+        ids = [end, *course.tokenizer.encode_ordinary(PROMPTS[name])]
+        ids = ids[-course.model.config.block_size :]
+        tokens = generate(course.model, ids, 80, temperature=0.7, top_p=0.95, seed=seed, stop={end})
+        samples[name] = PROMPTS[name] + "".join(stream(course.tokenizer, tokens))
+        print(f"\n[{title}: {name}]\n{samples[name]}", flush=True)
+    return samples
+
+
+def table(method, course):
+    """The matrix and what it says, as text."""
+    from nanogpt.vendor.metrics import acc, rise
+
+    lines = [
+        f"\n{method}: bits per byte (lower is better)",
+        " " * 20 + "".join(name.rjust(13) for name in course.exams),
+    ]
+    for name, row in zip(course.taught, course.rows, strict=True):
+        lines.append(f"  after {name}".ljust(20) + "".join(f"{value:13.3f}" for value in row))
+    lines.append(
+        f"  old domains rose by {rise(course.rows):.3f} bits per byte; average at the end {acc(course.rows):.3f}"
+    )
+    return "\n".join(lines)
+
+
+def measured(setting, seed, course, matrices, rates, log, samples, precision):
+    """The metrics of one seed."""
+    from nanogpt.vendor.metrics import acc, forgetting_cut, rise
+
+    naive, replay = rise(matrices["naive"]), rise(matrices["replay"])
+    cut = forgetting_cut(replay, naive)
+    rows = sum(log["rows"].values())
+    said = "there was nothing to cut" if cut is None else f"replay cuts it by {100 * cut:.1f} %"
+    print(f"\nforgetting: naive {naive:.3f}, replay {replay:.3f} bits per byte; {said}")
+    return {
+        "seed": seed,
+        "forgetting_cut_pct": None if cut is None else 100 * cut,
+        "main_job_seconds": log["elapsed"],
+        "pretrain_val_bpb": matrices["naive"][0][0],
+        "tokens_per_second": rates[f"train {PRETRAIN}"],
+        "naive_forgetting_bpb": naive,
+        "replay_forgetting_bpb": replay,
+        "naive_mean_bpb": acc(matrices["naive"]),
+        "replay_mean_bpb": acc(matrices["replay"]),
+        "naive_learned_bpb": statistics.mean(matrices["naive"][i][i] for i in range(1, len(DOMAINS))),
+        "replay_learned_bpb": statistics.mean(matrices["replay"][i][i] for i in range(1, len(DOMAINS))),
+        "n_params": course.model.n_params(),
+        "keep_rows": setting["keep_rows"],
+        "kept_pct": 100 * setting["keep_rows"] / rows,
+        "precision": precision,
+        "domains": list(DOMAINS),
+        "matrix_naive": matrices["naive"],
+        "matrix_replay": matrices["replay"],
+        "vocab_size": course.tokenizer.vocab_size,
+        "losses": log["losses"],
+        "block_tokens": setting["pretrain"]["batch_size"] * setting["shape"]["block_size"],
+        "samples": samples,
+    }
+
+
+def summary(runs):
+    """One seed as it is; of several the mean and standard deviation, and each seed's own numbers."""
+    if len(runs) == 1:
+        return runs[0]
+    out = {"seeds": len(runs), "domains": runs[0]["domains"]}
+    for name, value in runs[0].items():
+        if isinstance(value, float):
+            values = [r[name] for r in runs]
+            out |= {name: statistics.mean(values), f"{name}_sd": statistics.stdev(values), f"{name}_each": values}
+    for name in ("matrix_naive", "matrix_replay"):
+        out[name] = [
+            [statistics.mean(cell) for cell in zip(*rows, strict=True)]
+            for rows in zip(*(r[name] for r in runs), strict=True)
+        ]
+    return out
+
+
+if __name__ == "__main__":
+    from nanogpt.vendor.run import entry
+
+    sys.exit(entry(main))
