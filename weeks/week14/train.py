@@ -38,9 +38,9 @@ PRESETS = {
     "default": {
         "seeds": 1,
         "vocab_size": 2048,
-        "shape": {"block_size": 256, "n_layer": 6, "n_head": 6, "n_kv_head": 2, "n_embd": 384},
-        "pretrain": {"steps": 600, "batch_size": 8, "lr": 1e-3, "warmup": 40},
-        "learn": {"steps": 100, "batch_size": 8, "lr": 5e-4, "warmup": 10},
+        "shape": {"block_size": 256, "n_layer": 5, "n_head": 6, "n_kv_head": 2, "n_embd": 192},
+        "pretrain": {"steps": 800, "batch_size": 8, "lr": 2e-3, "warmup": 40},
+        "learn": {"steps": 80, "batch_size": 8, "lr": 1e-3, "warmup": 8},
         "keep_rows": 512,
         "replay_rows": 8,
         "exam_chars": 100_000,

@@ -33,11 +33,11 @@ class Shape:
     """Tokens in the vocabulary that is trained on your text."""
     block_size: int = 256
     """Longest context in tokens."""
-    n_layer: int = 6
+    n_layer: int = 5
     n_head: int = 6
     n_kv_head: int = 2
     """Key/value heads; fewer than n_head means grouped-query attention."""
-    n_embd: int = 384
+    n_embd: int = 192
     dropout: float = 0.0
 
 
@@ -116,7 +116,7 @@ class Learn:
     """replay joins kept rows of earlier domains to each batch; naive trains on the new text alone."""
     replay_rows: int = 8
     """Old rows in each batch when the method is replay."""
-    train: Annotated[TrainConfig, arg(name="")] = field(default_factory=lambda: TrainConfig(steps=150, warmup=15))
+    train: Annotated[TrainConfig, arg(name="")] = field(default_factory=lambda: TrainConfig(steps=80, warmup=8, lr=1e-3))
     save_every: int = 100
     """Steps between checkpoints."""
     resume: bool = False

@@ -22,13 +22,13 @@ from .vendor.strategy import Strategy
 class TrainConfig:
     """How to train. The defaults suit a small model on a CPU."""
 
-    steps: int = 600
+    steps: int = 800
     """Optimizer steps."""
     batch_size: int = 8
     """Rows of block_size tokens in one forward pass."""
     accumulate: int = 1
     """Forward passes whose gradients make one step: a larger batch without more memory."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Highest learning rate."""
     min_lr: float = 0.1
     """Share of lr that is left at the end of the cosine."""

@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/adapter.py, sha256 e1a0ed2ca2391136501ca72913b2aa4327fdcbc0550340f11712acfc24d420ea; edit there, then run: make vendor
+# vendored from weeks/week12/lora/adapter.py, sha256 75f6696d89298586ccd94f191825d62c4893310f502c2e81dc525fa8e436e9b1; edit there, then run: make vendor
 """LoRA: learn a small correction beside a frozen weight.
 
     y = x W^T + b  +  scale * dropout(x) A^T B^T          A (r, in), B (out, r), r much smaller than both
@@ -33,7 +33,7 @@ class LoRAConfig:
     """What to attach, and where.
 
     `targets`: "all-linear", or patterns. A pattern is the end of a module's dotted path ("attn.qkv") or a glob
-    ("blocks.*.mlp.*"). `rank_pattern` and `alpha_pattern` override rank and alpha for the layers that their patterns match.
+    ("blocks.*.mlp.*"). `rank_pattern` and `alpha_pattern` override rank and alpha on the layers that they match.
     """
 
     rank: int = 8
@@ -96,7 +96,7 @@ class LoRA(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x, base):
-        """What to add to base's output: x (..., in) -> (..., out). Costs r * (in + out) multiplications a row, not in * out."""
+        """What to add to base's output: x (..., in) -> (..., out). Costs r * (in + out) multiplications, not in*out."""
         x = self.dropout(x.to(self.lora_A.dtype))
         return F.linear(F.linear(x, self.lora_A), self.lora_B) * self.scale  # (..., in) -> (..., r) -> (..., out)
 
@@ -160,7 +160,7 @@ class LoRALinear(nn.Linear):
 
     def _load_from_state_dict(self, *args):
         if self.merged is not None:
-            raise ValueError(f"adapter {self.merged!r} is merged into the weights; run unmerge(model) before loading a state")
+            raise ValueError(f"adapter {self.merged!r} is merged into the weights; run unmerge(model) before loading")
         super()._load_from_state_dict(*args)
 
     def _apply(self, fn, recurse=True):  # .to(), .half(), .cuda(): the weight in the drawer moves along
@@ -197,9 +197,9 @@ def linears(model):
 def output_layers(model):
     """Paths of the layers that turn features into vocabulary, which "all-linear" leaves alone as PEFT does."""
     found = linears(model)
-    embedded = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    tied = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     declared = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    return {path for path, m in found.items() if m is declared or id(m.weight) in embedded or path in ("head", "lm_head")}
+    return {path for path, m in found.items() if m is declared or id(m.weight) in tied or path in ("head", "lm_head")}
 
 
 def find(model, targets):
@@ -215,11 +215,11 @@ def find(model, targets):
             continue
         other = next((m for path, m in model.named_modules() if path and matches(path, pattern)), None)
         if other is not None:
-            raise ValueError(f"target {pattern!r} names a {type(other).__name__}; LoRA here adapts plain nn.Linear layers only")
+            raise ValueError(f"target {pattern!r} names a {type(other).__name__}; only plain nn.Linear can be adapted")
         ends = {".".join(path.split(".")[i:]) for path in paths for i in range(path.count(".") + 1)}
         near = difflib.get_close_matches(pattern, sorted(ends), n=3, cutoff=0.5)
         kinds = sorted({re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", path) for path in paths})
-        hint = f"did you mean {', '.join(near)}?" if near else f"its linear layers are {', '.join(kinds[:12]) or 'none'}"
+        hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(kinds[:12]) or 'none'}"
         raise ValueError(f"target {pattern!r} matches no linear layer of the model; {hint}")
     return [path for path in paths if any(matches(path, pattern) for pattern in targets)]
 
@@ -262,7 +262,7 @@ def attach(model, name, config, *, paths=None):
     for patterns in (config.rank_pattern, config.alpha_pattern):
         for pattern in patterns:
             if not any(matches(path, pattern) for path in paths):
-                raise ValueError(f"pattern {pattern!r} of rank_pattern or alpha_pattern matches none of the target layers")
+                raise ValueError(f"pattern {pattern!r} of rank_pattern or alpha_pattern matches no target layer")
     if not hasattr(model, "_frozen_by_lora"):
         model._frozen_by_lora = [p for p, value in model.named_parameters() if value.requires_grad]
         model.requires_grad_(False)
@@ -278,7 +278,7 @@ def attach(model, name, config, *, paths=None):
 
 
 def detach(model, name):
-    """Take adapter `name` off. With the last one the model is again what it was: classes, keys, and what requires a gradient."""
+    """Take adapter `name` off. After the last one the model is what it was: classes, keys, what requires a gradient."""
     refuse_merged(model, "nothing can be detached")
     for layer in require(model, name).values():
         del layer.adapters[name]
@@ -295,7 +295,7 @@ def detach(model, name):
 
 @contextmanager
 def using(model, names):
-    """Run the block with other adapters: a name; {name: share} summed; or a list with one name for each row of the batch.
+    """Run the block with other adapters: a name; {name: share} summed; or a list, one name for each row of the batch.
 
     "__base__" means none. The choice is a state of the model, so threads that share a model share it too.
     """
@@ -334,7 +334,9 @@ def merge(model, name):
         with torch.autocast(layer.weight.device.type, enabled=False):
             merged[path] = layer.adapters[name].weight(layer).to(layer.weight.dtype)
         if not torch.isfinite(merged[path]).all():
-            raise ValueError(f"merging {name!r} gives NaN or infinity in {path}; nothing was changed: train it at a lower rate")
+            raise ValueError(
+                f"merging {name!r} gives NaN or infinity in {path}; nothing changed: train at a lower rate"
+            )
     for path, layer in found.items():
         # A new Parameter object, not new numbers in the old one: whoever shares the old one does not change.
         layer.kept, layer.weight = (layer.weight,), nn.Parameter(merged[path], requires_grad=False)

@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/cache.py, sha256 874dba0cd705bf0cd1601b47322e0504329231f782683828a331dc47769d9c7f; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/cache.py, sha256 cf41c767df16a3c8a378ed5fbee51531bc5b201851a9a2b949ecb80d52db0a8b; edit there, then run: make vendor
 """The key-value cache: what attention has computed for earlier tokens, kept so that a new token costs one column.
 
 Buffers are allocated once, at full length, and filled from the left; `update` returns views, never copies.
@@ -17,15 +17,15 @@ class KVCache:
     def __init__(self, n_layer, batch, n_kv_head, block_size, head_dim, dtype=torch.float32, device="cpu"):
         shape = (n_layer, batch, n_kv_head, block_size, head_dim)
         if min(shape) < 1:
-            raise ValueError(f"a cache of shape {shape} (n_layer, batch, n_kv_head, block_size, head_dim) holds nothing; "
-                             f"give sizes of 1 or more")  # fmt: skip
+            names = "n_layer, batch, n_kv_head, block_size, head_dim"
+            raise ValueError(f"a cache of shape {shape} ({names}) holds nothing; give sizes of 1 or more")
         self.k = torch.zeros(shape, dtype=dtype, device=device)
         self.v = torch.zeros(shape, dtype=dtype, device=device)
         self.offset = 0  # tokens held: the position of the next one
 
     @classmethod
     def of(cls, config, batch=1, dtype=torch.float32, device="cpu"):
-        """The cache that fits a model's config (n_layer, n_head, n_embd, block_size, and n_kv_head where it has one)."""
+        """The cache for a model's config: n_layer, n_head, n_embd, block_size, and n_kv_head where it has one."""
         n_kv_head = getattr(config, "n_kv_head", None) or config.n_head
         head_dim = getattr(config, "head_dim", None) or config.n_embd // config.n_head
         return cls(config.n_layer, batch, n_kv_head, config.block_size, head_dim, dtype, device)
@@ -39,7 +39,7 @@ class KVCache:
         return self.k.nbytes + self.v.nbytes
 
     def update(self, layer, k, v):
-        """Write k, v (B, n_kv_head, T, head_dim) after the tokens held; return all of them, (B, n_kv_head, S, head_dim).
+        """Write k, v (B, n_kv_head, T, head_dim) after the tokens held; return all, (B, n_kv_head, S, head_dim).
 
         `offset` stays: every layer of a forward writes at the same place, and `advance` ends the forward.
         """
@@ -54,12 +54,13 @@ class KVCache:
         end = self.offset + k.shape[2]
         if end > self.block_size:
             raise ValueError(
-                f"{k.shape[2]} tokens after {self.offset} pass block_size = {self.block_size}; reset the cache and feed "
-                f"the last {self.block_size} tokens or fewer"
+                f"{k.shape[2]} tokens after {self.offset} pass block_size = {self.block_size}; reset the cache "
+                f"and feed the last {self.block_size} tokens or fewer"
             )
         self.k[layer, :, :, self.offset : end] = k  # also converts to the cache's dtype
         self.v[layer, :, :, self.offset : end] = v
-        return self.k[layer, :, :, :end].to(k.dtype), self.v[layer, :, :, :end].to(v.dtype)  # no copy for an equal dtype
+        keys, values = self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+        return keys.to(k.dtype), values.to(v.dtype)  # a copy only where the cache has another dtype
 
     def advance(self, n: int):
         """The forward over n tokens is complete: they are held from now on."""
@@ -82,7 +83,7 @@ class KVCache:
         """An independent copy; with `batch`, one row repeated, to read a prompt once and continue it in many ways."""
         rows = self.k.shape[1]
         if batch is not None and batch != rows and rows != 1:
-            raise ValueError(f"only a cache of one row can be repeated, and this one has {rows}; call clone() without batch")
+            raise ValueError(f"a cache of {rows} rows cannot become {batch}: one row can be repeated; call clone()")
         repeats = (1, batch if batch and rows == 1 else 1, 1, 1, 1)
         other = object.__new__(type(self))
         other.k, other.v, other.offset = self.k.repeat(repeats), self.v.repeat(repeats), self.offset

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 fc54e7d3e52e97cb657341834888de070e6df74491d5c414f74d7dcc8549dfc1; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 61ecccffd9e082dd3c0e2050fc79a3be210d8a3604c9d5e21e9aa1e7fd74438b; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -41,6 +41,4 @@ class Learner:
         named = self.parameters()
         with torch.enable_grad():
             values = torch.autograd.grad(self.loss(rows), list(named.values()), allow_unused=True)
-        return {
-            name: torch.zeros_like(p) if g is None else g.detach() for (name, p), g in zip(named.items(), values)
-        }
+        return {name: torch.zeros_like(p) if g is None else g.detach() for (name, p), g in zip(named.items(), values)}

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/loop.py, sha256 d21b2ff711b50f3f886cda965536314a5fc70e45a7d6f7af75927311bc99f472; edit there, then run: make vendor
+# vendored from weeks/week13/continual/loop.py, sha256 77324d2cd2bf1597b6deccf04b6683507d8b6f591cbabb836bac10e0b7f03492; edit there, then run: make vendor
 """The one training loop that every method goes through, and the only `backward` of training.
 
 `step` is the heart: plain training is `step` with the default Strategy, and a resumed run needs no more than the
@@ -74,9 +74,7 @@ def _finite(value, what, optimizer):
     return value
 
 
-def learn(
-    learner, strategy, task, *, steps, batch_size, make_optimizer, schedule=None, clip=1.0, seed=0, on_step=None
-):
+def learn(learner, strategy, task, *, steps, batch_size, make_optimizer, schedule=None, clip=1.0, seed=0, on_step=None):
     """Learn one task: start, build the optimizer, `steps` steps, finish. Returns the optimizer.
 
     make_optimizer(parameters): gets the dict name -> Parameter, **after** `start`, which may have added some.

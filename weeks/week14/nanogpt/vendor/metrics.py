@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/metrics.py, sha256 c74ccd63ce74f7ba96c08b4dfb4a4910c601b088d9655b2e5f4f8e05f9157bb4; edit there, then run: make vendor
+# vendored from weeks/week13/continual/metrics.py, sha256 1f393285d1ea30d8dd9aeca55f94f232301621201e010dabfcc10d8b4818c072; edit there, then run: make vendor
 """The results matrix and what is read off it. Pure Python: no torch, nothing changed in place.
 
 R[i][j] is the score on task j after training task i; `baseline[j]` the score on task j before any training.
@@ -76,15 +76,16 @@ def forgetting(rows, higher_is_better=True):
     """
     n = _size(rows)
     sign = 1 if higher_is_better else -1
-    return _mean(
-        max(sign * rows[l][i] for l in range(n - 1) if rows[l][i] is not None) - sign * _cell(rows, n - 1, i)
-        for i in range(n - 1)
-        if _cell(rows, i, i) is not None  # raises where the task's own score is missing, so max is never empty
-    )
+
+    def best(i):
+        _cell(rows, i, i)  # must have been measured; other moments may be missing
+        return max(sign * rows[l][i] for l in range(n - 1) if rows[l][i] is not None)
+
+    return _mean(best(i) - sign * _cell(rows, n - 1, i) for i in range(n - 1))
 
 
 def fwt(rows, baseline, higher_is_better=True):
-    """Forward transfer: mean_{i>=2} R[i-1][i] - b_i, what earlier tasks gave a task before its turn (GEM, section 2)."""
+    """Forward transfer: mean_{i>=2} R[i-1][i] - b_i, what a task was given before its turn (GEM, section 2)."""
     n = _size(rows)
     if len(baseline) < n:
         raise ValueError(f"the baseline has {len(baseline)} scores for {n} tasks; judge every task before training")

@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/peft_format.py, sha256 6c57d3fbb6163abdc45b700da663ce860d891b73ecf3f4fe1ec45f232ce45079; edit there, then run: make vendor
+# vendored from weeks/week12/lora/peft_format.py, sha256 7881e2d6f7bdd746c4c61739a2f47f56b2f4e8301df7147d63e03f1745eb643b; edit there, then run: make vendor
 """Adapters in the file format of Hugging Face PEFT, so that either side reads what the other wrote.
 
 A folder with adapter_config.json (r, lora_alpha, target_modules, ...) and adapter_model.safetensors, whose keys are
@@ -28,12 +28,12 @@ READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_r
 # These say where an adapter came from, how it was started or how others run it; none changes what it computes.
 HARMLESS = {"auto_mapping", "base_model_name_or_path", "inference_mode", "megatron_core", "peft_version",
             "qalora_group_size", "revision", "runtime_config", "task_type"}  # fmt: skip
-# Starts that leave the base weights alone. Others (pissa, olora, corda, loftq) change them, so that the file by itself is not enough.
+# Starts that leave the base weights alone. Others (pissa, olora, corda, loftq) change them: the file is not enough.
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
 def save(model, name, folder, *, base=None):
-    """Write adapter `name` to `folder`; `base` is a name or path of the base model, for whoever reads it. Returns the folder.
+    """Write adapter `name` to `folder`, and return it; `base` tells a reader the name or path of the base model.
 
     Works while the adapter is merged, too: A and B are what is saved, never the merged weight.
     """
@@ -77,7 +77,7 @@ def save(model, name, folder, *, base=None):
 
 
 def load(model, folder, name):
-    """Attach the adapter in `folder` as `name`; returns the module paths. The model is unchanged unless all of it fits."""
+    """Attach the adapter in `folder` as `name`; returns the module paths. Nothing is attached unless all of it fits."""
     config, paths = read_config(model, folder)
     return _fill(model, name, config, paths, read_tensors(folder), folder)
 
@@ -99,8 +99,8 @@ def _fill(model, name, config, paths, tensors, folder):
             wrong.append(f"{key} holds NaN, infinity or whole numbers")
     if wrong:
         raise ValueError(
-            f"{Path(folder) / TENSORS} does not fit this model; was it trained for another one? {len(wrong)} wrong:\n  "
-            + "\n  ".join(wrong)
+            f"{Path(folder) / TENSORS} does not fit this model (was it trained for another one?); "
+            + "\n  ".join([f"{len(wrong)} wrong:", *wrong])
         )
     attach(model, name, config, paths=paths)
     layers = require(model, name)
@@ -114,8 +114,8 @@ def read_config(model, folder):
     """(LoRAConfig, module paths of `model` that it names) of an adapter folder."""
     path = Path(folder) / CONFIG
     if not path.is_file():
-        inside = sorted(p.parent.name for p in Path(folder).glob(f"*/{CONFIG}"))
-        hint = f"it holds the adapters {', '.join(inside)}: give one of those folders" if inside else "give an adapter's folder"
+        inside = ", ".join(sorted(p.parent.name for p in Path(folder).glob(f"*/{CONFIG}")))
+        hint = f"it holds the adapters {inside}: give one of those folders" if inside else "give an adapter's folder"
         raise FileNotFoundError(f"{folder} has no {CONFIG}; {hint}")
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -149,8 +149,9 @@ def read_tensors(folder):
     """{key: tensor} of an adapter folder's safetensors file."""
     path = Path(folder) / TENSORS
     if not path.is_file():
-        pickled = (Path(folder) / "adapter_model.bin").is_file()
-        hint = "adapter_model.bin is a pickle, which can run code: save it again as safetensors" if pickled else "copy the folder again"
+        hint = "copy the folder again"
+        if (Path(folder) / "adapter_model.bin").is_file():
+            hint = "adapter_model.bin is a pickle, which can run code: save the adapter again as safetensors"
         raise FileNotFoundError(f"{folder} has no {TENSORS}; {hint}")
     try:
         return tensors_from_bytes(path.read_bytes())
@@ -184,7 +185,7 @@ def _named_by(model, targets, where):
     else:
         raise ValueError(f"{where}: target_modules must be a list of names or a string, got {targets!r}")
     if not found:
-        raise ValueError(f"{where}: target_modules {targets!r} names no linear layer of this model; is it the right base model?")
+        raise ValueError(f"{where}: target_modules {targets!r} names no linear layer here; is it the right base model?")
     return found
 
 
@@ -204,7 +205,7 @@ def _pattern(values, default):
 
 
 def _resolve(patterns, paths, default):
-    """PEFT's regular expressions -> {whole path: value}, longest first, so that LoRAConfig's first match is that path."""
+    """PEFT's regular expressions -> {whole path: value}, longest first, so that the first match is that path."""
     if not patterns:
         return {}
     values = {}

@@ -1,4 +1,4 @@
-# vendored from tools/shared/run.py, sha256 05fff9edfabc24c85efcf8e4fbf7422c8a017546661b6a37df6c2f975f8dbf01; edit there, then run: make vendor
+# vendored from tools/shared/run.py, sha256 34dbc8b017d979c00b5d3f8ecb394740b40386c3ccfec0c7c08f57e0f3f82f00; edit there, then run: make vendor
 """What every train script shares: its options, its exit status, its results file.
 
 Copied by `make vendor` into the weeks that use it, so that a week still stands alone.
@@ -32,7 +32,9 @@ def parser(description, *, data=None, epilog=None):
     p.add_argument("--preset", choices=PRESETS, default="default", help="how long to run (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
     p.add_argument("--data", type=Path, default=data, help="folder or file to read (default: %(default)s)")
-    p.add_argument("--out", type=Path, default=None, help="folder for the results file (default: results/ beside train.py)")
+    p.add_argument(
+        "--out", type=Path, default=None, help="folder for the results file (default: results/ beside train.py)"
+    )
     p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all that this process may use)")
     return p
 

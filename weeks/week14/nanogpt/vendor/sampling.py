@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/sampling.py, sha256 70353b47de530ee8a49dfe500a37daccb8d441a14c562edbd26ac15029a36d16; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/sampling.py, sha256 3ac8ce3156a22305d947576bc95d612ea680acc680e8768093a49693805b40a4; edit there, then run: make vendor
 """From logits to a token: greedy, temperature, top-k, top-p, min-p. Pure functions on logits (B, V).
 
 A filter sets what it drops to -inf and leaves the rest as it was; `sample` chains them in the usual order
@@ -57,9 +57,11 @@ def sample(logits, *, temperature=1.0, top_k=None, top_p=None, min_p=None, gener
     if logits.dim() != 2 or logits.shape[-1] == 0:
         raise ValueError(f"logits have shape {tuple(logits.shape)}; give (batch, vocabulary), e.g. logits[:, -1]")
     if not torch.isfinite(logits.amax(dim=-1)).all():  # amax passes nan on
-        raise ValueError("logits hold nan, +inf, or a row of nothing but -inf; the model's weights are probably broken, "
-                         "so load an earlier checkpoint")  # fmt: skip
-    # check every value first, so that a wrong one is told even where greedy would not use it
+        raise ValueError(
+            "logits hold nan, +inf, or a row of nothing but -inf, so there is nothing to draw from; "
+            "the weights are probably broken: load an earlier checkpoint"
+        )
+    # the filters also run for temperature 0: a wrong value is told even where greedy would not use it
     filtered = logits if temperature == 0 else temperature_scale(logits, temperature)
     if top_k is not None:
         filtered = top_k_filter(filtered, top_k)

@@ -1,5 +1,5 @@
-# vendored from weeks/week13/continual/strategy.py, sha256 086cd07d230947211dad1a476cfd297785fcbf3bf0fabc11711744873e6aa8f4; edit there, then run: make vendor
-"""The contract of a continual-learning method. Its defaults are plain training, so a method overrides only what it changes.
+# vendored from weeks/week13/continual/strategy.py, sha256 27a158272fd191609da19725a1cdac38c6aacdcbdcb4933dbddc2a387a8d018d; edit there, then run: make vendor
+"""The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
 
 One task goes by like this (loop.py calls, in this order):
 

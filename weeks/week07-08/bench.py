@@ -1,0 +1,80 @@
+"""Three speed questions of the week, each as pairs of runs: cache or none, fused attention or masked, bf16 or float32.
+
+python weeks/week07-08/bench.py
+"""
+
+import statistics
+import sys
+import time
+
+import torch
+from gpt.attention import attention_fused, attention_masked
+from gpt.generate import generate
+from gpt.loop import Recipe, train
+from gpt.model import GPT, GPTConfig
+from gpt.vendor import run
+from gpt.vendor.run import entry
+from train import HERE
+
+PAIRS = 5
+
+
+def seconds(f):
+    start = time.perf_counter()
+    f()
+    return time.perf_counter() - start
+
+
+def compare(name, slow, fast, metrics):
+    """Time slow and fast in turns, so that whatever else the machine does meets both; medians, and their ratio."""
+    slow(), fast()  # first calls allocate
+    times = [(seconds(slow), seconds(fast)) for _ in range(PAIRS)]
+    (label_a, a), (label_b, b) = (
+        (label, statistics.median(column)) for label, column in zip(name.split("_vs_"), zip(*times))
+    )
+    metrics |= {f"{label_a}_seconds": a, f"{label_b}_seconds": b, f"{name}_time_ratio": a / b}
+    print(f"{label_a} {a:.3f} s, {label_b} {b:.3f} s: ratio {a / b:.2f}")
+
+
+def training(config, half, steps=2):
+    """A function that trains a fresh optimizer for a few steps on made-up tokens."""
+    torch.manual_seed(0)
+    model, tokens = GPT(config), torch.randint(config.vocab_size, (10_000,))
+    return lambda: [None for _ in train(model, tokens, Recipe(steps=steps, batch_size=16), seed=0, half=half)]
+
+
+def main(argv=None) -> dict:
+    argv = sys.argv[1:] if argv is None else argv
+    args = run.parser(__doc__).parse_args(argv)
+    threads = run.cpu_count() if args.threads is None else args.threads
+    torch.set_num_threads(threads)
+    torch.manual_seed(args.seed)
+    clock, metrics = run.Stopwatch(), {"pairs": PAIRS}
+
+    model, prompt = GPT(GPTConfig(84, 128, 4, 4, 128)), torch.zeros(1, 1, dtype=torch.int64)
+    compare("uncached_vs_cached", lambda: generate(model, prompt, 127, cached=False),
+            lambda: generate(model, prompt, 127), metrics)  # fmt: skip
+
+    q, k, v = torch.randn(3, 4, 4, 1024, 32)
+    compare("masked_vs_fused", lambda: attention_masked(q, k, v), lambda: attention_fused(q, k, v), metrics)
+
+    for width in (128, 256):
+        config = GPTConfig(84, 128, 4, 4, width)
+        name = f"float32_{width}_vs_bf16_{width}"
+        compare(name, training(config, "float32"), training(config, "bf16"), metrics)
+
+    path = run.write_results(
+        (args.out or HERE / "results") / "bench.json",
+        command=run.command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=clock.seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(f"results: {path}")
+    return metrics
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))

@@ -1,0 +1,86 @@
+"""Draw figures/*.png from results/<preset>.json and results/traces/<preset>.json. No training here.
+
+python weeks/week07-08/figures.py
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
+from gpt.vendor.run import PRESETS, entry, need  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+DARK, MIDDLE, LIGHT = "#1b3a5c", "#c2571a", "#8a8a8a"  # three that differ in grey too
+
+
+def save(fig, name):
+    path = HERE / "figures" / name
+    path.parent.mkdir(exist_ok=True)
+    fig.savefig(path, dpi=110, metadata={"Software": None})  # no version inside: the same data, the same bytes
+    plt.close(fig)
+    print(path)
+
+
+def loss_curve(metrics, trace):
+    """Training and validation loss against tokens seen, between the two baselines that need no network."""
+    recipe, T = metrics["recipe"], metrics["config"]["block_size"]
+    tokens = [step * recipe["batch_size"] * T / 1e6 for step, _, _ in trace["curve"]]
+    val, train = [row[2] for row in trace["curve"]], [row[1] for row in trace["curve"]]
+    fig, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    ax.plot(tokens, val, color=DARK, marker="o", markersize=4, label="validation")
+    middle = [(a + b) / 2 for a, b in zip(tokens[:-1], tokens[1:])]  # a training loss is the mean of the time between
+    ax.plot(middle, train[1:], color=MIDDLE, linestyle="--", marker="s", markersize=4, label="training (mean between)")
+    for key, label in (("uniform_loss", "uniform guess, ln V"), ("bigram_loss", "bigram table")):
+        ax.axhline(metrics[key], color=LIGHT, linewidth=1, linestyle=":")
+        ax.annotate(f"{label}: {metrics[key]:.2f}", (tokens[-1], metrics[key]), (0, 3), textcoords="offset points",
+                    ha="right", fontsize=9)  # fmt: skip
+    first = next((t for t, v in zip(tokens, val) if v < metrics["bigram_loss"]), None)
+    passed = f"beats the bigram table by {metrics['bigram_loss'] - metrics['val_loss']:.2f} nats"
+    ax.set_title(f"The GPT {passed}" if first is not None else "The GPT has not yet reached the bigram table")
+    ax.set(
+        xlabel="training tokens seen (millions)",
+        ylabel="loss (nats per character)",
+        ylim=(0.9, metrics["uniform_loss"] + 0.3),
+    )
+    ax.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.85))
+    save(fig, "loss.png")
+
+
+def attention_map(metrics, trace):
+    """Where the head that looks most at the previous character looks, on one sentence."""
+    a = trace["attention"]
+    letters = ["␣" if c == " " else c for c in a["sentence"]]
+    fig, ax = plt.subplots(figsize=(7.5, 6.6), layout="constrained")
+    image = ax.imshow(a["map"], cmap="Greys", vmin=0, vmax=1)
+    ax.set_xticks(range(len(letters)), letters, fontsize=9, family="DejaVu Sans Mono")
+    ax.set_yticks(range(len(letters)), letters, fontsize=9, family="DejaVu Sans Mono")
+    ax.set(xlabel="is looked at (s)", ylabel="looks (t)")
+    ax.set_title(
+        f"Layer {a['layer']}, head {a['head']}: on average {a['share']:.0%} of the attention goes one character back"
+    )
+    # the baseline: position t, looking evenly at its t + 1 characters, gives 1 / (t + 1) to the one before
+    n = len(letters)
+    even = sum(1 / (t + 1) for t in range(1, n)) / (n - 1)
+    bar = fig.colorbar(image, ax=ax, shrink=0.8, label=f"share of attention (even looking would give {even:.0%})")
+    bar.outline.set_visible(False)
+    save(fig, "attention.png")
+
+
+def main(argv=None):
+    options = argparse.ArgumentParser(description="Draw the figures of weeks 7 and 8 from a results file.")
+    options.add_argument("--preset", choices=PRESETS, default="default", help="whose results (default: %(default)s)")
+    args = options.parse_args(argv)
+    made_by = f"python weeks/week07-08/train.py --preset {args.preset}"
+    metrics = json.loads(need(HERE / "results" / f"{args.preset}.json", made_by).read_text())["metrics"]
+    trace = json.loads(need(HERE / "results" / "traces" / f"{args.preset}.json", made_by).read_text())
+    loss_curve(metrics, trace)
+    attention_map(metrics, trace)
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))

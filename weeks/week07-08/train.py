@@ -1,0 +1,189 @@
+"""Train a character-level GPT on Shakespeare, and judge it on text it has not seen.
+
+For nanoGPT's published CPU setting, with its recipe and then with ours, on a text file of yours:
+python weeks/week07-08/train.py --peer --data tinyshakespeare.txt
+"""
+
+import json
+import math
+import statistics
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from gpt import text
+from gpt.attention import attention_maps
+from gpt.generate import generate
+from gpt.loop import Recipe, bigram_loss, evaluate, train
+from gpt.model import GPT, GPTConfig
+from gpt.vendor import run
+from gpt.vendor.run import Mistake, entry, need
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parents[1] / "data" / "shakespeare"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One dial for everything that decides how long a run takes."""
+
+    recipe: Recipe
+    block_size: int
+    n_layer: int
+    n_head: int
+    n_embd: int
+    dropout: float = 0.0
+    judged: int | None = None  # validation tokens that the final score reads, from the start; None: all
+    watched: int = 16_384  # validation tokens for the curve, a prefix of those
+    points: int = 10  # how many times the curve is measured
+    half: str = "float32"
+    samples: int = 2
+    sample_length: int = 300
+
+
+# fmt: off
+PRESETS = {
+    "smoke": Preset(Recipe(steps=30, batch_size=8, warmup=5), 32, 2, 2, 32,
+                    judged=4_096, watched=1_024, points=3, samples=1, sample_length=60),
+    # 128 wide: at this width bf16 costs more in conversions than it saves (README, section 9)
+    "default": Preset(Recipe(steps=1_500, batch_size=16, lr=3e-3, min_lr=3e-5), 128, 4, 4, 128),
+    "full": Preset(Recipe(steps=3_000, batch_size=32, lr=2e-3, min_lr=2e-5, warmup=200), 256, 6, 6, 192,
+                   dropout=0.1, half="bf16", points=20),
+}
+# fmt: on
+# nanoGPT's published setting for a CPU: 2,000 steps of 12 windows of 64 tokens; first with its recipe, then with ours
+PEER = Preset(Recipe(steps=2_000, batch_size=12), 64, 4, 4, 128, points=10, samples=1)
+OURS = Recipe(steps=2_000, batch_size=12, lr=3e-3, min_lr=3e-5)
+
+PROMPT = "\n"  # a line's end: the most neutral start in a play
+SENTENCE = "If music be the food of love, play on"  # for the attention map
+
+
+def train_and_watch(model, train_tokens, val_tokens, preset, recipe, seed, half):
+    """Train with a bar; return the curve [[step, train loss, val loss], ...] and the seconds of training alone.
+
+    The training loss of a point is the mean since the point before, so that it is not one batch's luck.
+    """
+    watched = val_tokens[: preset.watched + 1]
+    due = {round(recipe.steps * i / preset.points) for i in range(1, preset.points + 1)}
+    curve, recent, judging = [[0, None, evaluate(model, watched, half=half)]], [], 0.0
+    clock = run.Stopwatch()
+    tokens_a_step = recipe.batch_size * preset.block_size
+    with tqdm(total=recipe.steps, unit="step", disable=None) as bar:
+        for step, loss in train(model, train_tokens, recipe, seed=seed, half=half):
+            recent.append(loss)
+            bar.update()
+            speed = tokens_a_step * (step + 1) / (clock.seconds - judging)
+            bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            if step + 1 in due:
+                pause = run.Stopwatch()
+                val = evaluate(model, watched, half=half)
+                judging += pause.seconds
+                curve.append([step + 1, statistics.fmean(recent), val])
+                bar.write(f"step {step + 1:5d}: train {curve[-1][1]:.4f}, val {val:.4f} on {len(watched) - 1:,} tokens")
+                recent = []
+    return curve, clock.seconds - judging
+
+
+def previous_token_head(model, characters):
+    """The head that looks most at the character just before, on SENTENCE: its place, its share, its map."""
+    length = min(len(SENTENCE), model.config.block_size)
+    sentence = SENTENCE[:length]
+    maps = attention_maps(model, torch.tensor([characters.encode(sentence)]))[:, 0]  # (n_layer, n_head, T, T)
+    shares = maps.diagonal(offset=-1, dim1=-2, dim2=-1).mean(dim=-1)  # (n_layer, n_head): weight on t - 1, mean over t
+    layer, head = divmod(shares.argmax().item(), model.config.n_head)
+    rows = [[round(x, 3) for x in row] for row in maps[layer, head].tolist()]
+    return {"sentence": sentence, "layer": layer, "head": head, "share": shares[layer, head].item(), "map": rows}
+
+
+def samples(model, characters, preset, seed):
+    generator = torch.Generator().manual_seed(seed)
+    prompt = torch.tensor([characters.encode(PROMPT)] * preset.samples)
+    ids = generate(model, prompt, preset.sample_length, temperature=0.8, top_p=0.95, generator=generator)
+    return [characters.decode(row).strip("\n") for row in ids.tolist()]
+
+
+def precision_here(wanted):
+    """bf16 only where the processor computes in it; elsewhere it is emulated, and slow."""
+    return "bf16" if wanted == "bf16" and "BF16" in run.cpu_name() else "float32"
+
+
+def main(argv=None) -> dict:
+    """Train, judge, show; returns the metrics that it wrote."""
+    argv = sys.argv[1:] if argv is None else argv
+    options = run.parser(__doc__, data=DATA)
+    options.add_argument("--peer", action="store_true", help="nanoGPT's setting for a CPU; writes nanogpt_cpu.json")
+    args = options.parse_args(argv)
+    name, preset = ("nanogpt_cpu", PEER) if args.peer else (args.preset, PRESETS[args.preset])
+    out = args.out or HERE / "results"
+    threads = run.cpu_count() if args.threads is None else args.threads
+    if threads < 1:
+        raise Mistake(f"--threads {threads} leaves nobody to compute; give 1 or more")
+    torch.set_num_threads(threads)
+    clock = run.Stopwatch()
+
+    try:
+        characters, train_corpus, val_corpus = text.load(need(args.data, "make data/shakespeare"))
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    train_tokens, val_tokens = train_corpus.tokens, val_corpus.tokens[: preset.judged and preset.judged + 1]
+    config = GPTConfig(len(characters), preset.block_size, preset.n_layer, preset.n_head, preset.n_embd, preset.dropout)
+    half = precision_here(preset.half)
+
+    metrics = {}
+    for label, recipe in {"": preset.recipe, **({"ours_": OURS} if args.peer else {})}.items():
+        torch.manual_seed(args.seed)
+        model = GPT(config)
+        print(f"{config.n_layer}-layer GPT, {model.n_params():,} parameters, {len(characters)} characters; "
+              f"{args.data} ({len(train_tokens):,} tokens); cpu, {threads} threads, {half}")  # fmt: skip
+        try:
+            curve, seconds = train_and_watch(model, train_tokens, val_tokens, preset, recipe, args.seed, half)
+        except (ValueError, FloatingPointError) as error:
+            raise Mistake(str(error)) from None
+        val_loss = evaluate(model, val_tokens, half=half)
+        tokens_seen = recipe.steps * recipe.batch_size * preset.block_size
+        metrics |= {
+            f"{label}val_loss": val_loss,
+            f"{label}val_bpb": val_corpus.bits_per_byte(val_loss, len(val_tokens) - 1),
+            f"{label}train_loss": curve[-1][1],
+            f"{label}tokens_per_second": tokens_seen / seconds,
+            f"{label}train_seconds": seconds,
+            f"{label}recipe": {**asdict(recipe), "betas": list(recipe.betas)},
+        }
+        print(f"val {val_loss:.4f} nats a token over {len(val_tokens) - 1:,} tokens")
+
+    metrics |= {
+        "bigram_loss": bigram_loss(train_tokens, val_tokens, len(characters)),
+        "uniform_loss": math.log(len(characters)),
+        "val_tokens": len(val_tokens) - 1,
+        "unseen_val_tokens": val_corpus.unseen[: len(val_tokens)].sum().item(),
+        "tokens_seen": tokens_seen,
+        "params": model.n_params(),
+        "flops_per_token": model.flops_per_token(),
+        "gflops_per_second": model.flops_per_token() * metrics["tokens_per_second"] / 1e9,
+        "precision": half,
+        "config": asdict(config),
+    }
+    written = samples(model, characters, preset, args.seed)
+    for sample in written:
+        print(f"--- sample (temperature 0.8, top-p 0.95)\n{sample}")
+    trace = {"curve": curve, "attention": previous_token_head(model, characters), "samples": written}
+    run.atomic_write(out / "traces" / f"{name}.json", json.dumps(trace) + "\n")
+    metrics |= {"previous_token_share": trace["attention"]["share"]}
+    path = run.write_results(
+        out / f"{name}.json",
+        command=run.command_line(__file__, argv),
+        preset=name,
+        seed=args.seed,
+        seconds=clock.seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(f"bigram {metrics['bigram_loss']:.4f}, uniform {metrics['uniform_loss']:.4f}; results: {path}")
+    return metrics
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))

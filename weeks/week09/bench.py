@@ -1,0 +1,109 @@
+"""Week 9: our time against the peers', in pairs on the same machine: ours, theirs, ours, theirs.
+
+python weeks/week09/bench.py                       # against tiktoken, where it is installed
+python weeks/week09/bench.py --peer ~/minbpe       # and against your own checkout of karpathy/minbpe
+"""
+
+import importlib
+import statistics
+import sys
+from pathlib import Path
+
+from bpe import PATTERNS, Tokenizer, vocabularies
+from bpe.vendor.run import Stopwatch, command_line, cpu_count, entry, need, parser, write_results
+
+WEEK = Path(__file__).resolve().parent
+DATA = WEEK.parents[1] / "data"
+
+
+def paired(ours, theirs, pairs):
+    """Median seconds of both, measured in turn so that a busy moment of the machine meets both alike."""
+    seconds = ([], [])
+    for _ in range(pairs):
+        for function, taken in zip((ours, theirs), seconds):
+            watch = Stopwatch()
+            function()
+            taken.append(watch.seconds)
+    return tuple(map(statistics.median, seconds))
+
+
+def against_tiktoken(text, folder, pairs):
+    """Encoding GPT-2's ids in pure Python against Rust, each piece seen before (warm) and never seen (cold)."""
+    try:
+        tiktoken = importlib.import_module("tiktoken")
+    except ImportError:
+        print("tiktoken is not installed, so encoding is not compared; to compare: pip install tiktoken")
+        return {}
+    if not (folder / "gpt2").exists():
+        print(f"{folder / 'gpt2'} does not exist, so encoding is not compared; to compare: make data/gpt2")
+        return {}
+    warm = vocabularies.gpt2(folder / "gpt2")
+    theirs = tiktoken.Encoding(
+        name="gpt2", pat_str=warm.pattern, mergeable_ranks=warm.ranks, special_tokens=warm.special_tokens
+    )
+    warm.encode_ordinary(text)
+
+    def cold():
+        Tokenizer(warm.ranks, pattern=warm.pattern).encode_ordinary(text)
+
+    peer = lambda: theirs.encode_ordinary(text)
+    cold_seconds, _ = paired(cold, peer, pairs)
+    warm_seconds, peer_seconds = paired(lambda: warm.encode_ordinary(text), peer, pairs)
+    return {
+        "encode_mb": len(text.encode("utf-8")) / 1e6,
+        "encode_cold_seconds": cold_seconds,
+        "encode_warm_seconds": warm_seconds,
+        "tiktoken_seconds": peer_seconds,
+        "encode_cold_vs_tiktoken_time_ratio": cold_seconds / peer_seconds,
+        "encode_warm_vs_tiktoken_time_ratio": warm_seconds / peer_seconds,
+    }
+
+
+def against_minbpe(text, checkout, pairs):
+    """Learning 512 tokens with GPT-2's pattern: incremental counts against a recount for each merge."""
+    if checkout is None or not (checkout / "minbpe").is_dir():
+        print(f"no minbpe at {checkout}, so training is not compared; to compare: git clone it and pass --peer FOLDER")
+        return {}
+    sys.path.insert(0, str(checkout))
+    try:
+        peer = importlib.import_module("minbpe")
+    finally:
+        sys.path.remove(str(checkout))
+    ours = lambda: Tokenizer.train(text, 512, special_tokens=())
+    our_seconds, peer_seconds = paired(ours, lambda: peer.RegexTokenizer(PATTERNS["gpt2"]).train(text, 512), pairs)
+    return {
+        "train_kb": len(text.encode("utf-8")) / 1e3,
+        "train_seconds": our_seconds,
+        "minbpe_train_seconds": peer_seconds,
+        "train_vs_minbpe_time_ratio": our_seconds / peer_seconds,
+    }
+
+
+def main(argv=None) -> dict:
+    p = parser(__doc__.splitlines()[0], data=DATA / "shakespeare", epilog=__doc__.split("\n", 2)[2])
+    p.add_argument("--peer", type=Path, help="your checkout of minbpe; nothing of it is needed otherwise")
+    p.add_argument("--vocabularies", type=Path, default=DATA, help="folder of gpt2/ (default: %(default)s)")
+    p.add_argument("--pairs", type=int, default=3, help="how often both are timed (default: %(default)s)")
+    args = p.parse_args(argv)
+    watch = Stopwatch()
+    path = need(args.data / "train.txt", f"make data/{args.data.name}")
+    text = path.read_text(encoding="utf-8").replace("<|endoftext|>", "")
+    metrics = {"pairs": args.pairs, **against_tiktoken(text[:1_000_000], args.vocabularies, args.pairs)}
+    metrics |= against_minbpe(text[:185_000], args.peer, args.pairs)
+    for name, value in metrics.items():
+        print(f"{name:>36}  {value:.4g}")
+    path = write_results(
+        (args.out or WEEK / "results") / "bench.json",
+        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
+        preset="bench",
+        seed=args.seed,
+        seconds=watch.seconds,
+        metrics=metrics,
+        threads=args.threads or cpu_count(),
+    )
+    print(f"results: {path}")
+    return metrics
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))

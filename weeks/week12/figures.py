@@ -1,0 +1,80 @@
+"""Draw the week's figures from results/*.json (no training here): learned against forgotten, and what it costs.
+
+python weeks/week12/figures.py                  # figures/*.png
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+from lora.vendor.run import Mistake, entry, need  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+# Light to dark with the rank, so that the order shows in grey as well; full fine-tuning is dashed with squares.
+MARKERS = ["o", "^", "D", "v", "P"]
+
+
+def learned_vs_forgot(m, path, preset):
+    """Each method's way from the base (0, 0): right is good (learned), up is bad (forgot)."""
+    fig, ax = plt.subplots(figsize=(7, 4.6))
+    names = [f"r{rank}" for rank in m["ranks"]]
+    shades = plt.get_cmap("viridis_r")
+    for i, name in enumerate([*names, "full"]):
+        way = [(0.0, 0.0)] + [(m["base"]["new"] - new, old - m["base"]["old"]) for _, new, old in m[name]["curve"]]
+        full = name == "full"
+        colour = "black" if full else shades(0.15 + 0.85 * i / max(1, len(names)))
+        label = "full fine-tuning" if full else f"LoRA rank {name[1:]}"
+        label += f" ({m[name]['parameters']:,} parameters)"
+        others = [(x, y) for rate, x, y in m["tried"][name] if rate != m[name]["rate"]]
+        if others:
+            ax.plot(
+                *zip(*others), marker="s" if full else MARKERS[i % len(MARKERS)], ms=5, ls="", mfc="none", mec=colour
+            )
+        ax.plot(*zip(*way), color=colour, ls="--" if full else "-", lw=1.3, marker="." if not full else "", ms=5)
+        ax.errorbar(*way[-1], xerr=m[name].get("learned_sd"), yerr=m[name].get("forgot_sd"), color=colour,
+                    marker="s" if full else MARKERS[i % len(MARKERS)], ms=9, capsize=3, ls="", label=label)  # fmt: skip
+    ax.plot(0, 0, "*", color="tab:red", ms=15, label="base model", zorder=5)
+    ax.axhline(0, color="grey", lw=0.8)
+    ax.set_xlabel(f"learned: fall of bits per byte on unseen {m['new'].title()}  (right is better)")
+    ax.set_ylabel(f"forgot: rise of bits per byte\non unseen {m['old'].title()}  (up is worse)")
+    best = m[names[-1]]
+    notes = "\nhollow: the same method at other learning rates" if any(len(t) > 1 for t in m["tried"].values()) else ""
+    ax.set_title(
+        f"Rank {m['ranks'][-1]} learns {best['learned_vs_full_pct']:.0f} % of what full fine-tuning learns "
+        f"and forgets {best['forgot_vs_full_pct']:.0f} % as much\n"
+        f"({m['tune_steps']} steps each, {m['seeds']} seed{'s' if m['seeds'] > 1 else ''}, preset {preset}){notes}",
+        fontsize=10,
+    )
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
+    fig.tight_layout()
+    fig.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(fig)
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument(
+        "--results", type=Path, default=HERE / "results", help="folder of the results (default: %(default)s)"
+    )
+    p.add_argument("--out", type=Path, default=HERE / "figures", help="folder of the figures (default: %(default)s)")
+    args = p.parse_args(argv)
+    # The better run where there is one; smoke is no result.
+    preset = next((name for name in ("full", "default") if (args.results / f"{name}.json").exists()), "default")
+    path = need(args.results / f"{preset}.json", "python weeks/week12/train.py")
+    try:
+        metrics = json.loads(path.read_text())["metrics"]
+        args.out.mkdir(parents=True, exist_ok=True)
+        learned_vs_forgot(metrics, args.out / "learned_vs_forgot.png", preset)
+    except (ValueError, KeyError) as error:
+        raise Mistake(f"{path} is not a results file of this week ({error!r}); run train.py again") from None
+    print(args.out / "learned_vs_forgot.png")
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))

@@ -1,0 +1,227 @@
+"""Adapters in the file format of Hugging Face PEFT, so that either side reads what the other wrote.
+
+A folder with adapter_config.json (r, lora_alpha, target_modules, ...) and adapter_model.safetensors, whose keys are
+`base_model.model.<module path>.lora_A.weight` (r, in) and `.lora_B.weight` (out, r). The adapter's name is in neither.
+
+Nothing is dropped quietly: a setting that would change the result and is not built here raises, and so does every
+tensor that is missing, unknown or of another shape, all of them in one message.
+"""
+
+import json
+import os
+import re
+import struct
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as bytes_from_tensors
+
+from .adapter import VARIANTS, LoRAConfig, attach, linears, output_layers, require
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+
+READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern"}
+# These say where an adapter came from, how it was started or how others run it; none changes what it computes.
+HARMLESS = {"auto_mapping", "base_model_name_or_path", "inference_mode", "megatron_core", "peft_version",
+            "qalora_group_size", "revision", "runtime_config", "task_type"}  # fmt: skip
+# Starts that leave the base weights alone. Others (pissa, olora, corda, loftq) change them: the file is not enough.
+PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+
+
+def save(model, name, folder, *, base=None):
+    """Write adapter `name` to `folder`, and return it; `base` tells a reader the name or path of the base model.
+
+    Works while the adapter is merged, too: A and B are what is saved, never the merged weight.
+    """
+    folder, found = Path(folder), require(model, name)
+    variants = {path: layer.adapters[name] for path, layer in found.items()}
+    config = next(iter(variants.values())).config
+    tensors = {
+        f"{PREFIX}{path}.{key}": getattr(variant, attribute).detach().cpu().contiguous()
+        for path, variant in variants.items()
+        for attribute, key in variant.KEYS.items()
+    }
+    record = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": base,
+        "task_type": None,
+        "inference_mode": True,
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "target_modules": _targets(model, list(found)),
+        "rank_pattern": _pattern({path: v.rank for path, v in variants.items()}, config.rank),
+        "alpha_pattern": _pattern({path: v.alpha for path, v in variants.items()}, config.alpha),
+        "use_rslora": config.rslora,
+        "use_dora": False,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "modules_to_save": None,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    ready = [
+        _write_beside(folder / TENSORS, bytes_from_tensors(tensors, metadata={"format": "pt"})),
+        _write_beside(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode()),
+    ]
+    # Both files are whole on the disk. The config goes first and comes last: a folder that has one has its own tensors,
+    # never old tensors with a new scale.
+    (folder / CONFIG).unlink(missing_ok=True)
+    for temporary, path in ready:
+        os.replace(temporary, path)
+    return folder
+
+
+def load(model, folder, name):
+    """Attach the adapter in `folder` as `name`; returns the module paths. Nothing is attached unless all of it fits."""
+    config, paths = read_config(model, folder)
+    return _fill(model, name, config, paths, read_tensors(folder), folder)
+
+
+def _fill(model, name, config, paths, tensors, folder):
+    known = linears(model)
+    expected = {}  # key in the file -> (path, attribute, shape)
+    for path in paths:
+        rank, _ = config.for_layer(path)
+        shapes = {"lora_A": (rank, known[path].in_features), "lora_B": (known[path].out_features, rank)}
+        for attribute, key in VARIANTS[config.variant].KEYS.items():
+            expected[f"{PREFIX}{path}.{key}"] = (path, attribute, shapes[attribute])
+    wrong = [f"missing {key}" for key in expected if key not in tensors]
+    wrong += [f"unknown {key}" for key in tensors if key not in expected]
+    for key, (_, _, shape) in expected.items():
+        if key in tensors and tuple(tensors[key].shape) != shape:
+            wrong.append(f"{key} is {tuple(tensors[key].shape)} where {shape} is needed")
+        elif key in tensors and not (tensors[key].is_floating_point() and torch.isfinite(tensors[key]).all()):
+            wrong.append(f"{key} holds NaN, infinity or whole numbers")
+    if wrong:
+        raise ValueError(
+            f"{Path(folder) / TENSORS} does not fit this model (was it trained for another one?); "
+            + "\n  ".join([f"{len(wrong)} wrong:", *wrong])
+        )
+    attach(model, name, config, paths=paths)
+    layers = require(model, name)
+    with torch.no_grad():
+        for key, (path, attribute, _) in expected.items():
+            getattr(layers[path].adapters[name], attribute).copy_(tensors[key])
+    return paths
+
+
+def read_config(model, folder):
+    """(LoRAConfig, module paths of `model` that it names) of an adapter folder."""
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        inside = ", ".join(sorted(p.parent.name for p in Path(folder).glob(f"*/{CONFIG}")))
+        hint = f"it holds the adapters {inside}: give one of those folders" if inside else "give an adapter's folder"
+        raise FileNotFoundError(f"{folder} has no {CONFIG}; {hint}")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both one
+        raise ValueError(f"{path} is not JSON ({error}); save or copy the adapter again") from None
+    if not isinstance(raw, dict) or raw.get("peft_type") != "LORA":
+        given = raw.get("peft_type") if isinstance(raw, dict) else type(raw).__name__
+        raise ValueError(f'{path} says peft_type {given!r}; only "LORA" can be read')
+    unsupported = {key: value for key, value in raw.items() if not _harmless(key, value)}
+    if unsupported:
+        told = ", ".join(f"{key} = {json.dumps(value)}" for key, value in unsupported.items())
+        raise ValueError(f"{path} asks for what is not built here: {told}; convert the adapter to plain LoRA first")
+    paths = _named_by(model, raw.get("target_modules"), path)
+    try:
+        rank, alpha = raw.get("r", 8), raw.get("lora_alpha", 8)  # PEFT's own defaults
+        config = LoRAConfig(
+            rank=rank,
+            alpha=alpha,
+            dropout=raw.get("lora_dropout", 0.0),
+            targets=tuple(paths),
+            rslora=bool(raw.get("use_rslora")),
+            rank_pattern=_resolve(raw.get("rank_pattern") or {}, paths, rank),
+            alpha_pattern=_resolve(raw.get("alpha_pattern") or {}, paths, alpha),
+        )
+    except (TypeError, ValueError, AttributeError, re.error) as error:
+        raise ValueError(f"{path} holds a value that cannot be used: {error}") from None
+    return config, paths
+
+
+def read_tensors(folder):
+    """{key: tensor} of an adapter folder's safetensors file."""
+    path = Path(folder) / TENSORS
+    if not path.is_file():
+        hint = "copy the folder again"
+        if (Path(folder) / "adapter_model.bin").is_file():
+            hint = "adapter_model.bin is a pickle, which can run code: save the adapter again as safetensors"
+        raise FileNotFoundError(f"{folder} has no {TENSORS}; {hint}")
+    try:
+        return tensors_from_bytes(path.read_bytes())
+    except (SafetensorError, ValueError, KeyError, struct.error) as error:
+        raise ValueError(f"{path} is damaged or cut short ({error}); save or copy the adapter again") from None
+
+
+def _harmless(key, value):
+    if key in READ or key in HARMLESS:
+        return True
+    if key == "bias":
+        return value == "none"
+    if key == "init_lora_weights":
+        return value in PLAIN_STARTS
+    return value is None or value is False or value in ({}, [], "")  # a feature that is not used
+
+
+def _named_by(model, targets, where):
+    """PEFT's rule: a list holds ends of paths; a string is "all-linear" or a regular expression of the whole path."""
+    paths = list(linears(model))
+    if isinstance(targets, str) and targets.lower() == "all-linear":
+        outputs = output_layers(model)
+        found = [path for path in paths if path not in outputs]
+    elif isinstance(targets, str):
+        try:
+            found = [path for path in paths if re.fullmatch(targets, path)]
+        except re.error as error:
+            raise ValueError(f"{where}: target_modules {targets!r} is not a regular expression: {error}") from None
+    elif isinstance(targets, list) and all(isinstance(target, str) for target in targets):
+        found = [path for path in paths if any(f".{path}".endswith(f".{target}") for target in targets)]
+    else:
+        raise ValueError(f"{where}: target_modules must be a list of names or a string, got {targets!r}")
+    if not found:
+        raise ValueError(f"{where}: target_modules {targets!r} names no linear layer here; is it the right base model?")
+    return found
+
+
+def _targets(model, paths):
+    """target_modules that PEFT reads as exactly `paths`: a list, unless one of them is the end of a layer left out."""
+    others = [path for path in linears(model) if path not in paths]
+    if any(other.endswith(f".{path}") for other in others for path in paths):
+        return "|".join(re.escape(path) for path in paths)
+    return paths
+
+
+def _pattern(values, default):
+    """rank_pattern or alpha_pattern. PEFT takes the first key that matches the path's end, so longer paths go first."""
+    if all(value == default for value in values.values()):
+        return {}
+    return {re.escape(path): values[path] for path in sorted(values, key=len, reverse=True)}
+
+
+def _resolve(patterns, paths, default):
+    """PEFT's regular expressions -> {whole path: value}, longest first, so that the first match is that path."""
+    if not patterns:
+        return {}
+    values = {}
+    for path in sorted(paths, key=len, reverse=True):
+        values[path] = next((v for p, v in patterns.items() if re.match(rf"(.*\.)?({p})$", path)), default)
+    return values
+
+
+def _write_beside(path, content):
+    """Write all of `content` beside `path`; returns (temporary, path) for os.replace."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as f:
+            f.write(content)
+            f.flush()
+            os.fsync(f.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary, path

@@ -1,0 +1,73 @@
+"""Week 12, the scripts: a whole small run on a text of its own, its promises, and its refusals."""
+
+import json
+import random
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.day(84)
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """Two domains that share letters and differ in words, with the separator line of our data files."""
+    root = tmp_path_factory.mktemp("data")
+    for domain, words in (("shakespeare", "thou art a knave good sir"), ("bible", "and the lord said unto them")):
+        (root / domain).mkdir()
+        for part in ("train", "val", "test"):
+            g = random.Random(domain + part)
+            lines = [" ".join(g.choices(words.split(), k=8)) + ".\n" for _ in range(200)]
+            (root / domain / f"{part}.txt").write_text("".join(lines[:100]) + "<|endoftext|>\n" + "".join(lines[100:]))
+    return root
+
+
+def test_smoke_run(load_script, texts, tmp_path, capsys):
+    """The whole job on a small text: results in the shared shape, and what the week promises holds in it."""
+    argv = ["--preset", "smoke", "--data", str(texts), "--out", str(tmp_path), "--threads", "1"]
+    metrics = load_script("week12", "train").main(argv)
+    record = json.loads((tmp_path / "smoke.json").read_text())
+    assert record["metrics"] == metrics
+    assert record["command"].startswith("python weeks/week12/train.py --preset smoke")
+    for name in ("r2", "r8"):
+        assert metrics[name]["base_tensors_changed"] == 0
+        assert metrics[name]["reload_gap"] == 0  # the file holds every bit
+        assert metrics[name]["merge_gap"] < 1e-5  # float32 rounding
+        assert metrics[name]["learned"] > 0
+        assert metrics[name]["parameters"] < metrics["full"]["parameters"]
+    assert metrics["full"]["learned"] > 0
+    assert metrics["r8"]["sample"].startswith("And he said, ")
+    assert capsys.readouterr().out.strip().endswith("smoke.json")
+
+
+def test_figure_is_drawn_from_the_results_alone(load_script, texts, tmp_path):
+    """figures.py needs no data and no training; without results it names the command that makes them."""
+    figures = load_script("week12", "figures")
+    with pytest.raises(Exception, match=r"default.json does not exist; run: python weeks/week12/train.py"):
+        figures.main(["--results", str(tmp_path), "--out", str(tmp_path)])
+    curve = [[10, 3.0, 2.2], [20, 2.8, 2.4]]
+    method = {"parameters": 5, "rate": 0.1, "curve": curve, "learned_vs_full_pct": 90.0, "forgot_vs_full_pct": 50.0}
+    metrics = {
+        "base": {"new": 3.5, "old": 2.0},
+        "full": method,
+        "r2": method,
+        "ranks": [2],
+        "seeds": 1,
+        "tune_steps": 20,
+    }
+    tried = {name: [[0.1, 0.7, 0.4], [0.2, 0.6, 0.5]] for name in ("full", "r2")}
+    results = {"metrics": metrics | {"old": "shakespeare", "new": "bible", "tried": tried}}
+    (tmp_path / "default.json").write_text(json.dumps(results))
+    figures.main(["--results", str(tmp_path), "--out", str(tmp_path / "drawn")])
+    assert (tmp_path / "drawn" / "learned_vs_forgot.png").stat().st_size > 10_000
+
+
+def test_missing_and_short_texts_are_told(load_script, texts, tmp_path):
+    """A sentence that names the make target, not a stack trace from inside torch."""
+    train = load_script("week12", "train")
+    with pytest.raises(Exception, match="does not exist; run: make data/shakespeare"):
+        train.main(["--preset", "smoke", "--data", str(tmp_path)])
+    shutil.copytree(texts, tmp_path / "copy")
+    (tmp_path / "copy" / "bible" / "test.txt").write_text("too short")
+    with pytest.raises(Exception, match="bible/test.txt has 9 bytes, less than one window"):
+        train.main(["--preset", "smoke", "--data", str(tmp_path / "copy")])

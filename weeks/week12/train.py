@@ -1,0 +1,262 @@
+"""Teach a Shakespeare model the Bible: all of its weights, or a low-rank adapter beside them. Who learns, who forgets?
+
+One base model (a byte-level GPT) is trained on Shakespeare. Copies of it then read the Bible for the same number of
+steps on the same batches, with full fine-tuning and with LoRA at several ranks. Judged in bits per byte of unseen text:
+of the Bible (what was learned) and of Shakespeare (what was forgotten).
+"""
+
+import copy
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import torch
+from lora import LoRAConfig, attach, detach, load, merge, parameters, save, unmerge, using
+from lora.vendor.gpt import GPT, GPTConfig
+from lora.vendor.loop import Recipe, evaluate, train
+from lora.vendor.run import (
+    Mistake,
+    Stopwatch,
+    command_line,
+    cpu_count,
+    entry,
+    machine,
+    need,
+    parser,
+    write_results,
+)  # fmt: skip
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+DATA = HERE.parents[1] / "data"
+OLD, NEW = "shakespeare", "bible"
+END = b"<|endoftext|>\n"  # a line of its own between documents; here one byte, 0, which no text holds
+
+
+@dataclass(frozen=True)
+class Preset:
+    shape: dict
+    base: Recipe
+    tune: Recipe  # lr comes from `rates`
+    ranks: tuple
+    rates: dict  # learning rates to try, for "full" and "lora"; the best on the new validation text counts
+    seeds: int = 1
+    points: int = 4  # judgements on the way, for the curve
+    judged: int = 32_768  # bytes of each test text
+
+
+SMALL = {"vocab_size": 256, "block_size": 128, "n_layer": 4, "n_head": 4, "n_embd": 128}
+PRESETS = {
+    "smoke": Preset(
+        shape={**SMALL, "block_size": 32, "n_layer": 2, "n_embd": 32},
+        base=Recipe(steps=60, batch_size=16, lr=3e-3, min_lr=3e-4, warmup=5),
+        tune=Recipe(steps=30, batch_size=16, warmup=3, weight_decay=0.0),
+        ranks=(2, 8),
+        rates={"full": (1e-3,), "lora": (1e-2,)},
+        points=2,
+        judged=2_048,
+    ),
+    "default": Preset(
+        shape=SMALL,
+        base=Recipe(steps=400, batch_size=32, lr=3e-3, min_lr=3e-4, warmup=40),
+        tune=Recipe(steps=120, batch_size=32, warmup=12, weight_decay=0.0),
+        ranks=(2, 8, 32),
+        rates={"full": (1e-3,), "lora": (1e-2,)},
+        judged=16_384,
+    ),
+}
+PRESETS["full"] = replace(  # the same training, with rates searched and three seeds, so that differences mean something
+    PRESETS["default"],
+    rates={"full": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3), "lora": (5e-3, 1e-2, 2e-2, 4e-2)},
+    seeds=3,
+    judged=65_536,
+)
+
+
+def read(path):
+    """Bytes of a text as int64 (N,), each document ended by a 0."""
+    raw = need(path, f"make data/{path.parent.name}").read_bytes().replace(END, b"\0")
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
+
+
+def bits(model, text):
+    """Bits per byte: a token here is a byte."""
+    return evaluate(model, text) / torch.log(torch.tensor(2.0)).item()
+
+
+def run(model, text, recipe, seed, name, judge=None, points=0):
+    """Train in place. Returns seconds, bytes read a second, and judge(model) at `points` even steps."""
+    curve, watch, judging = [], Stopwatch(), 0.0
+    read_a_step = recipe.batch_size * model.config.block_size
+    with tqdm(total=recipe.steps, desc=f"{name:>14}", unit="step", file=sys.stderr, mininterval=0.5) as bar:
+        try:
+            for step, loss in train(model, text, recipe, seed=seed):
+                rate = (step + 1) * read_a_step / (watch.seconds - judging)
+                bar.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
+                bar.update()
+                if judge and (step + 1) % max(1, recipe.steps // points) == 0:
+                    pause = Stopwatch()
+                    curve.append([step + 1, *judge(model)])
+                    judging += pause.seconds
+        except FloatingPointError as error:
+            raise Mistake(f"{name}: {error}") from None
+    seconds = watch.seconds - judging
+    return seconds, recipe.steps * read_a_step / seconds, curve
+
+
+def size(folder):
+    return sum(path.stat().st_size for path in Path(folder).iterdir())
+
+
+def tune(base, rank, rate, preset, texts, seed):
+    """One copy of `base` taught the new text; rank None is full fine-tuning. Returns its record and the model."""
+    model, name = copy.deepcopy(base), "full" if rank is None else f"rank {rank}"
+    if rank is not None:
+        torch.manual_seed(seed)  # of A
+        attach(model, NEW, LoRAConfig(rank=rank, alpha=2 * rank))
+    recipe = replace(preset.tune, lr=rate, min_lr=rate / 10)
+    judge = lambda m: (bits(m, texts[NEW, "test"]), bits(m, texts[OLD, "test"]))  # noqa: E731
+    seconds, _, curve = run(model, texts[NEW, "train"], recipe, seed, f"{name}, {rate:g}", judge, preset.points)
+    trained = list(model.parameters()) if rank is None else list(parameters(model, NEW).values())
+    count = sum(p.numel() for p in trained)
+    record = {"new": curve[-1][1], "old": curve[-1][2], "val": bits(model, texts[NEW, "val"]), "rate": rate}
+    return record | {"seconds": seconds, "parameters": count, "curve": curve}, model
+
+
+def roundtrip(base, model, text):
+    """What the adapter costs on disk, and how far reloading and merging move its bits per byte (should be rounding)."""
+    here = bits(model, text)
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, NEW, folder)
+        fresh = copy.deepcopy(base)
+        load(fresh, folder, NEW)
+        reloaded, cost = bits(fresh, text), size(folder)
+    merge(model, NEW)
+    merged = bits(model, text)
+    unmerge(model)
+    return cost, abs(reloaded - here), abs(merged - here)
+
+
+@torch.no_grad()
+def write_on(model, prompt, names, n, seed, temperature=0.8):
+    """Continue one prompt once for each name, all rows in one batch: the base model and the adapter side by side."""
+    g = torch.Generator().manual_seed(seed)
+    tokens = torch.tensor([list(prompt.encode())] * len(names))
+    with using(model.eval(), names):
+        for _ in range(n):
+            logits = model(tokens[:, -model.config.block_size :])[0][:, -1]  # (rows, 256)
+            new = torch.multinomial((logits / temperature).softmax(-1), 1, generator=g)
+            tokens = torch.cat([tokens, new], dim=1)
+    return [bytes(row.tolist()).decode(errors="replace").replace("\0", "\n") for row in tokens]
+
+
+def one_seed(preset, texts, seed, rates, tried):
+    """Pre-train, then teach with every method: {method: record}.
+
+    `rates` gets the rate of each method that has none yet, `tried` what each rate gave: (rate, learned, forgot).
+    """
+    torch.manual_seed(seed)
+    base = GPT(GPTConfig(**preset.shape))
+    seconds, speed, _ = run(base, texts[OLD, "train"], preset.base, seed, f"base, seed {seed}")
+    total = sum(p.numel() for p in base.parameters())
+    out = {
+        "base": {"new": bits(base, texts[NEW, "test"]), "old": bits(base, texts[OLD, "test"]), "seconds": seconds,
+                 "tokens_per_second": speed, "parameters": total, "bytes": 4 * total}
+    }  # fmt: skip
+    print(f"base: {out['base']['old']:.3f} bits a byte of {OLD}, {out['base']['new']:.3f} of {NEW}")
+    for rank in (None, *preset.ranks):
+        name = "full" if rank is None else f"r{rank}"
+        best = None
+        for rate in rates.get(name) or preset.rates["full" if rank is None else "lora"]:
+            record, model = tune(base, rank, rate, preset, texts, seed)
+            record["learned"], record["forgot"] = out["base"]["new"] - record["new"], record["old"] - out["base"]["old"]
+            if name not in rates:
+                tried.setdefault(name, []).append([rate, record["learned"], record["forgot"]])
+            if best is None or record["val"] < best[0]["val"]:
+                best = record, model
+        record, model = best
+        rates[name] = (record["rate"],)  # chosen once, on the first seed's validation text
+        record["bytes"] = out["base"]["bytes"]
+        if rank is not None:
+            record["bytes"], record["reload_gap"], record["merge_gap"] = roundtrip(base, model, texts[NEW, "test"])
+            if rank == 8:
+                prompt = "And he said, "
+                out["base"]["sample"], record["sample"] = write_on(model, prompt, ["__base__", NEW], 160, seed)
+            detach(model, NEW)
+            pairs = zip(base.state_dict().values(), model.state_dict().values())
+            record["base_tensors_changed"] = sum(not torch.equal(a, b) for a, b in pairs)
+        out[name] = record
+        print(
+            f"{name:>4}: {record['new']:.3f} of {NEW} (learned {record['learned']:.3f}), {record['old']:.3f} of {OLD} "
+            f"(forgot {record['forgot']:.3f}), {record['parameters']:,} parameters, {record['seconds']:.1f} s"
+        )
+    return out
+
+
+def gather(runs):
+    """[{method: {key: value}}] of the seeds -> means; standard deviations of learned and forgot beside them."""
+    out = {}
+    for name, first in runs[0].items():
+        rows = [r[name] for r in runs]
+        out[name] = {k: average([row[k] for row in rows]) for k, v in first.items()}
+        for key in ("learned", "forgot"):
+            if key in first and len(rows) > 1:
+                out[name][f"{key}_sd"] = stdev(row[key] for row in rows)
+    return out
+
+
+def average(values):
+    if isinstance(values[0], (int, str)):
+        return max(values) if isinstance(values[0], int) else values[0]
+    if isinstance(values[0], list):
+        return [average(list(column)) for column in zip(*values)]
+    return mean(values)
+
+
+def main(argv=None):
+    p = parser(
+        __doc__, data=DATA, epilog="--data holds the folders shakespeare and bible, each with train, val, test.txt"
+    )
+    args = p.parse_args(argv)
+    preset, watch = PRESETS[args.preset], Stopwatch()
+    threads = args.threads or cpu_count()
+    torch.set_num_threads(threads)
+    texts = {}
+    for domain in (OLD, NEW):
+        for part in ("train", "val", "test"):
+            text = read(args.data / domain / f"{part}.txt")
+            texts[domain, part] = text if part == "train" else text[: preset.judged]
+            if len(text) <= preset.shape["block_size"]:
+                raise Mistake(f"{args.data / domain / part}.txt has {len(text)} bytes, less than one window; give more")
+    n = sum(p.numel() for p in GPT(GPTConfig(**preset.shape)).parameters())
+    print(
+        f"week12 {args.preset}: GPT of {n:,} parameters, {OLD} then {NEW}, {machine(threads)['cpu']}, {threads} threads"
+    )
+    rates, tried = {}, {}
+    runs = [one_seed(preset, texts, args.seed + i, rates, tried) for i in range(preset.seeds)]
+    metrics = gather(runs) | {
+        "seeds": preset.seeds, "ranks": list(preset.ranks), "tune_steps": preset.tune.steps,
+        "base_steps": preset.base.steps, "old": OLD, "new": NEW, "tried": tried,
+    }  # fmt: skip
+    best = max(preset.ranks)
+    for rank in preset.ranks:
+        m = metrics[f"r{rank}"]
+        m["parameters_pct"] = 100 * m["parameters"] / n
+        m["learned_vs_full_pct"] = 100 * m["learned"] / metrics["full"]["learned"]
+        m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
+        m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
+    print(f"rank {best} learns {metrics[f'r{best}']['learned_vs_full_pct']:.0f} % of what full fine-tuning learns")
+    out = (args.out or HERE / "results") / f"{args.preset}.json"
+    argv = sys.argv[1:] if argv is None else argv
+    write_results(
+        out, command=command_line(__file__, argv), preset=args.preset, seed=args.seed, seconds=watch.seconds,
+        metrics=metrics, threads=threads,
+    )  # fmt: skip
+    print(out)
+    return metrics
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))

@@ -1,0 +1,138 @@
+"""Memories of past rows with a fixed budget, each with its own random generator.
+
+The budget is a number of *rows* over all tasks together: it does not grow with the number of tasks.
+Two ways to spend it: Reservoir (every row ever seen has the same chance) and Balanced (every task has the same room).
+Left out: choosing rows by what is in them (k-means, gradients); the random choice is the baseline that those must beat.
+"""
+
+import torch
+
+
+class Memory:
+    """Base of both: holds rows (M, ...), the task of each, and the generator. Subclasses say which rows stay."""
+
+    def __init__(self, budget, seed=0):
+        if budget < 0:
+            raise ValueError(f"a memory of {budget} rows cannot be; use 0 (keep nothing) or more")
+        self.budget = budget
+        # Its own generator: a run with a memory shuffles its data and drops its units exactly as one without.
+        self.generator = torch.Generator().manual_seed(seed)
+        self.rows = None  # (M, ...) on the CPU; None until a row is kept, for only then its shape is known
+        self.tasks = []  # M names: whose row it is
+
+    def __len__(self):
+        return len(self.tasks)
+
+    def add(self, task_name, rows):
+        """See the rows (N, ...) of a task and keep some. May be called many times, also again for the same task."""
+        raise NotImplementedError
+
+    def sample(self, k):
+        """k rows (k, ...), each drawn from all that are kept (with replacement); None where there is nothing to draw.
+
+        Drawing nothing leaves the generator alone.
+        """
+        if not self.tasks or k < 1:
+            return None
+        return self.rows[torch.randint(len(self), (k,), generator=self.generator)]
+
+    def counts(self):
+        """Rows kept for each task, in the order in which the tasks came."""
+        return {name: self.tasks.count(name) for name in dict.fromkeys(self.tasks)}
+
+    def state(self):
+        """A flat dict of tensors and JSON values: see Strategy.state."""
+        state = {"generator": self.generator.get_state(), "budget": self.budget, "tasks": list(self.tasks)}
+        return state if self.rows is None else {**state, "rows": self.rows.clone()}
+
+    def load(self, state):
+        if state["budget"] != self.budget:
+            raise ValueError(
+                f"the state is of a memory of {state['budget']} rows, but this one has {self.budget}; "
+                f"build it with budget={state['budget']}"
+            )
+        self.generator.set_state(state["generator"])
+        self.tasks = list(state["tasks"])
+        self.rows = state["rows"].clone() if "rows" in state else None
+
+    def _check(self, rows):
+        """The rows on the CPU, after checking that they can lie beside those kept."""
+        if self.rows is not None and rows.shape[1:] != self.rows.shape[1:]:
+            raise ValueError(
+                f"rows of shape {tuple(rows.shape[1:])} cannot lie beside kept rows of shape "
+                f"{tuple(self.rows.shape[1:])}; cut or pad all tasks to one length"
+            )
+        return rows.detach().cpu()
+
+
+class Reservoir(Memory):
+    """Algorithm R (Vitter 1985): after n rows, each of them is kept with the same probability budget / n."""
+
+    def __init__(self, budget, seed=0):
+        super().__init__(budget, seed)
+        self.seen = 0
+
+    def add(self, task_name, rows):
+        rows = self._check(rows)
+        if self.budget == 0 or len(rows) == 0:
+            return
+        if self.rows is None:
+            self.rows = rows[:0].clone()
+        free = min(self.budget - len(self), len(rows))  # the first rows fill the memory ...
+        self.rows = torch.cat([self.rows, rows[:free]])
+        self.tasks += [task_name] * free
+        # ... and the n-th row then takes a place drawn from n: kept if that place is one of the budget's.
+        n = torch.arange(self.seen + free + 1, self.seen + len(rows) + 1, dtype=torch.float64)
+        places = (torch.rand(len(n), generator=self.generator, dtype=torch.float64) * n).long().tolist()
+        for row, place in zip(rows[free:], places):
+            if place < self.budget:
+                self.rows[place], self.tasks[place] = row, task_name
+        self.seen += len(rows)
+
+    def state(self):
+        return {**super().state(), "seen": self.seen}
+
+    def load(self, state):
+        super().load(state)
+        self.seen = state["seen"]
+
+
+class Balanced(Memory):
+    """The budget divided evenly over the tasks seen; older tasks give up rows as new ones come.
+
+    Each row gets a random key when it is first seen, and a task keeps the rows with its smallest keys: a uniform sample
+    of all its rows, whether they came at once or in pieces, and still one after the task has shrunk.
+    A task with fewer rows than its share leaves the rest unused.
+    """
+
+    def __init__(self, budget, seed=0):
+        super().__init__(budget, seed)
+        self.keys = torch.empty(0, dtype=torch.float64)  # (M,)
+        self.names = []  # tasks seen, also those that the budget has no row for
+
+    def add(self, task_name, rows):
+        rows = self._check(rows)
+        if self.budget == 0 or len(rows) == 0:
+            return
+        keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
+        rows = rows if self.rows is None else torch.cat([self.rows, rows])
+        keys = torch.cat([self.keys, keys])
+        tasks = self.tasks + [task_name] * (len(rows) - len(self.tasks))
+        self.names += [task_name] if task_name not in self.names else []
+        share, rest = divmod(self.budget, len(self.names))  # the first `rest` tasks get one row more
+        kept = []
+        for i, name in enumerate(self.names):
+            own = torch.tensor([j for j, owner in enumerate(tasks) if owner == name], dtype=torch.long)
+            best = own[keys[own].argsort()[: share + (i < rest)]]
+            kept += best.tolist()
+        self.rows, self.keys, self.tasks = rows[kept], keys[kept], [tasks[j] for j in kept]
+
+    def state(self):
+        return {**super().state(), "keys": self.keys.clone(), "names": list(self.names)}
+
+    def load(self, state):
+        super().load(state)
+        self.keys, self.names = state["keys"].clone(), list(state["names"])
+
+
+MEMORIES = {"reservoir": Reservoir, "balanced": Balanced}

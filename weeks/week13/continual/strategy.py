@@ -1,0 +1,64 @@
+"""The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
+
+One task goes by like this (loop.py calls, in this order):
+
+    rows = start(learner, task)      may add or freeze parameters; the optimizer is built after it
+    for every step:
+        loss(learner, batch)         once a micro-batch, each followed by the loop's backward
+        grads(learner)               once: all gradients are summed, none is clipped yet
+        stepped(learner)             once: the optimizer has moved the weights
+    finish(learner, task)            remember what must not be forgotten
+    with view(learner, task): ...    whenever a task is judged or served
+
+Left out on purpose: a backward, an optimizer, a data loader. Methods return values; the loop acts.
+"""
+
+from contextlib import nullcontext
+
+
+class Strategy:
+    """Naive training: learn the newest task, protect nothing. Every method is measured against it."""
+
+    # What outlives a task inside the method: "nothing", "weights" (or statistics of them), "rows" of the training
+    # data, or "synthetic" rows. Where rows may not be kept, for privacy, this line is what decides.
+    keeps = "nothing"
+
+    def start(self, learner, task):
+        """Rows to train on. May add or freeze parameters, for the optimizer does not exist yet.
+
+        A run that goes on in the middle of a task calls `load`, then `start` again for that task: this must give the
+        same rows and parameters as at first, and leave the loaded state as it is.
+        """
+        return task.train
+
+    def loss(self, learner, batch):
+        """Scalar mean loss of one micro-batch."""
+        return learner.loss(batch)
+
+    def grads(self, learner):
+        """Read or change the gradients, once a step: after all backwards, before clipping."""
+
+    def stepped(self, learner):
+        """Look at or put back weights, once a step: after the optimizer has moved them."""
+
+    def finish(self, learner, task):
+        """Remember: called once, after the last step of a task."""
+
+    def view(self, learner, task):
+        """A context manager that holds the weights to judge or serve `task` with.
+
+        A task that was never learned is judged with the weights as they are.
+        """
+        return nullcontext()
+
+    def state(self):
+        """All that a stopped run needs to go on, as a flat dict: name -> tensor or JSON value. Callable at any step."""
+        return {}
+
+    def load(self, state):
+        """Take back what `state` gave. A name that the method does not know raises, for it would be lost silently."""
+        if state:
+            raise ValueError(
+                f"{type(self).__name__} keeps no state, but was given {sorted(state)}; "
+                "build the method that wrote this state, with the same settings, then load again"
+            )

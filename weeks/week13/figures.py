@@ -1,0 +1,105 @@
+"""Draw this week's two figures from results/<preset>.json. No training here.
+
+python weeks/week13/figures.py [--preset full]
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+HERE = Path(__file__).resolve().parent
+METHODS = ("naive", "replay", "joint")
+LOOKS = {"naive": ("#c0392b", "o", "-"), "replay": ("#1f6fb2", "s", "--"), "joint": ("#555555", "^", ":")}
+
+
+def heat_maps(metrics, path):
+    """The three matrices on one colour scale: a row is a moment, a column a domain, dark is bad."""
+    names = metrics["domains"]
+    cells = [score for method in METHODS for row in metrics[method]["matrix"] for score in row]
+    low, high = min(cells), max(cells)
+    fig, axes = plt.subplots(1, 3, figsize=(12.6, 4.3), layout="constrained")
+    for axis, method in zip(axes, METHODS):
+        matrix = metrics[method]["matrix"]
+        image = axis.imshow(matrix, cmap="cividis_r", vmin=low, vmax=high)
+        for i, row in enumerate(matrix):
+            for j, score in enumerate(row):
+                dark = (score - low) / (high - low) > 0.5
+                weight = (
+                    "bold" if i == j and method != "joint" else "normal"
+                )  # the diagonal: a task right after its turn
+                axis.text(j, i, f"{score:.2f}", ha="center", va="center", color="white" if dark else "black",
+                          fontsize=12, fontweight=weight)  # fmt: skip
+        axis.set_xticks(range(len(names)), names, rotation=25, ha="right", rotation_mode="anchor")
+        if method == "joint":
+            axis.set_yticks(range(len(names)), [f"{i + 1}/{len(names)} of steps" for i in range(len(names))])
+        else:
+            axis.set_yticks(range(len(names)), [f"after {name}" for name in names])
+        axis.set_xlabel("judged on")
+        told = "all domains at once" if method == "joint" else f"old domains {metrics[method]['rise']:+.2f} bits"
+        axis.set_title(f"{method}: {told}")
+    fig.colorbar(image, ax=axes, label="bits per byte of validation text (lower is better)", shrink=0.9)
+    title = f"With a memory of {metrics['settings']['budget']} rows, replay "
+    if "forgetting_cut_pct" in metrics:
+        title += f"avoids {metrics['forgetting_cut_pct']:.0f} % of the rise that naive training causes"
+    else:
+        title += "has nothing to avoid: naive training did not forget in this run"
+    fig.suptitle(title)
+    fig.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(fig)
+
+
+def first_domain(metrics, path):
+    """What happens to the first domain while the others are learned."""
+    names = metrics["domains"]
+    first, moments = names[0], ["nothing", *names]
+    fig, axis = plt.subplots(figsize=(7.6, 4.6), layout="constrained")
+    ends = {}
+    for method in METHODS:
+        colour, marker, line = LOOKS[method]
+        scores = [metrics[method]["baseline"][0], *(row[0] for row in metrics[method]["matrix"])]
+        label = "joint (all domains at once)" if method == "joint" else method
+        axis.plot(scores, color=colour, marker=marker, linestyle=line, label=label, linewidth=2)
+        ends[method] = scores[-1]
+    floor = metrics["unigram_floor"][first]
+    axis.axhline(floor, color="black", linewidth=0.8)
+    axis.text(
+        0.98, floor + 0.06, f"byte frequencies alone: {floor:.2f}", transform=axis.get_yaxis_transform(), ha="right"
+    )
+    axis.set_xticks(range(len(moments)), [f"after\n{name}" for name in moments])
+    axis.set_ylabel(f"bits per byte on {first} (lower is better)")
+    axis.set_title(f"{first.capitalize()} ends at {ends['naive']:.2f} bits naively, {ends['replay']:.2f} with replay")
+    axis.set_ylim(bottom=0)
+    axis.legend()
+    axis.grid(alpha=0.3)
+    fig.savefig(path, dpi=110, metadata={"Software": None})
+    plt.close(fig)
+
+
+def main(argv=None):
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--preset", default="default", help="whose results to draw (default: %(default)s)")
+    p.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results files")
+    p.add_argument("--out", type=Path, default=HERE / "figures", help="folder for the figures")
+    args = p.parse_args(argv)
+    source = args.results / f"{args.preset}.json"
+    if not source.exists():
+        print(
+            f"error: {source} does not exist; run: python weeks/week13/train.py --preset {args.preset}", file=sys.stderr
+        )
+        return 1
+    metrics = json.loads(source.read_text())["metrics"]
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name, draw in (("matrices", heat_maps), ("first-domain", first_domain)):
+        draw(metrics, args.out / f"{name}.png")
+        print(args.out / f"{name}.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

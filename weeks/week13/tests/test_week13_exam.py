@@ -1,0 +1,309 @@
+"""The exam that every row of METHODS takes, then what defines each method. A new method adds one row to EXAM."""
+
+import copy
+import json
+from collections import Counter
+
+import pytest
+import torch
+from continual import METHODS, Learner, Shuffle, Strategy, Task, judge, step
+from continual.vendor.gpt import GPT, GPTConfig
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+pytestmark = pytest.mark.day(88)
+
+V, T, STEPS = 13, 6, 5
+
+# name -> (settings to examine, settings of strength or budget 0 that must equal naive; [] where there is no such dial)
+EXAM = {
+    "naive": ({}, []),
+    "joint": ({}, []),
+    "replay": (
+        dict(budget=6, batch_rows=3, seed=1),
+        [dict(budget=0, batch_rows=3), dict(budget=6, batch_rows=0), dict(budget=0, batch_rows=2, memory="reservoir")],
+    ),
+}
+
+
+def test_every_method_takes_the_exam():
+    """A method that is in the table but not in the exam has proved nothing."""
+    assert EXAM.keys() == METHODS.keys()
+
+
+def make(name):
+    return METHODS[name](**EXAM[name][0])
+
+
+def tasks():
+    """Two tasks with disjoint tokens: 0-5 and 6-11, so that a row tells whose it is."""
+    g = torch.Generator().manual_seed(0)
+    low, high = (torch.randint(start, start + 6, (20, T + 1), generator=g) for start in (0, 6))
+    return [Task("low", low), Task("high", high)]
+
+
+class Run:
+    """A training run by hand, one task at a time, one step at a time: so that it can be stopped anywhere."""
+
+    def __init__(self, strategy):
+        torch.manual_seed(0)
+        self.learner = Learner(GPT(GPTConfig(V, T, n_layer=1, n_head=2, n_embd=8, dropout=0.1)))
+        self.strategy = strategy
+
+    def begin(self, task):
+        self.rows = self.strategy.start(self.learner, task)
+        named = self.learner.parameters()
+        self.optimizer = torch.optim.AdamW(named.values(), lr=1e-2)
+        return named
+
+    def steps(self, first, last, parts=2):
+        shuffle = Shuffle(len(self.rows), 4, seed=3)
+        self.learner.model.train()
+        for i in range(first, last):
+            step(self.learner, self.strategy, self.optimizer, list(self.rows[shuffle.at(i)].chunk(parts)))
+
+    def sequence(self, tasks):
+        for task in tasks:
+            self.begin(task)
+            self.steps(0, STEPS)
+            self.strategy.finish(self.learner, task)
+        return self
+
+    def weights(self):
+        return {k: v.clone() for k, v in self.learner.model.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def tensors_of(state):
+    return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+
+
+def through_files(state):
+    """A state as it comes back from safetensors and JSON; anything that fits neither fails here."""
+    assert all(isinstance(k, str) for k in state)
+    tensors = tensors_of(state)
+    rest = {k: v for k, v in state.items() if k not in tensors}
+    return {**load_tensors(save_tensors(tensors)), **json.loads(json.dumps(rest))}
+
+
+def equal_states(a, b):
+    """The same names, tensors equal bit for bit, the rest equal as JSON."""
+    text = lambda s: json.dumps({k: v for k, v in s.items() if k not in tensors_of(s)}, sort_keys=True)  # noqa: E731
+    return a.keys() == b.keys() and same(tensors_of(a), tensors_of(b)) and text(a) == text(b)
+
+
+ZERO = [(name, zero) for name, (_, zeros) in EXAM.items() for zero in zeros]
+
+
+@pytest.mark.parametrize("name, zero", ZERO, ids=[f"{n}-{i}" for i, (n, _) in enumerate(ZERO)])
+def test_strength_zero_is_naive_bit_for_bit(name, zero):
+    """Without its one idea a method must be nothing but plain training: no stray random draw, no extra rounding."""
+    assert same(Run(METHODS[name](**zero)).sequence(tasks()).weights(), Run(Strategy()).sequence(tasks()).weights())
+
+
+@pytest.mark.parametrize("name", EXAM)
+@pytest.mark.parametrize("at", range(STEPS + 1))
+def test_stopped_anywhere_it_goes_on_bit_for_bit(name, at):
+    """Stop in the second task, when there is a past to remember; go on from files alone, in new objects."""
+    first, second = tasks()
+    whole = Run(make(name)).sequence([first])
+    whole.begin(second)
+    whole.steps(0, at)
+    saved = dict(
+        weights=load_tensors(save_tensors({k: v for k, v in whole.weights().items() if k != "head.weight"})),  # tied
+        optimizer=copy.deepcopy(whole.optimizer.state_dict()),
+        strategy=through_files(whole.strategy.state()),
+        rng=torch.get_rng_state(),
+    )
+    whole.steps(at, STEPS)
+    whole.strategy.finish(whole.learner, second)
+
+    resumed = Run(make(name))
+    resumed.strategy.load(saved["strategy"])
+    resumed.begin(second)
+    assert equal_states(resumed.strategy.state(), saved["strategy"]), "start moved the state of a task under way"
+    assert torch.equal(resumed.rows, whole.rows)
+    resumed.learner.model.load_state_dict(saved["weights"], strict=False)
+    resumed.optimizer.load_state_dict(saved["optimizer"])
+    torch.set_rng_state(saved["rng"])
+    resumed.steps(at, STEPS)
+    resumed.strategy.finish(resumed.learner, second)
+    assert same(resumed.weights(), whole.weights())
+    assert equal_states(resumed.strategy.state(), whole.strategy.state())
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_a_state_is_a_snapshot(name):
+    """A state that shares memory with the living method changes while it is being written to disk."""
+    run = Run(make(name)).sequence(tasks()[:1])
+    state = run.strategy.state()
+    before = copy.deepcopy(state)
+    run.sequence(tasks()[1:])
+    assert equal_states(state, before)
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_all_that_start_leaves_trainable_is_optimised(name):
+    """A parameter added in start but unknown to the optimizer would sit at its first value, and nothing would fail."""
+    run = Run(make(name)).sequence(tasks()[:1])
+    named = run.begin(tasks()[1])
+    held = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in run.learner.parameters().values()}
+    before = {k: p.detach().clone() for k, p in named.items()}
+    run.steps(0, STEPS)
+    assert [k for k, p in named.items() if torch.equal(p, before[k])] == []
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_frozen_tensors_stay_as_they_are(name):
+    """What the caller froze, and every buffer, keeps its bits: weight decay and momentum included."""
+    run = Run(make(name))
+    run.learner.model.wpe.weight.requires_grad_(False)
+    run.learner.model.register_buffer("still", torch.arange(3.0))
+    before = run.weights()
+    run.sequence(tasks())
+    after = run.weights()
+    assert torch.equal(before["wpe.weight"], after["wpe.weight"]) and torch.equal(before["still"], after["still"])
+    assert not torch.equal(before["wte.weight"], after["wte.weight"])
+
+
+def training_rows_in(state, rows):
+    """How many of the training rows stand somewhere in the state, whatever shape or type it gives them."""
+    wanted = Counter(tuple(row) for row in rows.tolist())
+    values = [v.flatten().tolist() for v in tensors_of(state).values()]
+    text = json.dumps({k: v for k, v in state.items() if k not in tensors_of(state)})
+    found = {tuple(v[i : i + T + 1]) for v in values for i in range(len(v) - T)}
+    return sum(row in found or str(list(row))[1:-1] in text for row in wanted)
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_keeps_is_honoured(name):
+    """`keeps` is a promise about privacy: unless it says "rows", no training row may be found in what is stored."""
+    assert METHODS[name].keeps in ("nothing", "weights", "rows", "synthetic")
+    run = Run(make(name)).sequence(tasks())
+    state, rows = run.strategy.state(), torch.cat([task.train for task in tasks()])
+    if METHODS[name].keeps == "rows":
+        assert training_rows_in(state, rows) > 0, "keeps rows, but this search finds none: the search is broken"
+    else:
+        assert training_rows_in(state, rows) == 0
+    if METHODS[name].keeps == "nothing":
+        assert not tensors_of(state)
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_a_view_is_left_as_it_was_entered(name):
+    """A view may swap weights, for tasks learned or not; afterwards, and after an error inside, every bit is back."""
+    run = Run(make(name)).sequence(tasks()[:1])
+    before = run.weights()
+    scores = [judge(run.learner, run.strategy, tasks(), lambda learner, task: learner.loss(task.train)) for _ in "ab"]
+    assert scores[0] == scores[1] and same(before, run.weights())
+    with pytest.raises(KeyError), run.strategy.view(run.learner, tasks()[0]):
+        raise KeyError
+    assert same(before, run.weights())
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_random_numbers_are_the_methods_own(name):
+    """start, finish, state and view draw nothing from torch's global generator, which dropout uses."""
+    run = Run(make(name)).sequence(tasks()[:1])
+    before = torch.get_rng_state()
+    run.begin(tasks()[1])
+    run.strategy.finish(run.learner, tasks()[1])
+    run.strategy.state()
+    with run.strategy.view(run.learner, tasks()[0]):
+        pass
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- what defines each method ---------------------------------------------------------------------------------------
+
+
+class Spy(Learner):
+    """Notes the batches that a method asks the loss of."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.batches = []
+
+    def loss(self, rows):
+        self.batches.append(rows)
+        return super().loss(rows)
+
+
+@pytest.mark.day(89)
+@pytest.mark.parametrize("memory", ["balanced", "reservoir"])
+def test_replay_adds_old_rows_in_one_forward(memory):
+    """Each batch is the new rows, untouched, then batch_rows rows of earlier tasks: one forward, one mean."""
+    run = Run(METHODS["replay"](budget=6, batch_rows=3, seed=1, memory=memory))
+    spy = run.learner = Spy(run.learner.model)
+    low, high = tasks()
+    run.sequence([low])
+    assert all(len(batch) == 2 for batch in spy.batches), "nothing is old during the first task"
+    spy.batches.clear()
+    loss = run.strategy.loss(spy, high.train[:4])
+    (batch,) = spy.batches
+    assert torch.equal(batch[:4], high.train[:4]) and batch.shape == (7, T + 1)
+    old = {tuple(row) for row in low.train.tolist()}
+    assert all(tuple(row) in old for row in batch[4:].tolist())
+    run.learner.model.eval()
+    assert run.strategy.loss(spy, high.train[:4]).item() == Learner(run.learner.model).loss(spy.batches[-1]).item()
+    assert loss.requires_grad and len(run.strategy.memory) == 6
+
+
+@pytest.mark.day(89)
+def test_replay_remembers_more_than_naive():
+    """The point of it all, on two opposite rules: the next token is one up, or one down. Naive forgets the first."""
+    walk = lambda d: (torch.arange(8)[:, None] + d * torch.arange(T + 1)) % 8  # (8, T+1)  # noqa: E731
+    up, down = Task("up", walk(1)), Task("down", walk(-1))
+    loss = {}
+    for name, strategy in (("naive", Strategy()), ("replay", METHODS["replay"](budget=8, batch_rows=4))):
+        torch.manual_seed(0)
+        learner = Learner(GPT(GPTConfig(8, T, n_layer=1, n_head=2, n_embd=16)))
+        for task in (up, down):
+            rows = strategy.start(learner, task)
+            optimizer = torch.optim.AdamW(learner.parameters().values(), lr=1e-2)
+            for i in range(60):
+                step(learner, strategy, optimizer, [rows[Shuffle(8, 4).at(i)]])
+            strategy.finish(learner, task)
+        loss[name] = judge(learner, strategy, [up, down], lambda learner, task: learner.loss(task.train))
+    assert loss["naive"][0] > 2.0 and loss["replay"][0] < 1.0  # ln 8 = 2.08 is knowing nothing
+    assert max(loss["naive"][1], loss["replay"][1]) < 1.0  # and both learned the new rule
+
+
+@pytest.mark.day(89)
+def test_replay_refuses_what_cannot_be():
+    """Wrong settings are told when the method is built, not hours later when the second task starts."""
+    with pytest.raises(ValueError, match="no memory is called 'fifo'; choose one of balanced, reservoir"):
+        METHODS["replay"](budget=1, batch_rows=1, memory="fifo")
+    with pytest.raises(ValueError, match="cannot add -1 old rows"):
+        METHODS["replay"](budget=1, batch_rows=-1)
+
+
+@pytest.mark.day(88)
+def test_joint_trains_on_all_rows_it_knows():
+    """Joint() knows the tasks that have come, Joint(tasks) all of them at once. No row is lost or doubled."""
+    low, high = tasks()
+    as_counts = lambda rows: Counter(map(tuple, rows.tolist()))  # noqa: E731
+    online, offline = METHODS["joint"](), METHODS["joint"]([low, high])
+    everything = as_counts(torch.cat([low.train, high.train]))
+    assert as_counts(online.start(None, low)) == as_counts(low.train)
+    assert as_counts(offline.start(None, low)) == everything
+    assert as_counts(online.start(None, high)) == as_counts(offline.start(None, high)) == everything
+
+
+@pytest.mark.day(88)
+def test_joint_is_naive_on_the_first_task():
+    """With one task there is nothing to join: the same bits."""
+    joint, naive = (Run(strategy).sequence(tasks()[:1]).weights() for strategy in (METHODS["joint"](), Strategy()))
+    assert same(joint, naive)
+
+
+@pytest.mark.day(88)
+def test_naive_refuses_a_state_that_it_cannot_hold():
+    """Loading replay's state into a strategy without memory would lose it silently."""
+    state = Run(make("replay")).sequence(tasks()[:1]).strategy.state()
+    with pytest.raises(ValueError, match="Strategy keeps no state, but was given .*build the method that wrote this"):
+        Strategy().load(state)
