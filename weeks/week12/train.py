@@ -41,7 +41,7 @@ class Preset:
     base: Recipe
     tune: Recipe  # lr comes from `rates`
     ranks: tuple
-    rates: dict  # learning rates to try, for "full" and "lora"; the best on the new validation text counts
+    rates: dict  # learning rates to try, for "full", "lora" or one rank ("r32"); the best on new validation text counts
     seeds: int = 1
     points: int = 4  # judgements on the way, for the curve
     judged: int = 32_768  # bytes of each test text
@@ -63,7 +63,7 @@ PRESETS = {
         base=Recipe(steps=400, batch_size=32, lr=3e-3, min_lr=3e-4, warmup=40),
         tune=Recipe(steps=120, batch_size=32, warmup=12, weight_decay=0.0),
         ranks=(2, 8, 32),
-        rates={"full": (1e-3,), "lora": (1e-2,)},
+        rates={"full": (4e-3,), "lora": (2e-2,), "r32": (1e-2,)},  # those that the full preset found
         judged=16_384,
     ),
 }
@@ -169,7 +169,7 @@ def one_seed(preset, texts, seed, rates, tried):
     for rank in (None, *preset.ranks):
         name = "full" if rank is None else f"r{rank}"
         best = None
-        for rate in rates.get(name) or preset.rates["full" if rank is None else "lora"]:
+        for rate in rates.get(name) or preset.rates.get(name) or preset.rates["lora"]:
             record, model = tune(base, rank, rate, preset, texts, seed)
             record["learned"], record["forgot"] = out["base"]["new"] - record["new"], record["old"] - out["base"]["old"]
             if name not in rates:

@@ -21,6 +21,7 @@ from .workspace.learn import new_course, teach
 from .workspace.store import open_course
 
 MODEL = Path("checkpoints/week14-default/replay")  # what `make week14` leaves behind
+LATER = TrainConfig(steps=80, warmup=8, lr=1e-3)  # a later domain: fewer steps, and half the rate
 Name = Annotated[str, arg(metavar="NAME")]
 Model = Annotated[Path, arg(metavar="DIR", help="Folder of a model; the default is what `make week14` trained.")]
 
@@ -116,7 +117,7 @@ class Learn:
     """replay joins kept rows of earlier domains to each batch; naive trains on the new text alone."""
     replay_rows: int = 8
     """Old rows in each batch when the method is replay."""
-    train: Annotated[TrainConfig, arg(name="")] = field(default_factory=lambda: TrainConfig(steps=80, warmup=8, lr=1e-3))
+    train: Annotated[TrainConfig, arg(name="")] = field(default_factory=lambda: LATER)
     save_every: int = 100
     """Steps between checkpoints."""
     resume: bool = False

@@ -1,0 +1,264 @@
+"""Merging, names and patterns: the adapter leaves the model as it found it, and refuses what it cannot do."""
+
+import copy
+
+import pytest
+import torch
+from lora import (
+    LoRAConfig,
+    LoRALinear,
+    adapters,
+    attach,
+    base_state,
+    detach,
+    merge,
+    parameters,
+    unmerge,
+    using,
+)  # fmt: skip
+from torch import nn
+from week12_models import bytes_of, same_bytes, shake, tiny, tokens
+
+# --- merging ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.day(82)
+@pytest.mark.parametrize("rslora", [False, True])
+def test_merge_agrees_and_unmerge_is_byte_identical(rslora):
+    """Merged logits within 1e-5 in float32 (about 100 roundings of 6e-8 each), and the way back exact, not nearly."""
+    model = tiny()
+    before = bytes_of(model)
+    attach(model, "a", LoRAConfig(rslora=rslora))
+    shake(model, "a", 0.05)
+    slow = model(tokens())[0]
+    merge(model, "a")
+    assert (model(tokens())[0] - slow).abs().max() < 1e-5
+    assert not same_bytes(bytes_of(model), before)
+    unmerge(model)
+    assert same_bytes(bytes_of(model), before)
+    assert torch.equal(model(tokens())[0], slow)
+
+
+@pytest.mark.day(82)
+def test_merge_leaves_a_tied_embedding_alone():
+    """The output layer shares its tensor with the embedding; merging into it would change the input side, too."""
+    model = tiny()
+    attach(model, "a", LoRAConfig(targets=("head",)))
+    shake(model, "a", 0.1)
+    slow, embedding = model(tokens())[0], model.wte.weight.clone()
+    merge(model, "a")
+    assert (model(tokens())[0] - slow).abs().max() < 1e-5
+    assert torch.equal(model.wte.weight, embedding)
+    unmerge(model)
+    assert model.head.weight is model.wte.weight
+
+
+@pytest.mark.day(82)
+def test_a_merged_model_saves_as_a_plain_model():
+    """Its state_dict has a plain model's keys and gives its logits there; no reader can add the adapter twice."""
+    model = tiny()
+    attach(model, "a", LoRAConfig())
+    shake(model, "a", 0.05)
+    merge(model, "a")
+    plain = tiny()
+    plain.load_state_dict(model.state_dict())
+    assert torch.equal(plain(tokens())[0], model(tokens())[0])
+    with pytest.raises(ValueError, match="unmerge"):
+        model.load_state_dict(model.state_dict())
+
+
+@pytest.mark.day(82)
+def test_merged_model_can_be_cast():
+    """.to() moves the weight in the drawer as well, so unmerge does not bring back another dtype."""
+    model = tiny()
+    attach(model, "a", LoRAConfig(targets="all-linear"))
+    merge(model, "a")
+    model.double()
+    unmerge(model)
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert torch.equal(base_state(model)["blocks.0.attn.qkv.weight"], tiny().double().blocks[0].attn.qkv.weight)
+
+
+@pytest.mark.day(82)
+def test_merge_refuses_nan_and_changes_nothing():
+    """A diverged adapter must not be folded in; layers merged before the bad one was found would be half a merge."""
+    model = tiny()
+    attach(model, "a", LoRAConfig())
+    with torch.no_grad():
+        parameters(model, "a")["blocks.1.mlp.down.lora_B"][0, 0] = float("nan")
+    before = bytes_of(model)
+    with pytest.raises(ValueError, match="NaN or infinity in blocks.1.mlp.down"):
+        merge(model, "a")
+    assert same_bytes(bytes_of(model), before)
+
+
+@pytest.mark.day(82)
+def test_what_is_refused_while_merged():
+    """Each of these would compute something other than it says."""
+    model = tiny()
+    attach(model, "a", LoRAConfig()), attach(model, "b", LoRAConfig())
+    merge(model, "a")
+    for act in (
+        lambda: merge(model, "b"), lambda: merge(model, "a"), lambda: attach(model, "c", LoRAConfig()),
+        lambda: detach(model, "b"), lambda: using(model, "b").__enter__(), lambda: using(model, "__base__").__enter__(),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"'a' is merged.*unmerge"):
+            act()
+    with using(model, "a"):
+        model(tokens())
+    unmerge(model)
+    with pytest.raises(ValueError, match="nothing to unmerge"):
+        unmerge(model)
+
+
+# --- being a good guest -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.day(79)
+def test_detach_leaves_the_model_as_it_was():
+    """Classes, keys, bytes, gradient switches: with the last adapter gone nothing tells that there was one."""
+    model = tiny()
+    model.wpe.weight.requires_grad_(False)
+    before, switches = bytes_of(model), {k: p.requires_grad for k, p in model.named_parameters()}
+    attach(model, "a", LoRAConfig()), attach(model, "b", LoRAConfig(targets=("mlp.up",)))
+    assert not any(p.requires_grad for key, p in model.named_parameters() if "adapters" not in key)
+    detach(model, "a"), detach(model, "b")
+    assert not any(isinstance(m, LoRALinear) for m in model.modules())
+    assert same_bytes(dict(model.state_dict()), before)
+    assert {k: p.requires_grad for k, p in model.named_parameters()} == switches
+
+
+@pytest.mark.day(79)
+def test_the_models_own_keys_do_not_change():
+    """A checkpoint of the base loads into a model with adapters and the other way round, by strict keys."""
+    model, keys = tiny(), set(tiny().state_dict())
+    attach(model, "a", LoRAConfig())
+    assert keys < set(model.state_dict())
+    assert set(base_state(model)) == keys
+    assert adapters(model) == {"a": LoRAConfig()}
+
+
+@pytest.mark.day(80)
+@pytest.mark.parametrize("merged", [False, True])
+def test_deepcopy_and_state_dict_carry_the_adapter(merged):
+    """A copy is whole and apart: same logits, own tensors, and it can be unmerged by itself."""
+    model = tiny()
+    attach(model, "a", LoRAConfig())
+    shake(model, "a", 0.05)
+    slow = model(tokens())[0]
+    if merged:
+        merge(model, "a")
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin(tokens())[0], model(tokens())[0])
+    if merged:
+        unmerge(twin)
+        unmerge(model)
+    assert torch.equal(twin(tokens())[0], slow)
+    assert twin.head.weight is twin.wte.weight
+    shake(twin, "a", seed=9)
+    assert torch.equal(model(tokens())[0], slow)
+    other = tiny()
+    attach(other, "a", LoRAConfig())
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(tokens())[0], slow)
+
+
+# --- names and patterns -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.day(79)
+@pytest.mark.parametrize(
+    "targets, expected",
+    [
+        ("all-linear", [f"{i}.{end}" for i in (0, 1) for end in ("attn.qkv", "attn.proj", "mlp.up", "mlp.down")]),
+        (("attn.qkv", "down"), ["0.attn.qkv", "0.mlp.down", "1.attn.qkv", "1.mlp.down"]),
+        (("blocks.1.*",), ["1.attn.qkv", "1.attn.proj", "1.mlp.up", "1.mlp.down"]),
+        (("mlp.[ud]*",), ["0.mlp.up", "0.mlp.down", "1.mlp.up", "1.mlp.down"]),
+        ("qkv", ["0.attn.qkv", "1.attn.qkv"]),
+    ],
+)  # fmt: skip
+def test_targets(targets, expected):
+    """Ends of paths, globs, and "all-linear", which leaves the output layer alone as PEFT does."""
+    assert attach(tiny(), "a", LoRAConfig(targets=targets)) == [f"blocks.{path}" for path in expected]
+
+
+@pytest.mark.day(79)
+@pytest.mark.parametrize(
+    "targets, sentence",
+    [
+        (("qvk",), "matches no linear layer of the model; did you mean qkv"),
+        (("kv",), "'kv' matches no linear layer"),  # an end of a *path*, not of a word: "kv" is not "qkv"
+        (("q_proj",), r"did you mean|its linear layers are blocks\.\*\.attn\.qkv"),
+        (("attn.qkv", "mlp.upp"), "did you mean mlp.up"),
+        (("wte",), "names a Embedding"),
+    ],
+)
+def test_a_target_that_matches_nothing_raises(targets, sentence):
+    """Silence here means training nothing, or only half of what was asked for."""
+    model = tiny()
+    with pytest.raises(ValueError, match=sentence):
+        attach(model, "a", LoRAConfig(targets=targets))
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.day(79)
+def test_rank_and_alpha_patterns():
+    """Layers may differ in rank and alpha; a pattern without a layer raises like a target without one."""
+    model = tiny()
+    attach(model, "a", LoRAConfig(rank=4, alpha=8, rank_pattern={"mlp.up": 2}, alpha_pattern={"blocks.0.mlp.*": 6}))
+    variants = {path: m.adapters["a"] for path, m in model.named_modules() if isinstance(m, LoRALinear)}
+    assert {p: (v.rank, v.alpha, v.scale) for p, v in variants.items() if p.startswith("blocks.0.")} == {
+        "blocks.0.attn.qkv": (4, 8, 2.0), "blocks.0.attn.proj": (4, 8, 2.0),
+        "blocks.0.mlp.up": (2, 6, 3.0), "blocks.0.mlp.down": (4, 6, 1.5),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="'wq' of rank_pattern"):
+        attach(model, "b", LoRAConfig(rank_pattern={"wq": 2}))
+
+
+@pytest.mark.day(79)
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"rank": 0}, "rank must be"),
+        ({"rank": 2.0}, "rank must be"),
+        ({"rank": True}, "rank must be"),
+        ({"alpha": 0}, "alpha must be"),
+        ({"alpha": float("inf")}, "alpha must be"),
+        ({"dropout": 1.0}, "dropout must be"),
+        ({"targets": ()}, "at least one layer"),
+        ({"targets": ("all-linear", "qkv")}, "stands alone"),
+        ({"variant": "dorra"}, "choose from lora"),
+    ],
+)
+def test_config_refuses_nonsense(wrong, sentence):
+    """A wrong value is told at once, in a sentence, not as a shape error inside a forward pass."""
+    with pytest.raises(ValueError, match=sentence):
+        LoRAConfig(**wrong)
+
+
+@pytest.mark.day(79)
+@pytest.mark.parametrize("name", ["", "a.b", "__base__", "train", "a b"])
+def test_names_that_cannot_be(name):
+    """A dot would split the key of state_dict, "train" is a method of the dict, "__base__" means none."""
+    with pytest.raises(ValueError, match="cannot name an adapter"):
+        attach(tiny(), name, LoRAConfig())
+
+
+@pytest.mark.day(79)
+def test_the_same_name_twice_raises():
+    """Overwriting would throw a trained adapter away."""
+    model = tiny()
+    attach(model, "a", LoRAConfig())
+    with pytest.raises(ValueError, match="already has an adapter 'a'"):
+        attach(model, "a", LoRAConfig())
+    with pytest.raises(ValueError, match="no adapter 'b'"):
+        detach(model, "b")
+
+
+@pytest.mark.day(79)
+def test_a_subclass_of_linear_is_left_alone():
+    """nn.MultiheadAttention reads out_proj.weight and never calls out_proj: an adapter there would do nothing."""
+    model = nn.ModuleDict({"attention": nn.MultiheadAttention(8, 2), "up": nn.Linear(8, 8)})
+    assert attach(model, "a", LoRAConfig()) == ["up"]
+    with pytest.raises(ValueError, match="names a NonDynamicallyQuantizableLinear"):
+        attach(model, "b", LoRAConfig(targets=("out_proj",)))
