@@ -30,7 +30,7 @@ def learned_vs_forgot(m, path, preset):
         colour = "black" if full else shades(0.15 + 0.85 * i / max(1, len(names)))
         label = "full fine-tuning" if full else f"LoRA rank {name[1:]}"
         label += f" ({m[name]['parameters']:,} parameters)"
-        others = [(x, y) for rate, x, y in m["tried"][name] if rate != m[name]["rate"]]
+        others = [(x, y) for rate, x, y in m.get("tried", {}).get(name, []) if rate != m[name]["rate"]]
         if others:
             ax.plot(
                 *zip(*others), marker="s" if full else MARKERS[i % len(MARKERS)], ms=5, ls="", mfc="none", mec=colour
@@ -43,7 +43,8 @@ def learned_vs_forgot(m, path, preset):
     ax.set_xlabel(f"learned: fall of bits per byte on unseen {m['new'].title()}  (right is better)")
     ax.set_ylabel(f"forgot: rise of bits per byte\non unseen {m['old'].title()}  (up is worse)")
     best = m[names[-1]]
-    notes = "\nhollow: the same method at other learning rates" if any(len(t) > 1 for t in m["tried"].values()) else ""
+    several = any(len(t) > 1 for t in m.get("tried", {}).values())
+    notes = "\nhollow: the same method at other learning rates" if several else ""
     ax.set_title(
         f"Rank {m['ranks'][-1]} learns {best['learned_vs_full_pct']:.0f} % of what full fine-tuning learns "
         f"and forgets {best['forgot_vs_full_pct']:.0f} % as much\n"
