@@ -111,6 +111,9 @@ def run(setting, seed, data, work, fresh):
             samples[method] = print_samples(f"after all four, {method}", course, DOMAINS, seed)
             print(table(method, course))
         rates = log["rates"]
+    except KeyboardInterrupt as stop:
+        said = f"{stop}; " if str(stop) else ""
+        raise KeyboardInterrupt(f"{said}the same command again goes on from the last saved step") from None
     finally:
         log["elapsed"] = time.perf_counter() - started
         write_log(work, log)

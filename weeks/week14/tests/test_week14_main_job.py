@@ -109,7 +109,7 @@ def test_stopped_job_goes_on_to_the_same_result(job, data, tmp_path, monkeypatch
         return real(*args, **kwargs)
 
     monkeypatch.setattr(train, "step", pressed)
-    with pytest.raises(KeyboardInterrupt, match="stopped after step 5 of 30"):
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 5 of 30; the same command again goes on"):
         script.main(argv)
     again = script.main(argv)
     assert len(calls) == 40 + 2 * 3 * 30  # nothing was done twice
