@@ -70,7 +70,6 @@ class Train:
 
     def run(self):
         device = pick_device(self.device)
-        autocast, precision = autocast_for(self.train.precision, device)
         domain = read_domain(self.text, self.exam)
         if self.resume:
             course = open_course(self.out, device, seed=self.train.seed)
@@ -89,9 +88,7 @@ class Train:
                 raise Mistake(str(error)) from error
             course = new_course(config, tokenizer, seed=self.train.seed, keep_rows=self.keep_rows, device=device)
             course.exams[domain.name] = domain.exam
-        task = domain.task(course.tokenizer, course.model.config.block_size, progress=True)
-        print(describe(course.model, len(task.train), device, precision), file=sys.stderr)
-        taught(course, task, self.train, autocast, self.out, self.save_every)
+        taught(course, domain, self, device)
 
 
 @dataclass
@@ -130,7 +127,6 @@ class Learn:
         if self.replay_rows < 0:
             raise Mistake(f"--replay-rows is {self.replay_rows}; it must not be negative")
         device = pick_device(self.device)
-        autocast, precision = autocast_for(self.train.precision, device)
         domain = read_domain(self.text, self.exam, self.name)
         replay_rows = self.replay_rows if self.method == "replay" else 0
         course = open_course(
@@ -153,9 +149,7 @@ class Learn:
                     "note: this model kept no rows of what it learned, so there is nothing to replay", file=sys.stderr
                 )
             course.exams[domain.name] = domain.exam
-        task = domain.task(course.tokenizer, course.model.config.block_size, progress=True)
-        print(describe(course.model, len(task.train), device, precision), file=sys.stderr)
-        taught(course, task, self.train, autocast, self.out, self.save_every)
+        taught(course, domain, self, device)
 
 
 @dataclass
@@ -298,20 +292,19 @@ def read_domain(text, exam, name=""):
     return Domain(name, SEPARATOR.join(documents(train)), judged)
 
 
-def taught(course, task, config, autocast, folder, save_every):
-    """Teach, commit and print the matrix; Ctrl-C says how to go on."""
+def taught(course, domain, options, device):
+    """Say what runs on what, teach, commit and print the matrix; Ctrl-C says how to go on."""
+    autocast, precision = autocast_for(options.train.precision, device)
+    model, folder = course.model, options.out
+    task = domain.task(course.tokenizer, model.config.block_size, progress=True)
+    what = f"{len(task.train):,} rows of {model.config.block_size} tokens"
+    print(f"{model.n_params():,} parameters on {device} in {precision}; {what}", file=sys.stderr)
     try:
-        teach(course, task, config, autocast=autocast, folder=folder, save_every=save_every)
+        teach(course, task, options.train, autocast=autocast, folder=folder, save_every=options.save_every)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(f"{stop}; saved in {folder}. Go on with the same command plus --resume") from None
     print(matrix_table(course))
     print(f"saved in {folder}; try: nanogpt sample --model {folder}")
-
-
-def describe(model, rows, device, precision):
-    return (
-        f"{model.n_params():,} parameters on {device} in {precision}; {rows:,} rows of {model.config.block_size} tokens"
-    )
 
 
 def prompt_ids(model, tokenizer, text):
