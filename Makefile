@@ -9,11 +9,12 @@ PY     := .venv/bin/python
 
 WEEKS     := week01-02 week03-04 week05 week06 week07-08 week09 week10 week11 week12 week13 week14
 DATA_SETS := $(shell sed -n 's/^\[\([A-Za-z0-9_-]*\)\]$$/\1/p' tools/data.toml 2>/dev/null)
-TEST_DATA := shakespeare bible recipes code gpt2 cl100k
+TEST_DATA := shakespeare bible recipes code gpt2 cl100k smollm2-135m
+TASK_DATA := reuters-r8 trec-6 sms-spam sarcasm
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
+.PHONY: help assistant assistant-tasks test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -100,6 +101,13 @@ endif
 week01: ## ... week14: run a week's train script; double weeks also as week01-02
 week14: ## the main job: train, then learn three more domains without forgetting
 
+assistant: .venv/.core data/smollm2-135m/ORIGIN.json ## chat with SmolLM2-135M in the terminal: ARGS='--system "Be brief."'
+	@.venv/bin/nanogpt chat --model smollm2-135m $(ARGS)
+
+assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK_DATA)) ## it learns four tasks, naively and with replay
+	$(PY) weeks/week14/assistant.py --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	$(if $(filter-out smoke,$(PRESET)),$(PY) weeks/week14/figures.py)
+
 # --- checks -------------------------------------------------------------------------------------------------------
 
 test: .venv/.test $(TEST_DATA:%=data/%/ORIGIN.json) ## every test, offline, in one pytest process
@@ -116,7 +124,7 @@ test-week: .venv/.test ## one week's tests: WEEK=09; CHASE_IMPL=projects grades 
 	  exit 2; }
 	$(PY) -m pytest weeks/$(week_folder)/tests $(ARGS)
 
-bench: .venv/.test ## measure every week that has a bench.py
+bench: .venv/.test data/smollm2-135m/ORIGIN.json data/sms-spam/ORIGIN.json ## measure every week that has a bench.py
 	@[ -n "$(wildcard weeks/*/bench.py)" ] || echo "no week has a bench.py yet"
 	@set -e; for script in $(wildcard weeks/*/bench.py); do echo "$(PY) $$script"; $(PY) $$script $(ARGS); done
 

@@ -2,18 +2,21 @@
 
 A recipe takes {path in the source: bytes} and returns {file name: text or bytes}. It is deterministic: the same input
 gives the same bytes on every machine and every Python, which is why the sha256 of the result can stand in data.toml.
+The texts and vocabularies are made here, the rows of prompt and response in data_tasks.py, MNIST in data_mnist.py.
 A text comes out as train.txt, val.txt and test.txt, each document closed by a line that holds only `<|endoftext|>`.
 Left out: language detection, quality scores, fuzzy hashing. These sets are small enough to be looked at.
 """
 
 import ast
-import hashlib
 import html
+import io
 import json
 import re
-import unicodedata
 from pathlib import PurePosixPath
 
+import data_mnist
+import data_tasks
+from data_text import decode, fraction, squeezed, tidy
 from shared.run import Mistake
 
 SEPARATOR = "<|endoftext|>"
@@ -21,41 +24,13 @@ WINDOW = 200  # characters: two documents that share so long a run are taken for
 SHARE = 0.05  # of the documents go to val, as many to test
 
 
-# ---- what every text goes through ----------------------------------------------------------------------------------
-
-
-def decode(name, content):
-    """The UTF-8 text of a file, without byte order mark and with plain newlines."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Mistake(f"{name} is not UTF-8 (at byte {error.start}), so it is not what data.toml means") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def tidy(text, blank=1):
-    """Composed characters, none that is invisible, no blanks at a line's end, at most `blank` empty lines in a row."""
-    text = unicodedata.normalize("NFC", text)
-    invisible = [c for c in set(text) if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cs") and c not in "\n\t"]
-    text = text.translate(dict.fromkeys(map(ord, invisible)))
-    text = re.sub(r"[^\S\n]+$", "", text, flags=re.M)
-    return re.sub("\n" * (blank + 1) + "+", "\n" * (blank + 1), text).strip("\n")
-
-
-def fraction(seed, title):
-    """A number in [0, 1) that depends on nothing but `seed` and `title`."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{title}".encode()).digest()[:8], "big") / 2**64
+# ---- the split ------------------------------------------------------------------------------------------------------
 
 
 def side(seed, title):
     """The split that a document belongs to. No other document is asked, so one that is added later moves none."""
     u = fraction(seed, title)
     return "val" if u < SHARE else "test" if u < 2 * SHARE else "train"
-
-
-def squeezed(text):
-    """Words alone, in lower case, one blank apart: what two copies share however they were laid out."""
-    return re.sub(r"[\W_]+", " ", text.lower()).strip()
 
 
 def drop_copies(documents):
@@ -273,6 +248,51 @@ def python_modules(files):
     return split(kept, seed="code")
 
 
+YEAR = 2017  # the last year of the table
+
+
+def names(files):
+    """First names in lower case, one a line, as in makemore's names.txt: those of girls, then of boys, by frequency.
+
+    The source is the table of all years (Parquet) or the list of one year (lines `Emma,F,19738`); both hold the names
+    that the US Social Security Administration counted five times or more. No newline closes the last line.
+    """
+    ((name, content),) = files.items()
+    rows = parquet_names(name, content) if name.endswith(".parquet") else listed_names(name, decode(name, content))
+    ordered = [row[2] for row in sorted((sex, -count, first) for sex, first, count in rows)]
+    if not ordered:
+        raise Mistake(f"{name} holds no name of {YEAR}, so it is not what data.toml means")
+    if odd := next((first for first in ordered if not (first.isascii() and first.isalpha())), None):
+        raise Mistake(f"{name} holds the name {odd!r}, but names of letters a to z alone were expected")
+    return {"names.txt": "\n".join(ordered).lower()}
+
+
+def parquet_names(name, content):
+    """(sex, name, count) of YEAR from the columns year, sex, name and n of a Parquet table."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise Mistake(f"{name} is a Parquet table, which needs pyarrow; run: python -m pip install pyarrow") from None
+    try:
+        only = [("year", "==", YEAR)]
+        table = parquet.read_table(io.BytesIO(content), columns=["sex", "name", "n"], filters=only)
+    except (pyarrow.ArrowException, OSError) as error:  # OSError: a page that cannot be unpacked
+        reason = str(error).partition("\n")[0]
+        raise Mistake(f"{name} is not the table year, sex, name, n that data.toml means ({reason})") from None
+    return zip(*(table[column].to_pylist() for column in ("sex", "name", "n")))
+
+
+def listed_names(name, text):
+    """(sex, name, count) from lines `Emma,F,19738`."""
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not (fields := re.fullmatch(r"([^,]+),([FM]),(\d+)", line)):
+            raise Mistake(f"{name}, line {number}: {line[:60]!r} is not NAME,SEX,COUNT; data.toml means another file")
+        rows.append((fields[2], fields[1], int(fields[3])))
+    return rows
+
+
 RECIPES = {
     "plain": plain,
     "cl100k": renamed("cl100k_base.tiktoken"),
@@ -280,4 +300,10 @@ RECIPES = {
     "bible": bible,
     "cookbook": cookbook,
     "python_modules": python_modules,
+    "names": names,
+    "mnist": data_mnist.mnist,
+    "reuters_r8": data_tasks.reuters_r8,
+    "trec": data_tasks.trec,
+    "sms_spam": data_tasks.sms_spam,
+    "sarcasm": data_tasks.sarcasm,
 }

@@ -1,6 +1,8 @@
 """tools/data_recipes.py: the split is stable and does not leak, and each recipe takes off just what is not text."""
 
+import io
 import json
+import sys
 
 import pytest
 from hypothesis import given, settings
@@ -213,3 +215,69 @@ def test_code_stops_at_its_size_whatever_the_interpreter_holds(recipes, monkeypa
     monkeypatch.setattr(recipes, "LARGEST_CODE", 1000)
     parts = recipes.python_modules({f"m{k}.py": f"name_{k} = {k}\n".encode() * 10 for k in range(40)})
     assert 700 < sum(map(len, parts.values())) < 1100 + 40 * len("<|endoftext|>\n")
+
+
+ROWS = [("Zed", "F", 9), ("Ann", "F", 30), ("Abe", "F", 9), ("Bob", "M", 700), ("Cy", "M", 5)]  # as NAME,SEX,COUNT
+
+
+def parquet_of(**columns):
+    """The bytes of a Parquet table."""
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow writes the table that the recipe reads")
+    from pyarrow import parquet
+
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def year_table(rows):
+    """A table as in babynames: other years before and after, the year as a float, rows in no order."""
+    rows = [(1999.0, "Old", "F", 99), *((2017.0, *row) for row in rows), (2018.0, "New", "M", 99)]
+    return parquet_of(**dict(zip(("year", "name", "sex", "n"), map(list, zip(*rows)))))
+
+
+def test_names_come_out_of_a_list_by_sex_then_frequency(recipes):
+    """The order is part of the pinned bytes: girls first, the most frequent first, ties by the alphabet."""
+    listed = "".join(f"{name},{sex},{count}\n" for name, sex, count in ROWS).encode()
+    assert recipes.names({"yob2017.txt": listed}) == {"names.txt": "ann\nabe\nzed\nbob\ncy"}
+
+
+def test_names_come_out_of_the_table_as_out_of_the_list(recipes):
+    """Two sources, one result: the table of all years holds the same year."""
+    assert recipes.names({"p/babynames.parquet": year_table(ROWS)}) == {"names.txt": "ann\nabe\nzed\nbob\ncy"}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"Emma,F,19\nOlivia,F\n", "yob2017.txt, line 2: 'Olivia,F' is not NAME,SEX,COUNT"),
+        (b"<html>Not found</html>", "line 1: '<html>Not found</html>' is not NAME,SEX,COUNT"),
+        (b"Zo\xc3\xab,F,9\n", "the name 'Zoë', but names of letters a to z alone"),
+        (b"", "holds no name of 2017"),
+    ],
+)
+def test_a_list_of_other_lines_is_refused(recipes, content, sentence):
+    """A page that says "not found", a list cut short, an alphabet that the weeks do not expect: one sentence each."""
+    with pytest.raises(recipes.Mistake, match=sentence):
+        recipes.names({"yob2017.txt": content})
+
+
+@pytest.mark.parametrize("damage", ["cut", "no table", "other columns", "other years"])
+def test_a_table_that_cannot_be_read_is_refused(recipes, damage):
+    """pyarrow's own exceptions name no file and are no Mistake; none of them may reach the learner."""
+    whole = year_table(ROWS)
+    content = {
+        "cut": whole[: len(whole) // 2],
+        "no table": b"PAR1" + bytes(40) + b"PAR1",
+        "other columns": parquet_of(year=[2017.0], first=["Ann"]),
+        "other years": year_table([]),
+    }[damage]
+    with pytest.raises(recipes.Mistake, match="babynames.parquet (is not the table|holds no name of 2017)"):
+        recipes.names({"p/babynames.parquet": content})
+
+
+def test_a_machine_without_pyarrow_is_told_what_to_install(recipes, monkeypatch):
+    """An installation older than this set has no pyarrow; None in sys.modules makes the import fail as there."""
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(recipes.Mistake, match="needs pyarrow; run: python -m pip install pyarrow"):
+        recipes.names({"p/babynames.parquet": b"PAR1"})

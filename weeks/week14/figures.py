@@ -58,6 +58,31 @@ def heat_maps(metrics, plt):
     return fig
 
 
+def assistant(metrics, plt):
+    """Share of right answers after each task, both methods, with the share of the commonest answer below."""
+    names = metrics["tasks"]
+    n = len(names)
+    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    for ax, method in zip(axes, ("naive", "replay"), strict=True):
+        rows = [metrics["baseline"], *metrics[f"matrix_{method}"]]
+        image = ax.imshow(rows, cmap="Blues", vmin=0, vmax=1)
+        for i, row in enumerate(rows):
+            for j, value in enumerate(row):
+                ax.text(j, i, f"{100 * value:.0f} %", ha="center", va="center",
+                        color="white" if value > 0.6 else "black",
+                        fontweight="bold" if i == j + 1 else "normal")  # fmt: skip
+        floors = [f"{name}\n({100 * share:.0f} %)" for name, share in zip(names, metrics["majority"], strict=True)]
+        ax.set_xticks(range(n), floors)
+        ax.set_yticks(range(n + 1), ["before", *(f"after {name}" for name in names)])
+        ax.set_xlabel("exact answers on (the commonest answer alone)")
+        ax.set_title(f"{method}: {100 * metrics[f'assistant_{method}_acc']:.0f} % at the end, "
+                     f"{100 * metrics[f'assistant_bwt_{method}']:+.0f} points on old tasks")  # fmt: skip
+    fig.colorbar(image, ax=axes, label="share of answers right", shrink=0.85)
+    kept = metrics["keep_rows"]
+    fig.suptitle(f"SmolLM2-135M learns four tasks: {kept} kept rows decide what is left of the first ones")
+    return fig
+
+
 def main(argv=None):
     """Draw every figure that the results file has numbers for, and return their paths."""
     p = argparse.ArgumentParser(description=__doc__)
@@ -75,8 +100,12 @@ def main(argv=None):
     metrics = json.loads(args.results.read_text())["metrics"]
     args.out.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, draw in (("loss", loss_curve), ("forgetting", heat_maps)):
-        fig = draw(metrics, plt)
+    drawings = [("loss", loss_curve, metrics), ("forgetting", heat_maps, metrics)]
+    learned = args.results.parent / "assistant.json"
+    if learned.exists():
+        drawings.append(("assistant", assistant, json.loads(learned.read_text())["metrics"]))
+    for name, draw, numbers in drawings:
+        fig = draw(numbers, plt)
         paths.append(args.out / f"{name}.png")
         fig.savefig(paths[-1], dpi=110, metadata={"Software": None})
         plt.close(fig)

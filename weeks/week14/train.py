@@ -5,8 +5,6 @@ after each domain it is examined on all four. What is left behind: results/<pres
 `nanogpt sample` and `nanogpt chat` in checkpoints/week14-<preset>/.
 """
 
-import json
-import shutil
 import statistics
 import sys
 import time
@@ -86,14 +84,16 @@ def main(argv=None):
 
 def run(setting, seed, data, work, fresh):
     """One seed of the whole job. A run that was stopped goes on from its last saved step."""
-    from nanogpt.train import autocast_for, pick_device
+    from nanogpt.device import autocast_for, pick_device
+    from nanogpt.workspace.runlog import begin, clocked
     from nanogpt.workspace.store import open_course
 
     device = pick_device("cpu")
     autocast, precision = autocast_for("auto", device)
-    log = begin(work, {**setting, "seed": seed, "precision": precision}, fresh)
-    started = time.perf_counter() - log["elapsed"]
-    try:
+    log = begin(work, {**setting, "seed": seed, "precision": precision}, ("pretrained", *METHODS), fresh)
+    for name in ("rates", "losses", "rows"):
+        log.setdefault(name, {})
+    with clocked(work, log):
         domains = {name: read(data, name, setting) for name in DOMAINS}
         course = pretrained(setting, seed, domains, work, autocast, device, log)
         print_samples(f"after {PRETRAIN}", course, [PRETRAIN], seed)
@@ -111,14 +111,6 @@ def run(setting, seed, data, work, fresh):
             samples[method] = print_samples(f"after all four, {method}", course, DOMAINS, seed)
             print(table(method, course))
         rates = log["rates"]
-    except KeyboardInterrupt as stop:
-        said = f"{stop}; " if str(stop) else ""
-        raise KeyboardInterrupt(f"{said}the same command again goes on from the last saved step") from None
-    finally:
-        log["elapsed"] = time.perf_counter() - started
-        write_log(work, log)
-    log["done"] = True
-    write_log(work, log)
     return measured(setting, seed, course, matrices, rates, log, samples, precision)
 
 
@@ -140,10 +132,8 @@ def pretrained(setting, seed, domains, work, autocast, device, log):
         course = new_course(config, tokenizer, seed=seed, keep_rows=setting["keep_rows"], device=device)
         course.exams = {name: domain.exam for name, domain in domains.items()}
     model = course.model
-    print(
-        f"GPT with {model.n_params():,} parameters, {course.tokenizer.vocab_size} tokens, {log['precision']}",
-        flush=True,
-    )
+    sizes = f"{model.n_params():,} parameters, {course.tokenizer.vocab_size} tokens"
+    print(f"GPT with {sizes}, {log['setting']['precision']}", flush=True)
     if PRETRAIN not in course.taught:
         learn_one(course, domains[PRETRAIN], setting["pretrain"], seed, folder, autocast, log, f"train {PRETRAIN}")
     print(f"{PRETRAIN}: {course.rows[0][0]:.3f} bits per byte on held-out plays", flush=True)
@@ -156,7 +146,7 @@ def learn_one(course, domain, settings, seed, folder, autocast, log, label):
     from nanogpt.workspace.learn import teach
 
     config = TrainConfig(seed=seed, **settings)
-    task = domain.task(course.tokenizer, course.model.config.block_size, progress=True)
+    task = domain.task(course.tokenizer, course.row_length, progress=True)
     times = []
     losses = teach(
         course,
@@ -192,32 +182,6 @@ def read(data, name, setting):
     return Domain(
         name, cut(folder / "train.txt", setting["train_chars"]), cut(folder / "val.txt", setting["exam_chars"])
     )
-
-
-def begin(work, setting, fresh):
-    """The log of a stopped run with the same settings, to go on with; else a new one in an empty folder."""
-    path = work / "run.json"
-    try:
-        log = json.loads(path.read_text())
-        if not fresh and not log["done"] and log["setting"] == setting:
-            print(
-                f"going on with the run that was stopped after {log['elapsed']:.0f} s (--fresh starts over)", flush=True
-            )
-            return log
-    except (OSError, ValueError, KeyError):
-        pass
-    for name in ("pretrained", *METHODS):
-        shutil.rmtree(work / name, ignore_errors=True)
-    log = {"setting": setting, "precision": setting["precision"], "elapsed": 0.0, "done": False}
-    log |= {"rates": {}, "losses": {}, "rows": {}}
-    write_log(work, log)
-    return log
-
-
-def write_log(work, log):
-    from nanogpt.vendor.run import atomic_write
-
-    atomic_write(work / "run.json", json.dumps(log) + "\n")
 
 
 def print_samples(title, course, names, seed):

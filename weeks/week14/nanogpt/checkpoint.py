@@ -1,10 +1,11 @@
 """A model on disk: safetensors for tensors, JSON for all else, committed by one rename.
 
     folder/checkpoint.json             the commit: format, settings, and each file's size and sha256
-    folder/model-3f2a….safetensors     weights (a tied head is stored once)
+    folder/model-3f2a….safetensors     weights (a tied head is stored once); or, for a model that another one is
+    folder/adapter-….safetensors         the base of, what LoRA learned: checkpoint.json then names the base
     folder/training-….safetensors      optimizer, RNG and the like; only where training may go on
     folder/memory-….safetensors        rows kept for replay
-    folder/tokenizer-….json, .vocab    the vocabulary, and its twin for human eyes
+    folder/tokenizer-….json, .vocab    the vocabulary, and its twin for human eyes (an adapter uses its base's)
 
 A save writes every new file under a name made of its own hash, then replaces checkpoint.json. A crash, a full disk
 or Ctrl-C before that last step leaves the previous checkpoint whole; files nobody names are swept afterwards.
@@ -23,30 +24,42 @@ from .model import GPT, GPTConfig
 from .vendor.bpe import Tokenizer
 from .vendor.run import Mistake, atomic_write
 
-FORMAT = 1
+FORMAT = 2  # 1 knew no base and no chat template
 INDEX = "checkpoint.json"
 
 
-def save(folder, model, tokenizer, record, **parts):
+def save(folder, model, tokenizer, record, *, chat=None, **parts):
     """Write `model`, `tokenizer`, the JSON-able `record` and any named tensor dicts, all or nothing.
 
     A part already in the folder and not given now is dropped: what a save does not name does not belong to it.
+    `chat` holds the chat template and the texts of bos and eos, where the model has them.
     """
+    index = {"model": model.config.to_dict(), "chat": chat, "record": record}
+    _commit(folder, index, {"model": weights(model), **parts}, tokenizer)
+
+
+def save_adapter(folder, base, adapter, tensors, record, **parts):
+    """The same for an adapter: `base` says which model it needs, `adapter` how it is shaped, `tensors` are A and B."""
+    _commit(folder, {"base": base, "adapter": adapter, "record": record}, {"adapter": tensors, **parts})
+
+
+def _commit(folder, index, parts, tokenizer=None):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
-    name = f"tokenizer-{_sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode())[:16]}.json"
-    if not (folder / name).exists():
-        tokenizer.save(folder / name)
-    content = (folder / name).read_bytes()
-    files["tokenizer"] = {"name": name, "bytes": len(content), "sha256": _sha256(content)}
-    for part, tensors in {"model": weights(model), **parts}.items():
+    if tokenizer is not None:
+        name = f"tokenizer-{_sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode())[:16]}.json"
+        if not (folder / name).exists():
+            tokenizer.save(folder / name)
+        content = (folder / name).read_bytes()
+        files["tokenizer"] = {"name": name, "bytes": len(content), "sha256": _sha256(content)}
+    for part, tensors in parts.items():
         content = tensors_to_bytes({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
         name = f"{part}-{_sha256(content)[:16]}.safetensors"
         if not (folder / name).exists() or (folder / name).stat().st_size != len(content):
             atomic_write(folder / name, content)
         files[part] = {"name": name, "bytes": len(content), "sha256": _sha256(content)}
-    index = {"format": FORMAT, "model": model.config.to_dict(), "files": files, "record": record}
+    index = {"format": FORMAT, **index, "files": files}
     atomic_write(folder / INDEX, json.dumps(index, indent=2, allow_nan=False) + "\n")
     kept = {Path(entry["name"]).stem for entry in files.values()}
     for stale in folder.glob("*-" + "[0-9a-f]" * 16 + ".*"):
@@ -57,6 +70,8 @@ def save(folder, model, tokenizer, record, **parts):
 def load(folder, device="cpu"):
     """`(model, tokenizer, record)` from a folder that `save` wrote; a Mistake says what is wrong and what to do."""
     index = read_index(folder)
+    if "base" in index:
+        raise Mistake(f"{folder} holds an adapter of {index['base']['model']}, not a whole model")
     try:
         config = GPTConfig.from_dict(index["model"])
     except (ValueError, TypeError) as error:
@@ -106,7 +121,11 @@ def read_index(folder):
         number = index["format"]
         if number > FORMAT:
             raise Mistake(f"{path} has format {number} and this nanogpt reads up to {FORMAT}; install a newer nanogpt")
-        index["model"], index["files"]["model"]["sha256"], index["files"]["tokenizer"]["name"], index["record"]
+        index["record"]
+        if "base" in index:
+            index["base"]["model"], index["base"]["sha256"], index["adapter"], index["files"]["adapter"]["sha256"]
+        else:
+            index["model"], index["files"]["model"]["sha256"], index["files"]["tokenizer"]["name"]
     except (ValueError, KeyError, TypeError) as error:
         raise Mistake(
             f"{path} is damaged ({type(error).__name__}: {error}); restore the folder from a copy, or train again"
@@ -124,7 +143,14 @@ def weights(model):
 
 def fill(model, tensors, source):
     """Load `tensors` into `model`, every one; missing, unknown and misshapen are all named in one Mistake."""
-    wanted = weights(model)
+    fit(weights(model), tensors, source)
+    with torch.no_grad():
+        for name, t in weights(model).items():
+            t.copy_(tensors[name])
+
+
+def fit(wanted, tensors, source):
+    """Mistake unless `tensors` has exactly the names and shapes of `wanted`; it names all that does not fit."""
     wrong = [f"{name} is missing" for name in wanted if name not in tensors]
     wrong += [f"{name} is unknown" for name in tensors if name not in wanted]
     wrong += [
@@ -134,10 +160,7 @@ def fill(model, tensors, source):
     ]
     if wrong:
         more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-        raise Mistake(f"{source} does not fit the model in its {INDEX}: {'; '.join(wrong[:8])}{more}")
-    with torch.no_grad():
-        for name, t in wanted.items():
-            t.copy_(tensors[name])
+        raise Mistake(f"{source} does not fit its model: {'; '.join(wrong[:8])}{more}")
 
 
 def _sha256(content):

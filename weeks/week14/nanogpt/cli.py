@@ -7,11 +7,13 @@ from .vendor.run import entry
 
 COMMANDS = {
     "train": "train a model from scratch on a text file",
-    "learn": "teach a model one more kind of text, without losing the old ones",
-    "sample": "let a model continue a prompt",
+    "learn": "teach a model one more kind of text or one more task, without losing the old ones",
+    "sample": "let a model continue or answer a prompt",
     "chat": "talk to a model, line by line",
-    "eval": "bits per byte of any text file",
+    "eval": "bits per byte of any text, or exact answers to a file of rows",
     "info": "what a model is, what it was taught, what it forgot",
+    "import": "bring in a published model: a Hugging Face folder (GPT-2, Llama) or a GGUF file",
+    "export": "write a model as a folder that transformers loads",
 }
 USAGE = """usage: nanogpt COMMAND [options]
 
@@ -23,6 +25,8 @@ examples:
   nanogpt train data/shakespeare/train.txt --out checkpoints/mine
   nanogpt learn data/bible/train.txt --model checkpoints/mine --out checkpoints/mine
   nanogpt sample --model checkpoints/mine --prompt "To be"
+  nanogpt chat --model smollm2-135m
+  nanogpt learn spam.jsonl --model smollm2-135m --out checkpoints/helper
 
 `nanogpt COMMAND --help` lists a command's options."""
 

@@ -1,4 +1,4 @@
-"""Bits per byte: how many bits the model needs for each byte of a text. Comparable across vocabularies."""
+"""What a model is worth: bits per byte of a text, comparable across vocabularies, and the share of right answers."""
 
 import math
 
@@ -6,7 +6,12 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from .tasks import END, documents, encode
+from .answers import prompt_ids, response_ids
+from .infer.batch import generate_batch
+from .tasks import documents, encode, end_id
+
+LONGEST = 1024
+LOGITS = 2**26  # numbers at most in one forward pass: a quarter of a gigabyte
 
 
 @torch.no_grad()
@@ -15,13 +20,15 @@ def bits_per_byte(learner, tokenizer, text, *, batch_size=16, progress=None):
 
     Every byte of every document counts once, the first one too: it is predicted from <|endoftext|>. The separators
     themselves are neither predicted nor counted. Windows do not overlap, so a token sees block_size - 1 earlier ones
-    at most and on average half of that: an upper bound of what the model could do with a sliding window.
+    at most and on average half of that: an upper bound of what the model could do with a sliding window. Of a very
+    long context only windows of LONGEST tokens are used, since attention over them costs the square of their length.
     """
     model = learner.model
-    device, block = next(model.parameters()).device, model.config.block_size
+    device, block = next(model.parameters()).device, min(model.config.block_size, LONGEST)
+    batch_size = max(1, min(batch_size, LOGITS // (block * model.config.vocab_size)))
     tokens = encode(tokenizer, text)
     targets = torch.cat([tokens[1:], tokens.new_tensor([-100])])
-    targets[targets == tokenizer.special_tokens[END]] = -100
+    targets[targets == end_id(tokenizer)] = -100
     count = math.ceil(len(tokens) / block)
     padding = count * block - len(tokens)
     x = F.pad(tokens, (0, padding)).view(count, block)  # (N, T)
@@ -39,3 +46,35 @@ def bits_per_byte(learner, tokenizer, text, *, batch_size=16, progress=None):
     finally:
         model.train(was_training)
     return nats / math.log(2) / sum(len(d.encode()) for d in documents(text))
+
+
+@torch.no_grad()
+def answer_all(learner, template, rows, *, length, batch_size=25, most=None, progress=None):
+    """The model's greedy answer to each row's prompt, as texts; prompts are cut to fit `length` as in training.
+
+    `most` bounds the new tokens: by default two more than the longest response that is wanted.
+    """
+    model, tokenizer = learner.model, template.tokenizer
+    most = most or 2 + max(len(response_ids(template, row)) for row in rows)
+    prompts = [prompt_ids(template, row, length + 1 - len(response_ids(template, row))) for row in rows]
+    answers = [""] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
+    was_training = model.training
+    model.eval()
+    try:
+        with tqdm(total=len(rows), desc=progress, unit="row", disable=progress is None, leave=False) as bar:
+            for start in range(0, len(rows), batch_size):
+                part = order[start : start + batch_size]
+                with learner.autocast():
+                    ids = generate_batch(model, [prompts[i] for i in part], most, stop=template.stop_ids)
+                for i, answer in zip(part, ids, strict=True):
+                    answers[i] = tokenizer.decode(answer)
+                bar.update(len(part))
+    finally:
+        model.train(was_training)
+    return answers
+
+
+def exact_match(answers, rows):
+    """Share of answers that are the wanted response, blanks around them aside."""
+    return sum(answer.strip() == row.response.strip() for answer, row in zip(answers, rows, strict=True)) / len(rows)

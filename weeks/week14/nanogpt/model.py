@@ -92,7 +92,7 @@ class RMSNorm(nn.Module):
         self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
 
     def forward(self, x):
-        return F.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
 
 
 def make_norm(config):
@@ -104,18 +104,17 @@ def make_norm(config):
 def rope_tables(config):
     """cos and sin of position * frequency, each (block_size, head_dim) (Su et al. 2021, section 3.4.2).
 
-    Channel c is paired with c + head_dim/2, the order in which Llama's weights are published.
+    Channel c is paired with c + head_dim/2, the order in which Llama's weights are published. The first half of sin is
+    negative, so that turning a pair (a, b) into (a cos - b sin, b cos + a sin) is one formula for both halves.
     """
     half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     angles = torch.outer(torch.arange(config.block_size, dtype=torch.float32), config.rope_base**-half)
-    angles = torch.cat([angles, angles], dim=1)  # (block_size, head_dim)
-    return angles.cos(), angles.sin()
+    return torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)  # (block_size, D)
 
 
 def rotate(x, cos, sin):
-    """Turn each pair of channels of x (B, H, T, D) by its position's angle; cos, sin: (T, D)."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin
+    """Turn each pair of channels of x (B, H, T, D) by its position's angle; cos, sin: (T, D) or (B, 1, T, D)."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class Attention(nn.Module):
@@ -140,12 +139,14 @@ class Attention(nn.Module):
             q, k = rotate(q, *rope), rotate(k, *rope)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, G, S, D): all positions so far
-        if self.n_kv_head < self.n_head:
-            share = self.n_head // self.n_kv_head
+        share = self.n_head // self.n_kv_head
+        if share > 1 and T == 1:  # one new token sees everything, so the heads of a group can stand in its place
+            q = q.view(B, self.n_kv_head, share, self.head_dim)  # (B, G, H/G, D): no key or value is copied
+        elif share > 1:
             k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)  # (B, H, S, D)
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=self.dropout if self.training else 0.0
-        )
+        ).view(B, self.n_head, T, self.head_dim)
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -208,7 +209,12 @@ class GPT(nn.Module):
                 residual = name.endswith(("proj.weight", "down.weight"))
                 nn.init.normal_(p, std=0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02)
 
-    def forward(self, tokens, targets=None, cache=None):
+    def hidden(self, tokens, cache=None, positions=None, mask=None):
+        """The normalised states (B, T, C) that the head reads: where few logits are wanted, call `head` on those alone.
+
+        Rows of a batch may stand at different places: then `positions` (B, T) and `mask` (B, 1, T, S), True where
+        attention may look, say so. By default the tokens follow those in the cache, and see all before them.
+        """
         B, T = tokens.shape
         start = cache.offset if cache is not None else 0
         if start + T > self.config.block_size:
@@ -216,20 +222,25 @@ class GPT(nn.Module):
                 f"{start + T} tokens do not fit into this model's context of {self.config.block_size}; "
                 "keep the last ones only"
             )
+        place = slice(start, start + T) if positions is None else positions
         x = self.embed(tokens)  # (B, T, C)
-        rope, mask = None, None
+        rope = None
         if self.position is not None:
-            x = x + self.position.weight[start : start + T]
+            x = x + self.position.weight[place]
         else:
-            rope = self.cos[start : start + T].to(x.dtype), self.sin[start : start + T].to(x.dtype)  # (T, D)
-        if start and T > 1:  # several new tokens after cached ones: row t may see the first start + t + 1
+            rope = [table[place].to(x.dtype) for table in (self.cos, self.sin)]  # (T, D) or (B, T, D)
+            rope = [table.unsqueeze(1) for table in rope] if positions is not None else rope  # (B, 1, T, D)
+        if mask is None and start and T > 1:  # several new tokens after cached ones: row t sees the first start + t + 1
             mask = torch.ones(T, start + T, dtype=torch.bool, device=tokens.device).tril(start)
         x = self.dropout(x)
         for block in self.blocks:
             x = block(x, rope, mask, cache)
         if cache is not None:
             cache.advance(T)
-        logits = self.head(self.norm(x))  # (B, T, V)
+        return self.norm(x)
+
+    def forward(self, tokens, targets=None, cache=None):
+        logits = self.head(self.hidden(tokens, cache))  # (B, T, V)
         if targets is None:
             return logits, None
         return logits, F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)

@@ -14,6 +14,15 @@ from .vendor.task import Task, windows
 
 END = "<|endoftext|>"
 SEPARATOR = f"\n{END}\n"
+ENDS = (END, "<|end_of_text|>", "</s>", "<|im_end|>")  # what vocabularies call the end of a document
+
+
+def end_id(tokenizer):
+    """The id that parts documents, whatever the vocabulary calls it."""
+    for text in ENDS:
+        if text in tokenizer.special_tokens:
+            return tokenizer.special_tokens[text]
+    raise Mistake(f"this vocabulary has no token that ends a document; it should have one of: {', '.join(ENDS)}")
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ def hold_out(text, fraction=0.1, most=200_000):
 
 
 def encode(tokenizer, text, progress=None):
-    """All documents as one LongTensor, each *after* an <|endoftext|>: the model's cue that something new begins."""
-    end, ids = tokenizer.special_tokens[END], []
+    """All documents as one LongTensor, each *after* an end token: the model's cue that something new begins."""
+    end, ids = end_id(tokenizer), []
     parts = documents(text)
     with tqdm(
         total=len(text), desc=progress, unit="char", unit_scale=True, disable=progress is None, leave=False

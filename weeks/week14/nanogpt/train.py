@@ -7,14 +7,15 @@ weights, the optimizer, the random state and the step's number: `Shuffle.at(step
 import math
 import signal
 import threading
-from contextlib import contextmanager, nullcontext
+import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import torch
 from tqdm import tqdm
 
 from .vendor.loop import Shuffle, step
-from .vendor.run import Mistake, cpu_name
+from .vendor.run import Mistake
 from .vendor.strategy import Strategy
 
 
@@ -71,32 +72,6 @@ class TrainConfig:
         return self.min_lr + (1 - self.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def pick_device(name="auto"):
-    """A torch.device; auto takes CUDA, then Apple's MPS, then the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise Mistake(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try --device cpu"
-        ) from error
-    return torch.device(name)
-
-
-def autocast_for(precision, device):
-    """A function that makes the context for a forward pass, and the name of what it computes in.
-
-    auto means bfloat16 only where the hardware has it: emulated, it is slower than float32.
-    """
-    if precision == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else "BF16" in cpu_name()
-        precision = "bfloat16" if fast and device.type in ("cpu", "cuda") else "float32"
-    if precision == "float32":
-        return nullcontext, precision
-    return lambda: torch.autocast(device.type, torch.bfloat16), precision
-
-
 def make_optimizer(parameters, config):
     """AdamW in two groups: weight matrices decay, gains and biases do not. `parameters`: name -> Parameter."""
     matrices = [p for p in parameters.values() if p.dim() >= 2]
@@ -108,6 +83,11 @@ def make_optimizer(parameters, config):
         betas=(0.9, config.beta2),
         fused=matrices[0].device.type != "mps",
     )
+
+
+def tokens_in(rows):
+    """Tokens of rows (B, T+1) that a model reads; -1 fills a row that is shorter than the others."""
+    return int((rows[:, :-1] != -1).sum())
 
 
 def training_state(optimizer):
@@ -170,18 +150,11 @@ def train(
     strategy = strategy or Strategy()
     optimizer = optimizer or make_optimizer(learner.parameters(), config)
     shuffle = Shuffle(len(rows), config.batch_size * config.accumulate, config.seed)
-    tokens_per_step = config.batch_size * config.accumulate * (rows.shape[1] - 1)
-    losses, average = [], None
+    losses, average, read, began = [], None, 0, time.perf_counter()
     learner.model.train()
     with (
         stop_request() as stopped,
-        tqdm(
-            total=config.steps * tokens_per_step,
-            initial=start * tokens_per_step,
-            desc=label,
-            unit="tok",
-            unit_scale=True,
-        ) as bar,
+        tqdm(total=config.steps, initial=start, desc=label, unit="step") as bar,
     ):
         for i in range(start, config.steps):
             for group in optimizer.param_groups:
@@ -196,8 +169,10 @@ def train(
                 ) from error
             losses.append(info["loss"])
             average = info["loss"] if average is None else 0.95 * average + 0.05 * info["loss"]
-            bar.set_postfix_str(f"loss {average:.3f}", refresh=False)
-            bar.update(tokens_per_step)
+            read += sum(map(tokens_in, batches))
+            rate = read / (time.perf_counter() - began)
+            bar.set_postfix_str(f"loss {average:.3f}, {rate:,.0f} tok/s", refresh=False)
+            bar.update()
             if on_step:
                 on_step(i + 1, info)
             if stopped():

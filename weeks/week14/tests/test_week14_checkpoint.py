@@ -132,7 +132,7 @@ def test_lacking_and_misshapen_tensors_are_all_named(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda i: i.update(format=99), "has format 99 and this nanogpt reads up to 1; install a newer nanogpt"),
+        (lambda i: i.update(format=99), "has format 99 and this nanogpt reads up to 2; install a newer nanogpt"),
         (lambda i: i["model"].update(n_embd=16), "has shape"),
         (lambda i: i["model"].update(rope_scaling=2), "rope_scaling"),
         (lambda i: i["model"].update(n_head=3), "does not divide"),

@@ -136,7 +136,7 @@ def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):
         (["sample", "--model", "m", "--temperature", "-1"], 1, "temperature is -1.0"),
         (["sample", "--model", "m", "--top-p", "7"], 1, "top_p is 7.0"),
         (["sample", "--model", "m", "--n", "0"], 1, "must be at least 1"),
-        (["eval", "--model", "m"], 1, "name at least one file"),
+        (["eval", "--model", "m"], 1, "name at least one"),
         (["eval", "binary.dat", "--model", "m"], 1, "is not text"),
         (["train", "cats.txt"], 2, "--out"),
         (["train", "cats.txt", "--out", "q", "--steps", "many"], 2, "many"),

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 from nanogpt import checkpoint
+from nanogpt.device import autocast_for, pick_device
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.tasks import END
-from nanogpt.train import TrainConfig, autocast_for, make_optimizer, pick_device, train
+from nanogpt.train import TrainConfig, make_optimizer, train
 from nanogpt.vendor.bpe import Tokenizer
 from nanogpt.vendor.learner import Learner
 from nanogpt.vendor.run import Mistake
@@ -76,8 +77,8 @@ def test_resuming_something_else_is_refused(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         teach(course, TASKS[0], CONFIG, autocast=nullcontext, folder=tmp_path, on_step=press_ctrl_c_at(4))
     for task, config, words in [
-        (TASKS[1], CONFIG, "another domain and other text"),
-        (TASKS[0], TrainConfig(steps=13, batch_size=3), "other training settings"),
+        (TASKS[1], CONFIG, "another task and other rows"),
+        (TASKS[0], TrainConfig(steps=13, batch_size=3), "other settings"),
     ]:
         with pytest.raises(Mistake, match=words):
             teach(open_course(tmp_path), task, config, autocast=nullcontext, folder=tmp_path)

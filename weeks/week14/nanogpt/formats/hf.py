@@ -1,7 +1,11 @@
-"""Hugging Face names and layouts to ours, for the GPT-2 and the Llama family. Tensors in, tensors out: no live model.
+"""Hugging Face names, layouts and settings to ours and back, for the GPT-2 and the Llama family.
 
-GPT-2 stores its linears transposed (Conv1D) and q, k, v fused; Llama's layout is ours under other names.
+GPT-2 stores its linears transposed (Conv1D) and q, k, v fused; Llama's layout is ours under other names. Dicts in,
+dicts out: `hf_folder` does the files. A ValueError says what cannot be converted.
+Left out: dropout and the spread of the initial weights when reading, for they belong to training, not to a model.
 """
+
+import torch
 
 from ..model import GPTConfig
 
@@ -17,53 +21,153 @@ LLAMA = {
     "post_attention_layernorm": "norm2",
 }
 GPT2 = {"attn.c_proj": "attn.proj", "mlp.c_fc": "mlp.up", "mlp.c_proj": "mlp.down", "ln_1": "norm1", "ln_2": "norm2"}
+LLAMA_OUTSIDE = {"embed_tokens.weight": "embed.weight", "norm.weight": "norm.weight", "lm_head.weight": "head.weight"}
+GPT2_OUTSIDE = {
+    "wte.weight": "embed.weight",
+    "wpe.weight": "position.weight",
+    "ln_f.weight": "norm.weight",
+    "ln_f.bias": "norm.bias",
+    "lm_head.weight": "head.weight",
+}
+# Tensors of old files that follow from the config: the causal mask, the frequencies of RoPE.
+DERIVED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+
+FAMILIES = {
+    "gpt2": {"position": "learned", "norm": "layernorm", "mlp": "gelu", "bias": True},
+    "llama": {"position": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False},
+}
+# Settings that change the logits: what nanogpt computes with. The first is also what a file without the setting means.
+DEMANDS = {
+    "gpt2": {
+        "activation_function": ("gelu_new", "gelu_pytorch_tanh"),  # two names of one formula
+        "scale_attn_weights": (True,),
+        "scale_attn_by_inverse_layer_idx": (False,),
+        "add_cross_attention": (False,),
+        "quantization_config": (None,),
+    },
+    "llama": {
+        "hidden_act": ("silu",),
+        "attention_bias": (False,),
+        "mlp_bias": (False,),
+        "partial_rotary_factor": (None, 1),
+        "quantization_config": (None,),
+    },
+}
+
+
+def family(config):
+    """The name "gpt2" or "llama"; ValueError for a config that mixes the two, naming every field that differs."""
+    name = "gpt2" if config.position == "learned" else "llama"
+    wanted = FAMILIES[name] | ({"n_kv_head": config.n_head} if name == "gpt2" else {})
+    ours = {field: getattr(config, field) for field in wanted}
+    other = [f"{field} is {ours[field]!r}, not {value!r}" for field, value in wanted.items() if ours[field] != value]
+    if other:
+        raise ValueError(
+            f"transformers has no model of this shape: next to the {name} family, {', '.join(other)}; "
+            "keep it as a nanogpt checkpoint"
+        )
+    return name
+
+
+# ---- config.json ----
 
 
 def read_config(fields):
-    """Our config from the dict of a Hugging Face config.json; a setting that would change the logits raises."""
+    """Our config from the dict of a config.json; a setting that would change the logits raises ValueError."""
     kind = fields.get("model_type")
+    if kind not in DEMANDS:
+        raise ValueError(f"model_type {kind!r} is not one that nanogpt knows; it reads gpt2 and llama")
+    for name, allowed in DEMANDS[kind].items():
+        value = fields.get(name, allowed[0])
+        if value not in allowed:
+            raise ValueError(f"{name} is {value!r} and nanogpt computes with {allowed[0]!r}; this model cannot be read")
     if kind == "gpt2":
-        _demand(fields, "activation_function", "gelu_new")
-        for name in ("scale_attn_by_inverse_layer_idx", "add_cross_attention"):
-            _demand(fields, name, False)
-        _demand(fields, "scale_attn_weights", True)
         return GPTConfig.gpt2(
-            fields["vocab_size"],
-            block_size=fields["n_positions"],
-            n_layer=fields["n_layer"],
-            n_head=fields["n_head"],
-            n_embd=fields["n_embd"],
+            _number(fields, "vocab_size"),
+            block_size=_number(fields, "n_positions"),
+            n_layer=_number(fields, "n_layer"),
+            n_head=_number(fields, "n_head"),
+            n_embd=_number(fields, "n_embd"),
             n_hidden=fields.get("n_inner") or 0,
-            norm_eps=fields["layer_norm_epsilon"],
-            tie=fields.get("tie_word_embeddings", True),
+            norm_eps=_number(fields, "layer_norm_epsilon"),
+            tie=bool(fields.get("tie_word_embeddings", True)),
         )
-    if kind == "llama":
-        _demand(fields, "hidden_act", "silu")
-        for name in ("attention_bias", "mlp_bias"):
-            _demand(fields, name, False)
-        rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
-        if rope.get("rope_type", rope.get("type", "default")) != "default":
-            raise ValueError(f"this model scales RoPE ({rope}), which nanogpt does not; choose one that does not")
-        heads, width = fields["num_attention_heads"], fields["hidden_size"]
-        _demand(fields, "head_dim", width // heads, none=True)
-        return GPTConfig(
-            fields["vocab_size"],
-            block_size=fields["max_position_embeddings"],
-            n_layer=fields["num_hidden_layers"],
-            n_head=heads,
-            n_kv_head=fields.get("num_key_value_heads") or heads,
-            n_embd=width,
-            n_hidden=fields["intermediate_size"],
-            rope_base=float(rope.get("rope_theta") or fields.get("rope_theta") or 10_000.0),
-            norm_eps=fields["rms_norm_eps"],
-            tie=fields.get("tie_word_embeddings", False),
+    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
+    kinds = {rope.get("rope_type", rope.get("type", "default")), rope.get("partial_rotary_factor", 1)} - {"default", 1}
+    if kinds or set(rope) - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}:
+        raise ValueError(f"this model scales RoPE ({rope}), which nanogpt does not; choose one that does not")
+    heads = _number(fields, "num_attention_heads")
+    config = GPTConfig(
+        _number(fields, "vocab_size"),
+        block_size=_number(fields, "max_position_embeddings"),
+        n_layer=_number(fields, "num_hidden_layers"),
+        n_head=heads,
+        n_kv_head=fields.get("num_key_value_heads") or heads,
+        n_embd=_number(fields, "hidden_size"),
+        n_hidden=_number(fields, "intermediate_size"),
+        rope_base=float(_number({"rope_theta": 10_000.0, **fields, **rope}, "rope_theta")),
+        norm_eps=_number(fields, "rms_norm_eps"),
+        tie=bool(fields.get("tie_word_embeddings", False)),
+    )
+    if fields.get("head_dim") not in (None, config.head_dim):
+        raise ValueError(
+            f"head_dim is {fields['head_dim']!r} and nanogpt computes with hidden_size / num_attention_heads, "
+            f"here {config.head_dim}; this model cannot be read"
         )
-    raise ValueError(f"model_type {kind!r} is not one that nanogpt knows; it reads gpt2 and llama")
+    return config
+
+
+def write_config(config):
+    """The dict of a config.json, without special tokens; ValueError for a config of neither family."""
+    if family(config) == "gpt2":
+        dropout = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), config.dropout)
+        return {
+            "architectures": ["GPT2LMHeadModel"],
+            "model_type": "gpt2",
+            "vocab_size": config.vocab_size,
+            "n_positions": config.block_size,
+            "n_layer": config.n_layer,
+            "n_head": config.n_head,
+            "n_embd": config.n_embd,
+            "n_inner": config.n_hidden,
+            "activation_function": "gelu_new",
+            "layer_norm_epsilon": config.norm_eps,
+            "tie_word_embeddings": config.tie,
+            **dropout,
+        }
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.block_size,
+        "num_hidden_layers": config.n_layer,
+        "num_attention_heads": config.n_head,
+        "num_key_value_heads": config.n_kv_head,
+        "hidden_size": config.n_embd,
+        "intermediate_size": config.n_hidden,
+        "hidden_act": "silu",
+        "attention_bias": False,
+        "mlp_bias": False,
+        "rope_theta": config.rope_base,
+        "rope_scaling": None,
+        "rms_norm_eps": config.norm_eps,
+        "tie_word_embeddings": config.tie,
+        "attention_dropout": config.dropout,
+    }
+
+
+def _number(fields, name):
+    value = fields.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} is {value!r} where a number belongs; take config.json and weights from one place")
+    return value
+
+
+# ---- tensors ----
 
 
 def read_tensors(config, tensors):
     """Our tensors from a Hugging Face state dict of the family that `config` describes; an unknown name raises."""
-    convert = _from_gpt2 if config.position == "learned" else _from_llama
     ours = {}
     for name, tensor in tensors.items():
         ours |= convert(name, tensor, config)
@@ -72,47 +176,74 @@ def read_tensors(config, tensors):
     return ours
 
 
-def _from_llama(name, tensor, config):
-    outside = {"embed_tokens.weight": "embed.weight", "norm.weight": "norm.weight", "lm_head.weight": "head.weight"}
-    name = name.removeprefix("model.")
-    if name in outside:
-        return {outside[name]: tensor}
-    if name.startswith("layers."):
-        _, layer, rest = name.split(".", 2)
-        part, _, kind = rest.rpartition(".")
-        if part in LLAMA:
-            return {f"blocks.{layer}.{LLAMA[part]}.{kind}": tensor}
-        if part == "self_attn.rotary_emb":  # old files carry the frequencies; they follow from the config
-            return {}
-    raise ValueError(f"tensor {name!r} has no place in a Llama model as nanogpt builds it")
+def full_name(config, name):
+    """A name as save_pretrained writes it: folders of the bare model lack the prefix."""
+    prefix = "transformer." if config.position == "learned" else "model."
+    return name if name.startswith((prefix, "lm_head.")) else prefix + name
 
 
-def _from_gpt2(name, tensor, config):
-    name = name.removeprefix("transformer.")
-    outside = {
-        "wte.weight": "embed.weight",
-        "wpe.weight": "position.weight",
-        "ln_f.weight": "norm.weight",
-        "ln_f.bias": "norm.bias",
-        "lm_head.weight": "head.weight",
-    }
-    if name in outside:
-        return {outside[name]: tensor}
-    if name.startswith("h."):
-        _, layer, rest = name.split(".", 2)
+def convert(name, tensor, config):
+    """One tensor of theirs as {our name: tensor}: none for what follows from the config, three for GPT-2's q, k, v.
+
+    The results are views, so nothing is copied. ValueError for a name that has no place.
+    """
+    gpt2 = config.position == "learned"
+    prefix, inside, outside = ("transformer.", GPT2, GPT2_OUTSIDE) if gpt2 else ("model.", LLAMA, LLAMA_OUTSIDE)
+    short = name.removeprefix(prefix)
+    if short in outside:
+        return {outside[short]: tensor}
+    if short.startswith(("h.", "layers.")) and short.count(".") > 2:
+        _, layer, rest = short.split(".", 2)
         part, _, kind = rest.rpartition(".")
-        if kind == "weight" and tensor.dim() == 2:
+        if gpt2 and kind == "weight" and tensor.dim() == 2:
             tensor = tensor.T  # Conv1D keeps (in, out); a Linear (out, in)
-        if part == "attn.c_attn":
+        if gpt2 and part == "attn.c_attn":
             return {f"blocks.{layer}.attn.{n}.{kind}": t for n, t in zip("qkv", tensor.chunk(3), strict=True)}
-        if part in GPT2:
-            return {f"blocks.{layer}.{GPT2[part]}.{kind}": tensor}
-        if rest in ("attn.bias", "attn.masked_bias"):  # the causal mask, which old files store
+        if part in inside:
+            return {f"blocks.{layer}.{inside[part]}.{kind}": tensor}
+        if short.endswith(DERIVED):
             return {}
-    raise ValueError(f"tensor {name!r} has no place in a GPT-2 model as nanogpt builds it")
+    raise ValueError(f"tensor {name!r} has no place in a {'GPT-2' if gpt2 else 'Llama'} model as nanogpt builds it")
 
 
-def _demand(fields, name, wanted, none=False):
-    value = fields.get(name, wanted)
-    if value != wanted and not (none and value is None):
-        raise ValueError(f"{name} is {value!r} and nanogpt computes with {wanted!r}; this model cannot be read")
+def write_tensors(config, tensors):
+    """Their tensors from ours, contiguous; a tied head is left out. Llama's are not copied."""
+    gpt2 = family(config) == "gpt2"
+    prefix, inside, outside = ("transformer.", GPT2, GPT2_OUTSIDE) if gpt2 else ("model.", LLAMA, LLAMA_OUTSIDE)
+    theirs = {}
+    for short, ours in outside.items():
+        if ours != "head.weight":
+            theirs[prefix + short] = tensors[ours].contiguous()
+        elif not config.tie:
+            theirs[short] = tensors[ours].contiguous()
+    for layer in range(config.n_layer):
+        ours, start = f"blocks.{layer}.", f"{prefix}{'h' if gpt2 else 'layers'}.{layer}."
+        for kind in ("weight", "bias") if gpt2 else ("weight",):
+            block = {part: tensors[f"{ours}{name}.{kind}"] for part, name in inside.items()}
+            if gpt2:
+                block["attn.c_attn"] = torch.cat([tensors[f"{ours}attn.{n}.{kind}"] for n in "qkv"])  # (3C, C) or (3C,)
+            for part, tensor in block.items():
+                tensor = tensor.T if gpt2 and tensor.dim() == 2 else tensor  # Conv1D keeps (in, out)
+                theirs[f"{start}{part}.{kind}"] = tensor.contiguous()
+    return theirs
+
+
+def blank(config):
+    """Our tensors for a config of either family on the meta device: every name and shape, no numbers, no memory.
+
+    ValueError where the config's numbers are beyond any tensor.
+    """
+    gpt2, wide, hidden = family(config) == "gpt2", config.n_embd, config.n_hidden
+    kv = config.n_kv_head * config.head_dim
+    block = {"norm1": (wide,), "attn.q": (wide, wide), "attn.k": (kv, wide), "attn.v": (kv, wide)}
+    block |= {"attn.proj": (wide, wide), "norm2": (wide,), "mlp.up": (hidden, wide), "mlp.down": (wide, hidden)}
+    block |= {} if gpt2 else {"mlp.gate": (hidden, wide)}
+    shapes = {f"blocks.{layer}.{name}": shape for layer in range(config.n_layer) for name, shape in block.items()}
+    shapes = {f"{name}.weight": shape for name, shape in {"norm": (wide,), **shapes}.items()}
+    shapes |= {name.replace(".weight", ".bias"): shape[:1] for name, shape in shapes.items()} if gpt2 else {}
+    shapes |= {"position.weight": (config.block_size, wide)} if gpt2 else {}
+    shapes |= {name: (config.vocab_size, wide) for name in ("embed.weight", "head.weight")[: 1 if config.tie else 2]}
+    try:
+        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"no tensor has the sizes that the config says ({error})") from error

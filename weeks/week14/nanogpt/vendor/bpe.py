@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 185461b5551af894c4ecb34d5d0a7c9e1d1edd3b8b04b397392f563f5f636967; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 80a66b34f1c32e8acba3468bf33523ffc69f5a6b53090c085a2d010dce5c3e86; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that stands alone (standard library, `regex`, `tqdm`), so that a later week can carry it away as it is.
@@ -21,12 +21,14 @@ from pathlib import Path
 import regex
 from tqdm import tqdm
 
-# How text is cut into pieces before any merge. Both are the published patterns of their vocabularies: a vocabulary
-# and its pattern belong together. \p{L} is any letter, \p{N} any digit or number.
+# How text is cut into pieces before any merge. These are the published patterns of their vocabularies: a vocabulary
+# and its pattern belong together. \p{L} is any letter, \p{N} any digit or number. SmolLM cuts out each \p{N} first
+# and takes what lies between as texts of their own: so in its look-ahead a number is an end too.
 PATTERNS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "cl100k": r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "smollm": r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+",
 }
 ENDOFTEXT = "<|endoftext|>"
 FORMAT, VERSION = "byte-level-bpe", 1

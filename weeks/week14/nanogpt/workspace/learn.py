@@ -1,10 +1,13 @@
-"""Teach a model one domain after another, and examine it on all of them after each."""
+"""Teach a model one task after another, and examine it on all of them after each."""
 
 import torch
 
-from ..evaluate import bits_per_byte
+from ..answers import AnswerLearner, parse_rows
+from ..evaluate import answer_all, bits_per_byte, exact_match
 from ..model import GPT
+from ..models import ADAPTER, Loaded, digest, find
 from ..train import make_optimizer, restore_training_state, train, training_state
+from ..vendor import adapter
 from ..vendor.learner import Learner
 from ..vendor.methods.replay import Replay
 from ..vendor.run import Mistake
@@ -12,17 +15,48 @@ from .store import Course, rows_digest, save_course
 
 
 def new_course(config, tokenizer, *, seed=0, keep_rows=512, replay_rows=0, device="cpu"):
-    """An untaught model. It will keep `keep_rows` training rows in all, shared evenly by the domains it is taught."""
+    """An untaught model. It will keep `keep_rows` training rows in all, shared evenly by the tasks it is taught."""
     torch.manual_seed(seed)
-    return Course(GPT(config).to(device), tokenizer, Replay(keep_rows, replay_rows, seed))
+    return Course(Loaded(GPT(config).to(device), tokenizer), Replay(keep_rows, replay_rows, seed))
+
+
+def course_on(loaded, lora, *, kind, row_length, seed=0, keep_rows=512, replay_rows=0):
+    """A course in which an adapter learns on the frozen weights of `loaded`, an opened model."""
+    if kind == "answers" and loaded.chat is None:
+        raise Mistake(
+            f"{loaded.source} has no chat template, so it cannot tell a prompt from a response; "
+            "teach it plain text, or take a model that has one, such as --model smollm2-135m"
+        )
+    torch.manual_seed(seed)
+    try:
+        adapter.attach(loaded.model, ADAPTER, lora)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+    path = find(loaded.source)
+    name = loaded.source if path.as_posix() != loaded.source else str(path.resolve())
+    loaded.base = {"model": name, "sha256": digest(path)}
+    length = min(row_length, loaded.model.config.block_size - 1)
+    return Course(loaded, Replay(keep_rows, replay_rows, seed), kind, length)
+
+
+def learner_of(course, autocast):
+    """What the training loop asks: the loss of windows of text, or of responses only."""
+    return (AnswerLearner if course.kind == "answers" else Learner)(course.model, autocast=autocast)
 
 
 def examine(course, learner, *, progress=None):
-    """Bits per byte on every exam of the course, in order."""
-    return [
-        bits_per_byte(learner, course.tokenizer, text, progress=progress and f"{progress} {name}")
-        for name, text in course.exams.items()
-    ]
+    """The score on every exam of the course, in order: bits per byte, or the share of exact answers."""
+    scores = []
+    for name, exam in course.exams.items():
+        label = progress and f"{progress} {name}"
+        if course.kind == "answers":
+            rows = parse_rows(exam, name)
+            template = course.loaded.template()
+            answers = answer_all(learner, template, rows, length=course.row_length, progress=label)
+            scores.append(exact_match(answers, rows))
+        else:
+            scores.append(bits_per_byte(learner, course.tokenizer, exam, progress=label))
+    return scores
 
 
 def teach(course, task, config, *, autocast, folder=None, save_every=0, on_step=None, label=None):
@@ -31,7 +65,7 @@ def teach(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     The course must hold an exam called `task.name`. With a `folder`, the run can be stopped at any step; a course
     opened from it goes on where it stopped, to the same weights bit for bit (on a CPU, with the same threads).
     """
-    learner = Learner(course.model, autocast=autocast)
+    learner = learner_of(course, autocast)
     rows = course.replay.start(learner, task)
     optimizer = make_optimizer(learner.parameters(), config)
     torch.manual_seed(config.seed + len(course.taught))
@@ -87,7 +121,7 @@ def resume_point(course, task, rows, config):
     now = progress_of(task, rows, config, 0, [])
     changed = [key for key in ("domain", "rows", "config") if begun[key] != now[key]]
     if changed:
-        what = {"domain": "another domain", "rows": "other text or row length", "config": "other training settings"}
+        what = {"domain": "another task", "rows": "other rows or another row length", "config": "other settings"}
         raise Mistake(
             f"a run that learns {begun['domain']} was stopped at step {begun['step']}, and this one has "
             f"{' and '.join(what[key] for key in changed)}; repeat the first command with --resume, or start afresh "

@@ -1,0 +1,133 @@
+"""From prompt/response rows to training rows, and the learner whose loss counts the responses only.
+
+A task file is JSONL: {"prompt": "...", "response": "..."} on each line, and an optional "system". A training row is
+one LongTensor: ids that are judged as they are, ids that are only read (the prompt) as ~id, which is negative, and -1
+(~0) where the row is shorter than the others. So rows of this kind can be batched, kept and replayed like any other.
+"""
+
+import json
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from .tasks import read_text
+from .vendor.learner import Learner
+from .vendor.run import Mistake
+from .vendor.task import Task
+
+EXAMPLE = '{"prompt": "...", "response": "..."}'
+PAD = -1  # ~0: read as token 0, judged never, seen by nobody, for nothing judged comes after it
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing to learn: what is asked, and what should be answered."""
+
+    prompt: str
+    response: str
+    system: str = ""
+
+    def messages(self):
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt}]
+
+
+def read_rows(path):
+    """The rows of a JSONL file; a Mistake names the line that is broken, and what was expected there."""
+    return parse_rows(read_text(path), path)
+
+
+def parse_rows(text, path):
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            fields = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise Mistake(f"{where} is not JSON ({error.msg}); expected {EXAMPLE}") from None
+        if not isinstance(fields, dict) or not {"prompt", "response"} <= set(fields) <= set(Row.__annotations__):
+            found = ", ".join(map(repr, fields)) if isinstance(fields, dict) else type(fields).__name__
+            raise Mistake(f'{where} holds {found}; expected "prompt" and "response", and "system" if there is one')
+        for name, value in fields.items():
+            if not isinstance(value, str):
+                raise Mistake(f'{where}: "{name}" is {json.dumps(value)[:40]}; it must be a text in quotes')
+            if not value.strip() and name != "system":
+                raise Mistake(f'{where}: "{name}" is empty; write one, or delete the line')
+        rows.append(Row(**fields))
+    if not rows:
+        raise Mistake(f"{path} has no rows; each line should be one like {EXAMPLE}")
+    return rows
+
+
+def write_rows(rows):
+    """Rows as JSONL text: what `parse_rows` reads."""
+    fields = ({name: value for name, value in vars(row).items() if value or name != "system"} for row in rows)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in fields)
+
+
+def hold_out_rows(rows, fraction=0.1, most=100):
+    """`(train, exam)`: rows spread evenly over the file are held out, at least one."""
+    if len(rows) < 2:
+        raise Mistake("the task has only one row, so none can be held out as its exam; give more, or --exam FILE")
+    count = min(max(1, int(len(rows) * fraction)), most)
+    held = {int((i + 0.5) * len(rows) / count) for i in range(count)}
+    return [r for i, r in enumerate(rows) if i not in held], [r for i, r in enumerate(rows) if i in held]
+
+
+def prompt_ids(template, row, most):
+    """Ids of the row's prompt up to where the reply begins, in at most `most` tokens; a long prompt loses its end."""
+    ids = template.encode(row.messages())
+    tokenizer, content = template.tokenizer, row.prompt
+    while len(ids) > most:
+        kept = tokenizer.encode_ordinary(content)
+        kept = kept[: len(kept) - (len(ids) - most)]
+        if not kept:
+            raise Mistake(f"nothing is left of the prompt {row.prompt[:40]!r} in {most} tokens; allow longer rows")
+        content = tokenizer.decode(kept).rstrip("\ufffd")  # a character may have been cut in half
+        ids = template.encode(Row(content, row.response, row.system).messages())
+    return ids
+
+
+def response_ids(template, row):
+    """Ids of the row's response and of the token that ends it."""
+    return [*template.tokenizer.encode_ordinary(row.response), template.end_of_reply]
+
+
+def make_task(name, rows, template, length):
+    """A Task of training rows (N, length + 1), and how many prompts were cut to fit."""
+    out, cut = torch.full((len(rows), length + 1), PAD), 0
+    for i, row in enumerate(rows):
+        reply = response_ids(template, row)
+        if len(reply) > length // 2:
+            raise Mistake(
+                f"{name}, row {i + 1}: a response of {len(reply)} tokens takes more than half of a row of {length}; "
+                "shorten it, or allow longer rows with --row-length"
+            )
+        most = length + 1 - len(reply)
+        prompt = prompt_ids(template, row, most)
+        cut += len(prompt) == most
+        ids = torch.tensor([*(~token for token in prompt), *reply])
+        out[i, : len(ids)] = ids
+    return Task(name, out), cut
+
+
+class AnswerLearner(Learner):
+    """A learner whose rows are those of `make_task`: the loss is the mean over response tokens."""
+
+    def forward(self, rows):
+        """(B, T+1) -> logits (M, V) at the M judged positions, and their mean cross-entropy.
+
+        The head is the dearest matrix of a small model with a large vocabulary, so it is asked only where there is
+        something to judge; columns behind the last judged token are not computed at all.
+        """
+        rows = rows.to(self.model.embed.weight.device)
+        judged = rows[:, 1:] >= 0  # (B, T)
+        length = int(judged.any(dim=0).nonzero().max()) + 1
+        inputs = torch.where(rows < 0, ~rows, rows)[:, :length]  # (B, T')
+        judged = judged[:, :length]
+        with self.autocast():
+            logits = self.model.head(self.model.hidden(inputs)[judged])  # (M, V)
+        return logits, F.cross_entropy(logits.float(), rows[:, 1 : length + 1][judged])
