@@ -4,6 +4,7 @@ A toy repository with a stub in the place of .venv/bin/python, which prints how 
 """
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -31,7 +32,8 @@ def tree(tmp_path, repo_root):
         (tmp_path / "weeks" / week / "train.py").write_text("")
     (tmp_path / "weeks/week09/figures.py").write_text("")
     (tmp_path / "tools").mkdir()
-    toml = "".join(f"[{name}]\nx = 1\n" for name in ("shakespeare", "bible", "recipes", "code", "gpt2", "cl100k"))
+    sets = ("shakespeare", "bible", "recipes", "code", "gpt2", "cl100k", "smollm2-135m")
+    toml = "".join(f"[{name}]\nx = 1\n" for name in sets)
     (tmp_path / "tools/data.toml").write_text(toml)
     (tmp_path / ".venv/bin").mkdir(parents=True)
     (tmp_path / ".venv/bin/python").write_text(STUB)
@@ -133,7 +135,9 @@ def test_unknown_week(tree, name):
 def test_all_tests_run_after_all_data_in_one_process(tree):
     """`make test` on a fresh machine makes the data first, then starts pytest once."""
     status, calls, _ = make(tree, "test")
-    assert status == 0 and len(calls) == 7 and calls[-1].strip() == "python -m pytest"
+    sets = re.search(r"^TEST_DATA := (.*)$", (tree / "Makefile").read_text(), re.M)[1].split()
+    assert status == 0 and calls[-1].strip() == "python -m pytest"
+    assert sorted(calls[:-1]) == sorted(f"python tools/data.py make {name}" for name in sets)
 
 
 def test_a_copied_checkout_installs_again(tree):
