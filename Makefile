@@ -82,7 +82,14 @@ $(1):
 endif
 endef
 
-$(eval $(call week,week01-02,week01 week02,))
+# Two weeks in one room, each with a job of its own.
+.PHONY: week01-02 week01 week02
+week01-02: week01 week02
+week01: .venv/.core
+	$(strip $(PY) weeks/week01-02/train.py moons --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
+week02: .venv/.core data/mnist/ORIGIN.json
+	$(strip $(PY) weeks/week01-02/train.py mnist --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
+
 $(eval $(call week,week03-04,week03 week04,))
 $(eval $(call week,week05,,))
 $(eval $(call week,week06,,))

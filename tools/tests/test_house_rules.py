@@ -18,7 +18,12 @@ LONGEST = 400  # lines of a file
 LARGEST = 5 * 2**20  # bytes of a file under git
 
 # The calls of `.backward(` in the weeks' own code: one a training step. A new row belongs to a new training loop.
-BACKWARDS = {"weeks/week07-08/gpt/loop.py": 1, "weeks/week13/continual/loop.py": 1}
+BACKWARDS = {
+    "weeks/week01-02/autograd/moons.py": 1,
+    "weeks/week01-02/autograd/training.py": 1,
+    "weeks/week07-08/gpt/loop.py": 1,
+    "weeks/week13/continual/loop.py": 1,
+}
 
 # Other weeks' packages that a week's tests may import: the source as the oracle of what was merged from it.
 PARITY = {"week14": {"gpt"}}

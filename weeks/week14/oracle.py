@@ -4,8 +4,8 @@
     python weeks/week14/oracle.py              # some minutes; writes results/oracle.json
 
 Compared: logits, greedy continuations, token ids, chat templates; seconds and peak memory of loading, each in a process
-of its own, in turn. For ids, transformers gets the pre-tokenizer of the published SmolLM2, which numbers its digits one
-by one: reading GGUF, it takes GPT-2's.
+of its own, in turn. For ids, transformers gets SmolLM2's published pre-tokenizer, which makes every digit a token: from
+the GGUF file alone it takes GPT-2's, which does not.
 """
 
 import importlib

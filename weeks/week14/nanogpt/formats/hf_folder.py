@@ -280,7 +280,7 @@ def _texts(published):
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": published.bos or None,
         "eos_token": published.eos or None,
-        "clean_up_tokenization_spaces": False,
+        "clean_up_tokenization_spaces": False,  # transformers 4 would drop the blank before a comma in decoding
         "model_max_length": config.block_size,
     }
     if published.chat_template:

@@ -1,0 +1,36 @@
+"""A network's weights in a file: an .npz, a zip of plain arrays. No pickle is written, and none is ever opened."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from .vendor.run import atomic_write
+
+
+def save(path, model):
+    """Write the parameters of `model` to `path`, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **model.state())
+    atomic_write(path, buffer.getvalue())
+
+
+def load(path, model):
+    """Give `model` the parameters that `save` wrote, and return it.
+
+    Raises ValueError for a file that is no .npz of plain arrays, or one of another network.
+    """
+    try:
+        with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
+            state = {name: file[name] for name in file.files}
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} is not a whole .npz of plain arrays ({error}); it was cut short or is something else: "
+            "train the network again"
+        ) from None
+    try:
+        model.load_state(state)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return model
