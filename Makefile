@@ -9,12 +9,12 @@ PY     := .venv/bin/python
 
 WEEKS     := week01-02 week03-04 week05 week06 week07-08 week09 week10 week11 week12 week13 week14
 DATA_SETS := $(shell sed -n 's/^\[\([A-Za-z0-9_-]*\)\]$$/\1/p' tools/data.toml 2>/dev/null)
-TEST_DATA := shakespeare bible recipes code gpt2 cl100k smollm2-135m
+TEST_DATA := shakespeare bible recipes code gpt2 cl100k smollm2-135m names
 TASK_DATA := reuters-r8 trec-6 sms-spam sarcasm
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
+.PHONY: help assistant assistant-tasks test test-week exercises bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -90,9 +90,9 @@ week01: .venv/.core
 week02: .venv/.core data/mnist/ORIGIN.json
 	$(strip $(PY) weeks/week01-02/train.py mnist --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
 
-$(eval $(call week,week03-04,week03 week04,))
-$(eval $(call week,week05,,))
-$(eval $(call week,week06,,))
+$(eval $(call week,week03-04,week03 week04,names))
+$(eval $(call week,week05,,names))
+$(eval $(call week,week06,,names))
 $(eval $(call week,week07-08,week07 week08,shakespeare))
 $(eval $(call week,week09,,shakespeare gpt2 cl100k))
 $(eval $(call week,week10,,))
@@ -131,7 +131,10 @@ test-week: .venv/.test ## one week's tests: WEEK=09; CHASE_IMPL=projects grades 
 	  exit 2; }
 	$(PY) -m pytest weeks/$(week_folder)/tests $(ARGS)
 
-bench: .venv/.test data/smollm2-135m/ORIGIN.json data/sms-spam/ORIGIN.json ## measure every week that has a bench.py
+exercises: .venv/.test ## is every wrong answer of the exercises noticed by their tests? WEEK=05, or all weeks
+	$(strip $(PY) tools/exercises.py check $(if $(WEEK),$(or $(week_folder),$(WEEK))) $(ARGS))
+
+bench: .venv/.test $(patsubst %,data/%/ORIGIN.json,mnist names smollm2-135m sms-spam) ## measure every week that has a bench.py
 	@[ -n "$(wildcard weeks/*/bench.py)" ] || echo "no week has a bench.py yet"
 	@set -e; for script in $(wildcard weeks/*/bench.py); do echo "$(PY) $$script"; $(PY) $$script $(ARGS); done
 

@@ -141,7 +141,8 @@ def test_the_standard_library_is_read_without_what_was_installed_beside_it(data,
 
 
 SETS = (
-    "shakespeare bible recipes code gpt2 cl100k smollm2-135m reuters-r8 trec-6 sms-spam sarcasm mnist names".split()
+    "shakespeare bible recipes code gpt2 cl100k smollm2-135m reuters-r8 trec-6 sms-spam sarcasm mnist names "
+    "names-makemore".split()
 )
 
 

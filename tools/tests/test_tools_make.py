@@ -32,7 +32,7 @@ def tree(tmp_path, repo_root):
         (tmp_path / "weeks" / week / "train.py").write_text("")
     (tmp_path / "weeks/week09/figures.py").write_text("")
     (tmp_path / "tools").mkdir()
-    sets = ("shakespeare", "bible", "recipes", "code", "gpt2", "cl100k", "smollm2-135m")
+    sets = ("shakespeare", "bible", "recipes", "code", "gpt2", "cl100k", "smollm2-135m", "names")
     toml = "".join(f"[{name}]\nx = 1\n" for name in sets)
     (tmp_path / "tools/data.toml").write_text(toml)
     (tmp_path / ".venv/bin").mkdir(parents=True)
@@ -132,6 +132,12 @@ def test_unknown_week(tree, name):
     assert "weeks that have:" in output and "07-08 09" in output
 
 
+@pytest.mark.parametrize(("option", "asked"), [((), ""), (("WEEK=7",), " week07-08"), (("WEEK=99",), " 99")])
+def test_exercises_of_one_week_or_of_all(tree, option, asked):
+    """A week that there is not must not become a check of all: the tool gets the name and says so."""
+    assert make(tree, "exercises", *option)[1] == [f"python tools/exercises.py check{asked}"]
+
+
 def test_all_tests_run_after_all_data_in_one_process(tree):
     """`make test` on a fresh machine makes the data first, then starts pytest once."""
     status, calls, _ = make(tree, "test")
@@ -174,7 +180,8 @@ def test_help_is_the_default_and_names_every_target(tree, repo_root):
     """`make` alone explains; each documented target is in it, and says which weeks are built."""
     status, _, output = make(tree)
     assert status == 0
-    for target in "test test-week bench data vendor vendor-check docs-sync docs-check lint doctor clean week14".split():
+    targets = "test test-week exercises bench data vendor vendor-check docs-sync docs-check lint doctor clean week14"
+    for target in targets.split():
         assert f"  {target} " in output
     assert "weeks built:   week07-08 week09" in output
 

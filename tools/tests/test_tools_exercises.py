@@ -1,0 +1,195 @@
+"""tools/exercises.py: a wrong answer that no test notices is found, and so is an exercise that nobody could do.
+
+It runs in a process of its own on a toy repository, and once for each real week: there every wrong answer is planted.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WEEKS = sorted(path.parent.name for path in ROOT.glob("weeks/*/exercises.toml"))
+
+CORE = '''def area(width, height):
+    """Of a rectangle."""
+    # both sides count
+    return width * height
+
+
+class Square:
+    def __init__(self, side):
+        self.side = side
+
+    def area(self):
+        return area(self.side, self.side)
+'''
+TESTS = """
+from toy.core import Square, area
+
+def test_area():
+    assert area(2, 3) == 6
+
+def test_square():
+    assert Square(3).area() == 9
+"""
+TOML = """
+[[exercise]]
+day = 1
+file = "toy/core.py"
+function = "area"
+tests = ["tests/test_week01_toy.py::test_area"]
+minutes = 5
+difficulty = 1
+why = "It is the smallest product."
+hints = ["Draw it.", "Count the little squares."]
+[[exercise.mutant]]
+replace = "width * height"
+by = "width + height"
+kind = "adds"
+
+[[exercise]]
+day = 2
+file = "toy/core.py"
+function = "Square.area"
+tests = ["tests/test_week01_toy.py::test_square"]
+minutes = 5
+difficulty = 1
+why = "A square is a rectangle."
+hints = ["Which one?", "Both sides are equal."]
+[[exercise.mutant]]
+replace = "self.side, self.side"
+by = "self.side, 1"
+kind = "forgets a side"
+"""
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A repository of one week, with the conftest.py that grades and the tool itself."""
+    files = {
+        "pytest.ini": "[pytest]\naddopts = --quiet\n",
+        "conftest.py": (ROOT / "conftest.py").read_text(),
+        "tools/exercises.py": (ROOT / "tools/exercises.py").read_text(),
+        "tools/shared/run.py": (ROOT / "tools/shared/run.py").read_text(),
+        "weeks/week01/toy/__init__.py": "",
+        "weeks/week01/toy/core.py": CORE,
+        "weeks/week01/tests/test_week01_toy.py": TESTS,
+        "weeks/week01/exercises.toml": TOML,
+    }
+    for file, text in files.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    heavy = ', "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes"'
+    change(tmp_path, "tools/exercises.py", heavy, "")  # the toy needs none of them
+    return tmp_path
+
+
+def exercises(root, *args):
+    """(status, output) of `python tools/exercises.py ...` in that repository."""
+    env = {key: value for key, value in os.environ.items() if key != "CHASE_IMPL"}
+    command = [sys.executable, "tools/exercises.py", *args]
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def change(tree, file, old, new):
+    text = (tree / file).read_text()
+    assert text.count(old) == 1
+    (tree / file).write_text(text.replace(old, new))
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="answers are judged in forked processes")
+
+
+@needs_fork
+@pytest.mark.parametrize("week", WEEKS)
+def test_every_wrong_answer_is_noticed(week):
+    """What a learner is graded by must notice each of the mistakes that people make, and pass who made none."""
+    status, output = exercises(ROOT, "check", week)
+    assert status == 0, output
+    assert "answers were judged as they should be" in output
+
+
+@needs_fork
+def test_sound_exercises_pass(tree):
+    """The reference, two functions left out, two wrong answers; and nothing is left behind."""
+    assert exercises(tree, "check") == (
+        0, "all 5 answers were judged as they should be: the references pass, every wrong answer is noticed\n"
+    )  # fmt: skip
+    assert list((tree / "build").iterdir()) == []
+
+
+@needs_fork
+@pytest.mark.parametrize(
+    ("file", "old", "new", "sentences"),
+    [
+        ("weeks/week01/exercises.toml", '"width + height"', '"height * width"', ["'area: adds' survives; sharpen"]),
+        ("weeks/week01/exercises.toml", "::test_square", "::test_area",
+         ["'Square.area: forgets a side' survives", "'Square.area: left out' survives"]),
+        ("weeks/week01/toy/core.py", "width * height", "width * height + 0 * width[0]", ["the reference itself fails"]),
+        ("weeks/week01/exercises.toml", '"width + height"', '"[width for _ in iter(int, 1)]"', ["did not end in 2 s"]),
+        ("weeks/week01/tests/test_week01_toy.py", "def test_area", "SIX = area(2, 3)\n\ndef test_area",
+         ["'area: left out' was not judged"]),
+    ],
+    ids=["survivor", "blind test", "wrong reference", "endless", "work at collection"],
+)  # fmt: skip
+def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
+    """One defect of each kind: each is named, and the status is 1."""
+    change(tree, "tools/exercises.py", "PATIENCE = 120", "PATIENCE = 2")
+    change(tree, file, old, new)
+    status, output = exercises(tree, "check")
+    assert status == 1
+    for sentence in sentences:
+        assert sentence in output
+    assert list((tree / "build").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"Draw it.", ', "", "exercise 1 (area): fewer than two hints"),
+        ("Draw it.", "Perhaps return width * height?", "a hint gives a line of the solution away"),
+        ("::test_area", "::test_volume", "there is no test tests/test_week01_toy.py::test_volume"),
+        ('function = "Square.area"', 'function = "Square.volume"', "has no such function"),
+        ('"self.side, self.side"', '"self.side"', "'self.side' stands 2 times in Square.area, not once"),
+        ('by = "width + height"', 'by = "width +"', "makes no Python of area"),
+        ("difficulty = 1\nwhy = \"A square", "why = \"A square", "difficulty missing"),
+        ('kind = "adds"', 'kind = "adds"\nhint = "?"', "a mutant has `replace`, `by` and `kind`"),
+    ],
+)  # fmt: skip
+def test_an_exercise_that_nobody_could_do(tree, old, new, sentence):
+    """Said before anything runs: a wrong name would otherwise be a test that fails for the wrong reason."""
+    change(tree, "weeks/week01/exercises.toml", old, new)
+    status, output = exercises(tree, "check")
+    assert status == 1 and sentence in output
+
+
+def test_left_out_keeps_signature_and_docstring(load_tool):
+    """A comment below the docstring would tell the learner the answer, so it goes too; the rest of the file stays."""
+    tool = load_tool("exercises")
+    text = tool.left_out(CORE, "area", 1)
+    assert text.startswith(
+        'def area(width, height):\n    """Of a rectangle."""\n    raise NotImplementedError("Day 1: area")\n\n\nclass'
+    )
+    assert tool.left_out(CORE, "Square.area", 2).endswith(
+        '    def area(self):\n        raise NotImplementedError("Day 2: Square.area")\n'
+    )
+    space = {}
+    exec(tool.left_out(CORE, "Square", 2), space)
+    with pytest.raises(NotImplementedError, match="Day 2: Square"):
+        space["Square"](3)
+
+
+def test_list_and_misuse(tree):
+    """What there is, and a sentence for what there is not."""
+    status, output = exercises(tree, "list")
+    assert status == 0 and "day  1    5 min  1 wrong answers  toy/core.py :: area" in output
+    assert exercises(tree, "check", "week02") == (1, "error: week02: no such exercises; weeks that have some: week01\n")
+    assert exercises(tree, "check", "--jobs", "0") == (1, "error: --jobs 0 judges nothing; give 1 or more\n")
+    (tree / "weeks/week01/exercises.toml").write_text("[[exercise")
+    assert "is not valid TOML" in exercises(tree, "check")[1]
+    (tree / "weeks/week01/exercises.toml").write_text("")
+    assert "holds no [[exercise]]" in exercises(tree, "check")[1]
