@@ -66,8 +66,8 @@ data/%: .venv/.core
 	@$(PY) tools/data.py make $*
 
 # --- weeks --------------------------------------------------------------------------------------------------------
-# $(call week,FOLDER,OTHER NAMES,DATA SETS): the data first, then the week's train script, then its figures. A smoke
-# run draws none: the figures in the pages are of runs that mean something.
+# $(call week,FOLDER,OTHER NAMES,DATA SETS,OPTIONS OF FIGURES): the data first, then the week's train script, then its
+# figures. A smoke run draws none: the figures in the pages are of runs that mean something.
 
 define week
 .PHONY: $(1) $(2)
@@ -75,7 +75,7 @@ $(if $(2),$(2): $(1))
 ifneq ($(wildcard weeks/$(1)/train.py),)
 $(1): .venv/.core $(3:%=data/%/ORIGIN.json)
 	$(strip $(PY) weeks/$(1)/train.py --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
-	$(if $(filter-out smoke,$(PRESET)),$(if $(wildcard weeks/$(1)/figures.py),$(PY) weeks/$(1)/figures.py))
+	$(if $(filter-out smoke,$(PRESET)),$(if $(wildcard weeks/$(1)/figures.py),$(strip $(PY) weeks/$(1)/figures.py $(4))))
 else
 $(1):
 	@echo "$(1) is not built yet; PLAN.md says what it will hold, and 'make help' which weeks are built" >&2; exit 2
@@ -85,14 +85,18 @@ endef
 # Two weeks in one room, each with a job of its own.
 .PHONY: week01-02 week01 week02
 week01-02: week01 week02
+week01 week02: job = $(PY) weeks/week01-02/train.py $(1) --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS)
+week01 week02: draw = $(if $(filter-out smoke,$(PRESET)),$(PY) weeks/week01-02/figures.py --preset $(PRESET))
 week01: .venv/.core
-	$(strip $(PY) weeks/week01-02/train.py moons --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
+	$(strip $(call job,moons))
+	$(draw)
 week02: .venv/.core data/mnist/ORIGIN.json
-	$(strip $(PY) weeks/week01-02/train.py mnist --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
+	$(strip $(call job,mnist))
+	$(draw)
 
-$(eval $(call week,week03-04,week03 week04,names))
-$(eval $(call week,week05,,names))
-$(eval $(call week,week06,,names))
+$(eval $(call week,week03-04,week03 week04,names,--preset $(PRESET)))
+$(eval $(call week,week05,,names,--preset $(PRESET)))
+$(eval $(call week,week06,,names,--preset $(PRESET)))
 $(eval $(call week,week07-08,week07 week08,shakespeare))
 $(eval $(call week,week09,,shakespeare gpt2 cl100k))
 $(eval $(call week,week10,,))

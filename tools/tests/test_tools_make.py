@@ -32,7 +32,7 @@ def tree(tmp_path, repo_root):
         (tmp_path / "weeks" / week / "train.py").write_text("")
     (tmp_path / "weeks/week09/figures.py").write_text("")
     (tmp_path / "tools").mkdir()
-    sets = ("shakespeare", "bible", "recipes", "code", "gpt2", "cl100k", "smollm2-135m", "names")
+    sets = ("shakespeare", "bible", "recipes", "code", "gpt2", "cl100k", "smollm2-135m", "names", "mnist")
     toml = "".join(f"[{name}]\nx = 1\n" for name in sets)
     (tmp_path / "tools/data.toml").write_text(toml)
     (tmp_path / ".venv/bin").mkdir(parents=True)
@@ -70,6 +70,27 @@ def test_options_reach_the_script_and_figures_follow(tree):
     assert calls[-2] == "python weeks/week09/train.py --preset full --seed 3 --threads 1"
     assert calls[-1] == "python weeks/week09/figures.py"
     assert sorted(calls[:-2]) == [f"python tools/data.py make {name}" for name in ("cl100k", "gpt2", "shakespeare")]
+
+
+def test_two_weeks_in_one_room_have_a_job_each(tree):
+    """week01 must not wait for week 2's images, and figures are those of the run that was asked for."""
+    (tree / "weeks/week01-02").mkdir()
+    assert make(tree, "week01", "SEED=3")[1] == [
+        "python weeks/week01-02/train.py moons --preset default --seed 3",
+        "python weeks/week01-02/figures.py --preset default",
+    ]
+    assert make(tree, "week02", "PRESET=smoke")[1] == [
+        "python tools/data.py make mnist", "python weeks/week01-02/train.py mnist --preset smoke",
+    ]  # fmt: skip
+    assert len(make(tree, "week01-02")[1]) == 4
+
+
+def test_the_preset_reaches_figures_that_take_one(tree):
+    """The figures of a full run are those of its results, not of an older default run."""
+    for name in ("train.py", "figures.py"):
+        (tree / "weeks/week05").mkdir(exist_ok=True)
+        (tree / "weeks/week05" / name).write_text("")
+    assert make(tree, "week05", "PRESET=full")[1][-1] == "python weeks/week05/figures.py --preset full"
 
 
 def test_smoke_draws_no_figures(tree):
