@@ -1,6 +1,7 @@
-"""Weeks 1 and 2: results/<job>-<preset>.json -> figures/*.png; draws, never trains.
+"""Weeks 1 and 2: results/<job>-<preset>.json -> figures/*.png, and two graphs -> *.svg; draws, never trains.
 
-python weeks/week01-02/figures.py
+python weeks/week01-02/figures.py                   # from the default runs
+python weeks/week01-02/figures.py --preset full     # as the README has them
 """
 
 import json
@@ -13,7 +14,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from autograd.vendor.run import Mistake, entry, parser
+from autograd import draw as graphs
+from autograd.engine import Value
+from autograd.vendor.run import Mistake, atomic_write, entry, parser
 
 WEEK = Path(__file__).resolve().parent
 
@@ -23,6 +26,80 @@ def save(figure, path):
     figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
     plt.close(figure)
     print(path)
+
+
+# --- week 1: moons ----------------------------------------------------------------------------------------------------
+
+
+def draw_boundary(metrics, path):
+    """Where the network's score changes sign, beside the line of one neuron; dashed: the margins, scores -1 and 1."""
+    grid, data = metrics["grid"], np.array(metrics["data"])
+    xs, ys = np.array(grid["xs"]), np.array(grid["ys"])
+    w_x, w_y, bias = metrics["line"]
+    line = w_x * xs + w_y * ys[:, None] + bias
+    accuracy = metrics["curve"][-1][1]
+    title = f"One neuron can draw a line: {metrics['line_accuracy']:.0%} right. Two layers before it bend the line: "
+    figure, both = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    panels = (line, f"one neuron, {len(metrics['line'])} numbers"), (
+        np.array(grid["scores"]), f"MLP 2-16-16-1, {metrics['parameters']} numbers"
+    )  # fmt: skip
+    for axes, (scores, name) in zip(both, panels):
+        axes.contourf(xs, ys, np.clip(scores, -3, 3), np.linspace(-3, 3, 13), cmap="PuOr", alpha=0.6)
+        axes.contour(xs, ys, scores, [-1, 0, 1], colors="black", linestyles=["--", "-", "--"], linewidths=[1, 2, 1])
+        for label, marker, color in ((-1, "o", "#b35806"), (1, "^", "#542788")):
+            x, y, _ = data[data[:, 2] == label].T
+            style = {"color": color, "marker": marker, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
+            axes.scatter(x, y, 22, label=f"label {label}", **style)
+        axes.set_title(name, fontsize=9)
+        axes.set_xlabel("x")
+    both[0].set_ylabel("y")
+    both[0].legend(fontsize=8)
+    figure.suptitle(f"{title}{accuracy:.0%} right", fontsize=10)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def draw_moons_curve(metrics, path):
+    """Loss and accuracy of the first seed, step for step: the network, one neuron, and what guessing gives."""
+    figure, (above, below) = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
+    curves = ("MLP", "#2166ac", "-", metrics["curve"]), ("one neuron", "#b35806", "--", metrics["line_curve"])
+    for label, color, style, curve in curves:
+        losses, accuracies = zip(*curve)
+        above.plot(losses, style, color=color, label=label)
+        below.plot([100 * a for a in accuracies], style, color=color, label=label)
+    above.axhline(1, color="grey", linewidth=1, label="a score of 0 for all: 1")
+    below.axhline(50, color="grey", linewidth=1, label="guessing: 50 %")
+    above.set_yscale("log")
+    above.set_ylabel("hinge loss + decay (log scale)")
+    below.set_ylabel("points on their side (%)")
+    below.set_xlabel(f"step of gradient descent ({metrics['points']} points each)")
+    perfect = next((step for step, (_, a) in enumerate(metrics["curve"]) if a == 1), None)
+    when = f"{metrics['curve'][-1][1]:.0%} of the points" if perfect is None else f"every point by step {perfect}"
+    above.set_title(f"The MLP has {when}; one neuron ends at {metrics['line_accuracy']:.0%}", fontsize=9)
+    for axes in (above, below):
+        axes.legend(fontsize=8)
+    save(figure, path)
+
+
+def drawn(root, **names):
+    """The graph of `root` with its gradients, as SVG text."""
+    root.backward()
+    return graphs.draw(root, **names)
+
+
+def draw_neuron():
+    """tanh(w1 x1 + w2 x2 + b), node for node."""
+    x1, x2, w1, w2, b = Value(2), Value(-1), Value(0.5), Value(1.5), Value(0.75)
+    y = (w1 * x1 + w2 * x2 + b).tanh()
+    return drawn(y, x1=x1, x2=x2, w1=w1, w2=w2, b=b, y=y)
+
+
+def draw_counterexample():
+    """b = a + a; c = b + b: three nodes, but four ways from c to a, so the gradient of a is 4."""
+    a = Value(1)
+    b = a + a
+    c = b + b
+    return drawn(c, a=a, b=b, c=c)
 
 
 # --- week 2: digits ---------------------------------------------------------------------------------------------------
@@ -116,6 +193,7 @@ def draw_filters(metrics, path):
 
 # job -> the files that are drawn from its results, and how
 DRAWINGS = {
+    "moons": {"moons_boundary.png": draw_boundary, "moons_curve.png": draw_moons_curve},
     "mnist": {
         "mnist_curves.png": draw_curves,
         "mnist_confusion.png": draw_confusion,
@@ -123,6 +201,7 @@ DRAWINGS = {
         "mnist_filters.png": draw_filters,
     },
 }
+GRAPHS = {"graph.svg": draw_neuron, "counterexample.svg": draw_counterexample}  # these need no results
 
 
 def main(argv=None):
@@ -133,6 +212,10 @@ def main(argv=None):
         first = next(iter(DRAWINGS))
         command = f"python weeks/week01-02/train.py {first} --preset {args.preset}"
         raise Mistake(f"{args.data} has no results of the preset {args.preset} to draw; run: {command}")
+    for name, draw in GRAPHS.items():
+        path = (args.out or WEEK / "figures") / name
+        atomic_write(path, draw())
+        print(path)
     for job in found:
         record = json.loads((args.data / f"{job}-{args.preset}.json").read_text(encoding="utf-8"))
         for name, draw in DRAWINGS[job].items():

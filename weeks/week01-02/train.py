@@ -65,11 +65,14 @@ def scores_on_grid(model, points, side):
 def moons(argv) -> dict:
     """Part the two moons with a network of single numbers, and draw a line (one neuron) beside it."""
     p = parser(moons.__doc__)
+    p.prog = "train.py moons"
     p.add_argument("--points", type=int, help="how many points (default: 100; smoke: 20)")
     p.add_argument("--steps", type=int, help="how many steps of gradient descent (default: 100; smoke: 8)")
     p.add_argument("--noise", type=float, default=0.1, help="standard deviation of the noise (default: %(default)s)")
     p.add_argument("--rate", type=float, default=0.3, help="learning rate at the start (default: %(default)s)")
     args = p.parse_args(argv)
+    if args.data is not None:
+        raise Mistake(f"the moons job makes its own points, so it cannot read {args.data}; leave --data out")
     preset, watch = MOONS[args.preset], Stopwatch()
     count = preset.points if args.points is None else args.points
     steps = preset.steps if args.steps is None else args.steps
@@ -88,7 +91,8 @@ def moons(argv) -> dict:
             print(f"seed {seed}: loss {curve[-1][0]:.4f}, {curve[-1][1]:.1%} right", end="")
             print(f", all of them first after {first_perfect(curve)} steps" if first_perfect(curve) is not None else "")
         seed, curve, model, points, labels = runs[0]
-        line = part_moons(MLP([2, 1], seed=seed), points, labels, steps, args.rate, "one neuron")
+        neuron = MLP([2, 1], seed=seed)
+        line = part_moons(neuron, points, labels, steps, args.rate, "one neuron")
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
     print(f"one neuron, a straight line: {line[-1][1]:.1%} right")
@@ -107,6 +111,7 @@ def moons(argv) -> dict:
         "line_curve": [[round(loss, 5), accuracy] for loss, accuracy in line],
         "data": [[round(x, 4), round(y, 4), label] for (x, y), label in zip(points, labels)],
         "grid": scores_on_grid(model, points, preset.grid),
+        "line": [round(parameter.data, 5) for parameter in neuron.parameters()],  # w_x, w_y, bias
     }
     path = write_results(
         (args.out or WEEK / "results") / f"moons-{args.preset}.json",
@@ -137,6 +142,7 @@ def threads_of(asked):
 def mnist(argv) -> dict:
     """Train a multilayer perceptron and a small convolutional network on MNIST, and judge both on its test images."""
     p = parser(mnist.__doc__, data=DATA / "mnist")
+    p.prog = "train.py mnist"
     args = p.parse_args(argv)
     threads = threads_of(args.threads)
     from autograd import data, digits
@@ -184,7 +190,6 @@ def predict(argv) -> dict:
     return answer
 
 
-
 # --- the menu ---------------------------------------------------------------------------------------------------------
 
 JOBS = {"moons": moons, "mnist": mnist, "predict": predict}
@@ -199,7 +204,10 @@ def main(argv=None) -> dict:
     p.add_argument("job", choices=JOBS, help="what to train or to try")
     p.add_argument("options", nargs=argparse.REMAINDER, help="options of that job")
     args = p.parse_args(argv)
-    return JOBS[args.job](args.options)
+    try:
+        return JOBS[args.job](args.options)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"no results were written; to start again: train.py {args.job}") from None
 
 
 if __name__ == "__main__":

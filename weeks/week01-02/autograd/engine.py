@@ -145,14 +145,18 @@ def topological_order(root):
 def dot(weights, inputs, bias=0.0):
     """bias + sum of weight * input, as one node instead of two for each product; weights and inputs are Values.
 
-    Raises ValueError where the two differ in number.
+    Raises ValueError where the two differ in number, TypeError for something in them that is no Value.
     """
     bias = _value(bias)
     if len(weights) != len(inputs):
         raise ValueError(f"{len(weights)} weights do not fit {len(inputs)} inputs; give as many of one as of the other")
-    w = [value.data for value in weights]
-    x = [value.data for value in inputs]
-    total = sum(map(mul, w, x), bias.data)
+    try:
+        w = [value.data for value in weights]
+        x = [value.data for value in inputs]
+        total = sum(map(mul, w, x), bias.data)
+    except (AttributeError, TypeError):  # to ask each one first takes as long as the sum
+        strange = next(value for value in (*weights, *inputs) if not isinstance(value, Value))
+        raise TypeError(f"dot was given {strange!r}, which is no Value; wrap it: Value({strange!r})") from None
     return Value(total, "dot", (*weights, *inputs, bias), (*x, *w, 1.0))  # d/dw = x, d/dx = w
 
 

@@ -1,0 +1,393 @@
+"""Days 1 to 3: the scalar engine: slopes, numbers at the edge, and the walk back."""
+
+import gc
+import math
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import autograd
+import numpy as np
+import pytest
+import torch
+from autograd.engine import Value, dot, topological_order
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+
+def both_ways(function, values):
+    """(result, gradients) of function(*leaves), with Values and with torch's float64 scalars."""
+    ours = [Value(value) for value in values]
+    theirs = [torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in values]
+    out, expected = function(*ours), function(*theirs)
+    out.backward()
+    expected.backward()
+    return (out.data, [value.grad for value in ours]), (expected.item(), [tensor.grad.item() for tensor in theirs])
+
+
+# --- days 1 and 2: operations -----------------------------------------------------------------------------------------
+
+# name -> how it is written, and two points at which its slopes are looked at; the same text is right for torch
+BINARY = {
+    "add": (lambda a, b: a + b, (1.5, -0.5)),
+    "sub": (lambda a, b: a - b, (1.5, -0.5)),
+    "mul": (lambda a, b: a * b, (1.5, -0.5)),
+    "div": (lambda a, b: a / b, (1.5, -0.5)),
+    "pow": (lambda a, b: a**b, (1.5, -0.7)),
+    "add 2": (lambda a, b: (a + 2) * b, (1.5, -0.5)),
+    "2 add": (lambda a, b: (2 + a) * b, (1.5, -0.5)),
+    "sub 2": (lambda a, b: (a - 2) * b, (1.5, -0.5)),
+    "2 sub": (lambda a, b: (2 - a) * b, (1.5, -0.5)),
+    "mul 2": (lambda a, b: a * 2 * b, (1.5, -0.5)),
+    "2 mul": (lambda a, b: 2 * a * b, (1.5, -0.5)),
+    "div 2": (lambda a, b: a / 2 * b, (1.5, -0.5)),
+    "2 div": (lambda a, b: 2 / a * b, (1.5, -0.5)),
+    "pow 3": (lambda a, b: a**3 * b, (-1.5, -0.5)),
+    "pow -2": (lambda a, b: a**-2 * b, (-1.5, -0.5)),
+    "pow 0.5": (lambda a, b: a**0.5 * b, (1.5, -0.5)),
+    "pow 1.3": (lambda a, b: a**1.3 * b, (1.5, -0.5)),
+    "2 pow": (lambda a, b: 2**a * b, (-1.5, -0.5)),
+    "neg": (lambda a, b: -a * b, (1.5, -0.5)),
+}
+UNARY = {
+    "exp": (lambda a: a.exp(), (1.5, -0.5)),
+    "log": (lambda a: a.log(), (1.5, 0.3)),
+    "tanh": (lambda a: a.tanh(), (0.7, -0.5)),
+    "sigmoid": (lambda a: a.sigmoid(), (0.7, -0.5)),
+    "relu": (lambda a: a.relu(), (0.7, -0.5)),
+}
+
+
+@pytest.mark.day(1)
+@pytest.mark.parametrize("name", BINARY)
+def test_arithmetic(name):
+    """Result and slopes equal torch's, with a number on either side; 1e-14: one operation, rounded in float64."""
+    function, values = BINARY[name]
+    (out, gradients), (expected, theirs) = both_ways(function, values)
+    assert out == pytest.approx(expected, rel=1e-14, abs=0)
+    assert gradients == pytest.approx(theirs, rel=1e-14, abs=0)
+
+
+@pytest.mark.day(2)
+@pytest.mark.parametrize("name", UNARY)
+def test_functions(name):
+    """Result and slope equal torch's, on both sides of zero; 1e-14 as above."""
+    function, points = UNARY[name]
+    for value in points:
+        (out, gradients), (expected, theirs) = both_ways(function, [value])
+        assert out == pytest.approx(expected, rel=1e-14, abs=0)
+        assert gradients == pytest.approx(theirs, rel=1e-14, abs=0)
+
+
+CORNERS = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, 3.0, -3.0, 800.0, -800.0, 1e308, -1e308, 5e-324]
+CORNERS += [math.inf, -math.inf, math.nan]
+
+
+@pytest.mark.day(2)
+@pytest.mark.parametrize("name", UNARY)
+def test_corners_of_functions(name):
+    """exp(800) is inf, log(-1) is nan, nothing raises: a loss that has gone wrong must be seen, not crash.
+
+    Results and slopes at sixteen corners are those of torch, in float64; 1e-12, for libraries round exp differently.
+    """
+    for value in CORNERS:
+        (out, (slope,)), (expected, (theirs,)) = both_ways(UNARY[name][0], [value])
+        assert out == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True), value
+        assert slope == pytest.approx(theirs, rel=1e-12, abs=0, nan_ok=True), value
+
+
+@pytest.mark.day(2)
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "pow 3", "pow -2", "pow 1.3"])
+def test_corners_of_arithmetic(name):
+    """All pairs of the corners, 0 / 0 and (-1) ** 1.3 among them: results and slopes are those of torch."""
+    for a in CORNERS:
+        for b in CORNERS:
+            (out, slopes), (expected, theirs) = both_ways(BINARY[name][0], [a, b])
+            assert out == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True), (a, b)
+            assert slopes == pytest.approx(theirs, rel=1e-12, abs=0, nan_ok=True), (a, b)
+
+
+# --- day 1: what an operand may be ------------------------------------------------------------------------------------
+
+
+@pytest.mark.day(1)
+@pytest.mark.parametrize("number", [3, 3.0, True, Fraction(3, 2), np.float64(3), np.float32(3), np.int64(3)], ids=repr)
+def test_every_real_number_may_stand_on_either_side(number):
+    """NumPy's scalars too, which would otherwise take the operation over and make an array of objects."""
+    x = float(number)
+    for out, expected in [
+        (Value(2) + number, 2 + x), (number + Value(2), x + 2), (Value(2) - number, 2 - x), (number - Value(2), x - 2),
+        (Value(2) * number, 2 * x), (number * Value(2), x * 2), (Value(2) / number, 2 / x), (number / Value(2), x / 2),
+        (Value(2) ** number, 2**x), (number ** Value(2), x**2),
+    ]:  # fmt: skip
+        assert type(out) is Value and type(out.data) is float and out.data == expected
+
+
+@pytest.mark.day(1)
+@pytest.mark.parametrize("wrong", ["3", None, [1.0], 1j, np.ones(2), torch.tensor(1.0)], ids=lambda x: type(x).__name__)
+def test_what_is_no_number_is_a_sentence(wrong):
+    """Refused where it comes in; let through, it would fail far away, on the walk back."""
+    for use in (Value, lambda x: Value(1) + x, lambda x: Value(1) ** x, lambda x: Value(1) / x):
+        with pytest.raises(TypeError, match=r"holds one real number, but was given .*; give an int or a float"):
+            use(wrong)
+
+
+@pytest.mark.day(1)
+def test_a_constant_exponent_gets_no_node():
+    """x ** 2 has one child: a slope for the exponent would be worked out for nothing, and log(-3) is nan."""
+    out = Value(-3) ** 2
+    assert (out.op, len(out.children), out.slopes) == ("**2", 1, (-6.0,))
+    assert math.isnan((Value(-3) ** Value(2)).slopes[1])
+
+
+@pytest.mark.day(1)
+def test_a_value_shows_its_number_and_gradient_and_has_no_other_place():
+    """A misspelt attribute (`gard`) is an error instead of a gradient that never arrives."""
+    x = Value(2)
+    x.backward()
+    assert repr(x) == "Value(data=2.0, grad=1.0)"
+    with pytest.raises(AttributeError):
+        x.gard = 0.0
+
+
+# --- day 3: the walk back ---------------------------------------------------------------------------------------------
+
+
+def readme_expression(a, b):
+    """The expression of micrograd's README. Its `+=` on a node that the sum itself uses is what makes it a test."""
+    c = a + b
+    c = c + (c + 1)
+    c = c + (1 + c - a)
+    d = a * b + b**3
+    d = d + (d * 2 + (b + a).relu())
+    d = d + (3 * d + (b - a).relu())
+    f = (c - d) ** 2
+    return f / 2.0 + 10.0 / f
+
+
+@pytest.mark.day(3)
+def test_the_numbers_of_micrograds_readme():
+    """24.7041, 138.8338 and 645.5773, printed there to four places: so 1e-4."""
+    a, b = Value(-4.0), Value(2.0)
+    g = readme_expression(a, b)
+    g.backward()
+    assert [g.data, a.grad, b.grad] == pytest.approx([24.7041, 138.8338, 645.5773], rel=0, abs=1e-4)
+
+
+def naive_backward(node):
+    """What one writes first: add to each child, then go on from it at once."""
+    for child, slope in zip(node.children, node.slopes):
+        child.grad += slope * node.grad
+        naive_backward(child)
+
+
+@pytest.mark.day(3)
+def test_the_counterexample_that_needs_an_order():
+    """b = a + a; c = b + b: four ways from c to a, so the gradient is 4; naive recursion sends b's first half twice."""
+    a = Value(3)
+    b = a + a
+    c = b + b
+    c.backward()
+    assert (c.data, c.grad, b.grad, a.grad) == (12, 1, 2, 4)
+    for node in (a, b):
+        node.grad = 0.0
+    naive_backward(c)
+    assert a.grad == 6
+
+
+@pytest.mark.day(3)
+def test_a_ladder_takes_one_visit_a_node():
+    """Each rung reads the last one twice: 2**60 ways down, of which a walk over ways would never see the end."""
+    a = Value(1)
+    x = a
+    for _ in range(60):
+        x = x * 0.5 + x * 0.5
+    x.backward()
+    assert a.grad == 1.0 and len(topological_order(x)) == 1 + 60 * 5
+
+
+@pytest.mark.day(3)
+def test_a_long_and_a_short_way_to_the_same_leaf():
+    """Breadth-first is no right order: y is one step from the result, and two steps as well."""
+    a = Value(3)
+    y = a * 2
+    (y * y + y).backward()
+    assert a.grad == 2 * (2 * 6 + 1)
+
+
+@pytest.mark.day(3)
+def test_each_node_stands_once_and_before_its_children():
+    """What a right order is; looked at on the README's expression, where many nodes are used twice."""
+    root = readme_expression(Value(-4), Value(2))
+    order = topological_order(root)
+    place = {node: i for i, node in enumerate(order)}
+    assert order[0] is root and len(place) == len(order)
+    assert all(place[node] < place[child] for node in order for child in node.children)
+
+
+@pytest.mark.day(3)
+def test_a_chain_of_100_000_goes_back_and_is_freed():
+    """No recursion, neither in the walk nor when Python frees the chain: depth is no limit (Python's own is 1,000)."""
+    a = Value(1)
+    x = a
+    for _ in range(100_000):
+        x = -x
+    x.backward()
+    assert (x.data, a.grad) == (1, 1)
+    del x
+    gc.collect()
+    assert a.grad == 1
+
+
+ORDER = """
+import sys; sys.path.insert(0, sys.argv[1])
+from autograd.engine import Value, topological_order
+waste = [object() for _ in range(int(sys.argv[2]))]  # other addresses, so another order in a set
+a, b = Value(0.1), Value(0.7)
+x = [a, b]
+for i in range(40):
+    x.append((x[i] * x[i + 1] + x[i // 2]).tanh())
+root = sum(x)
+root.backward()
+print([node.op for node in topological_order(root)], a.grad.hex(), b.grad.hex())
+"""
+
+
+@pytest.mark.day(3)
+def test_the_order_is_the_same_in_every_process():
+    """A set of children has the order of their addresses: sums, and so gradients, would differ in their last bits."""
+    folder = str(Path(autograd.__file__).resolve().parents[1])
+    run = lambda n: subprocess.run([sys.executable, "-c", ORDER, folder, n], capture_output=True, text=True, check=True)
+    first, second = (run(n).stdout for n in ("1", "12345"))
+    assert first == second and "0x1." in first
+
+
+@pytest.mark.day(3)
+def test_leaves_accumulate_and_nodes_between_do_not():
+    """Two losses that share a parameter add up in it; the node in between shows the gradient of the last call."""
+    a = Value(2)
+    shared = a * 3
+    (shared * 4).backward()
+    assert (a.grad, shared.grad) == (12, 4)
+    (shared * 5).backward()
+    assert (a.grad, shared.grad) == (12 + 15, 5)
+
+
+@pytest.mark.day(3)
+def test_a_second_backward_adds_the_same_once_more():
+    """Defined, not an accident: the graph is kept, and nodes in between start from 0 each time (else: 18, not 12)."""
+    a = Value(2)
+    loss = (a * 3) * 1
+    loss.backward()
+    loss.backward()
+    assert (a.grad, loss.grad) == (6, 1)
+    leaf = Value(5)
+    leaf.backward()
+    leaf.backward()
+    assert leaf.grad == 2
+
+
+@pytest.mark.day(3)
+def test_a_step_between_forward_and_backward_changes_nothing():
+    """Slopes are fixed on the way forward: the gradient is that of the values that were used, also the second time."""
+    a, b = Value(2), Value(5)
+    loss = a * b + a.exp() + a**2
+    expected = 5 + math.exp(2) + 4
+    a.data = 100.0
+    loss.backward()
+    assert a.grad == pytest.approx(expected, rel=1e-15) and b.grad == 2
+    loss.backward()
+    assert a.grad == pytest.approx(2 * expected, rel=1e-15) and b.grad == 4
+
+
+@pytest.mark.day(3)
+def test_a_part_of_a_graph_survives_the_rest():
+    """The loss is deleted, its middle goes on into another: nothing was freed that is still needed."""
+    a = Value(2)
+    middle = a * a
+    loss = middle * 10
+    loss.backward()
+    del loss
+    gc.collect()
+    a.grad = 0.0
+    (middle + 1).backward()
+    assert a.grad == 4
+
+
+# --- day 3: a thousand graphs -----------------------------------------------------------------------------------------
+
+ANY = lambda *x: True
+# (operands, with Values, with torch, where it is smooth); None: torch's is written in the same way
+KIT = [
+    (2, lambda a, b: a + b, None, ANY),
+    (2, lambda a, b: a - b, None, ANY),
+    (2, lambda a, b: a * b, None, ANY),
+    (2, lambda a, b: a / b, None, lambda a, b: abs(b) > 0.2),
+    (2, lambda a, b: a**b, None, lambda a, b: a > 0.2 and abs(b) < 4),
+    (1, lambda a: -a, None, ANY),
+    (1, lambda a: a.exp(), None, lambda a: a < 4),
+    (1, lambda a: a.log(), None, lambda a: a > 0.2),
+    (1, lambda a: a.tanh(), None, ANY),
+    (1, lambda a: a.sigmoid(), None, ANY),
+    (1, lambda a: a.relu(), None, lambda a: abs(a) > 0.01),
+    (1, lambda a: a**3, None, ANY),
+    (1, lambda a: a**-1, None, lambda a: abs(a) > 0.2),
+    (1, lambda a: 2 - a, None, ANY),
+    (1, lambda a: 2 / a, None, lambda a: abs(a) > 0.2),
+    (1, lambda a: 2**a, None, ANY),
+    (1, lambda a: 0.5 * a + 1, None, ANY),
+    (5, lambda a, b, c, d, e: dot([a, b], [c, d], e), lambda a, b, c, d, e: a * c + b * d + e, ANY),
+]
+STEPS = st.lists(st.tuples(st.sampled_from(KIT), *[st.integers(0, 1000)] * 5), min_size=1, max_size=15)
+LEAVES = st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=4)
+
+
+def plan(leaves, steps):
+    """The steps that are smooth where they stand and stay below 50, each with the numbers of its operands."""
+    nodes, kept = [Value(x) for x in leaves], []
+    for (n, ours, theirs, smooth), *picks in steps:
+        picks = [pick % len(nodes) for pick in picks[:n]]
+        operands = [nodes[pick] for pick in picks]
+        if smooth(*(node.data for node in operands)) and abs((out := ours(*operands)).data) < 50:
+            nodes.append(out)
+            kept.append((ours, theirs or ours, picks))
+    return kept
+
+
+def follow(kept, nodes, who):
+    """Carry the plan out on these leaves; who: 0 for Values, 1 for torch. The result joins two of the nodes."""
+    nodes = list(nodes)
+    for *functions, picks in kept:
+        nodes.append(functions[who](*(nodes[pick] for pick in picks)))
+    return nodes[-1] * 1.3 + nodes[len(nodes) // 2] * 0.7
+
+
+@pytest.mark.day(3)
+@settings(max_examples=1000)
+@given(LEAVES, STEPS)
+def test_a_thousand_random_graphs(leaves, steps):
+    """Forward and backward against torch, backward against central differences: what nobody thought of writing down.
+
+    torch: the same float64 sums in another order; 1e-9 of the largest gradient in the graph. Differences are taken with
+    two widths, h and h/2; theory says that the finer is wrong by a third of how much the two differ. So the tolerance
+    is that difference, and 1e-8 for rounding (50 x 1e-16 / 2.5e-6 is 2e-9). Graphs where it is not below 1e-3 (a kink
+    of relu nearby, a derivative that explodes) are passed over and do not count as one of the thousand.
+    """
+    kept = plan(leaves, steps)
+    ours = [Value(x) for x in leaves]
+    theirs = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in leaves]
+    out, expected = follow(kept, ours, 0), follow(kept, theirs, 1)
+    assert out.data == pytest.approx(expected.item(), rel=1e-9, abs=1e-9)
+    out.backward()
+    expected.backward()
+    largest = max(abs(node.grad) for node in topological_order(out))
+    wanted = [0.0 if tensor.grad is None else tensor.grad.item() for tensor in theirs]
+    assert [value.grad for value in ours] == pytest.approx(wanted, rel=1e-9, abs=1e-9 * largest)
+
+    value_at = lambda i, x: follow(kept, [Value(x if i == j else leaf) for j, leaf in enumerate(leaves)], 0).data
+    for i, leaf in enumerate(leaves):
+        wide, fine = ((value_at(i, leaf + h) - value_at(i, leaf - h)) / (2 * h) for h in (5e-6, 2.5e-6))
+        tolerance = abs(wide - fine) + 1e-8 * max(1, abs(out.data))
+        assume(tolerance < 1e-3 * max(1, abs(fine)))
+        assert ours[i].grad == pytest.approx(fine, rel=0, abs=tolerance)

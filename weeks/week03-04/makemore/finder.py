@@ -1,0 +1,45 @@
+"""A learning rate in one short run: let it grow from far too small to far too large, and watch the loss.
+
+Source: Smith 2017, arXiv:1506.01186, section 3.3 (a linear sweep there; an exponential one here, as it is used now).
+"""
+
+import copy
+
+from .fit import Recipe, fit
+
+
+def sweep(model, data, low=1e-5, high=10.0, steps=200, batch_size=512, weight_decay=0.0, seed=0):
+    """(rates, losses) of `steps` steps of AdamW whose rate grows by one factor a step from low to high.
+
+    Works on a copy: `model` stays as it was. Ends early where the loss is no finite number or four times the best.
+    """
+    if not 0 < low < high or steps < 2:
+        raise ValueError(f"a sweep from {low:g} to {high:g} in {steps} steps has no way to grow; give 0 < low < high")
+    rates, losses = [low * (high / low) ** (step / (steps - 1)) for step in range(steps)], []
+    recipe = Recipe(steps, batch_size, weight_decay=weight_decay)
+    try:
+        for _, loss in fit(copy.deepcopy(model), data, recipe, seed, rate_of=lambda step, _: rates[step]):
+            if losses and loss > 4 * min(losses):
+                break
+            losses.append(loss)
+    except FloatingPointError:  # the curve ends here
+        pass
+    return rates[: len(losses)], losses
+
+
+def smooth(losses, memory=0.9):
+    """Running mean of each loss and those before it, each step back weighing `memory` times less."""
+    total, weight, means = 0.0, 0.0, []
+    for loss in losses:
+        total, weight = memory * total + loss, memory * weight + 1.0
+        means.append(total / weight)
+    return means
+
+
+def suggest(rates, losses):
+    """The rate where the smoothed loss falls fastest: below it time is wasted, at the minimum it is too wild."""
+    means = smooth(losses)
+    if len(means) < 2:
+        raise ValueError("the loss was no finite number from the beginning; start the sweep at a lower rate")
+    falls = [before - after for before, after in zip(means, means[1:])]
+    return rates[max(range(len(falls)), key=falls.__getitem__)]

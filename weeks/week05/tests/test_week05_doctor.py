@@ -1,0 +1,105 @@
+"""Day 34: each disease is planted in several networks and must be named; healthy networks must be left alone."""
+
+import string
+from dataclasses import replace
+
+import pytest
+from deepmlp import doctor
+from deepmlp.diagnostics import Report
+from deepmlp.model import Config, DeepMLP
+from deepmlp.vendor.fit import Recipe
+from deepmlp.vendor.names import Names
+from week05_names import data, invented
+
+pytestmark = pytest.mark.day(34)
+NAMES = Names(invented(2000), [], [], string.ascii_lowercase)
+DATA = data(NAMES)
+AT_THE_START = {"bad_init", "wrong_gain", "dead_relu"}  # seen before the first step, so a short training will do
+
+
+def chart_of(disease, depth, seed):
+    """The patient of the train script, narrower and trained for a shorter time."""
+    config, recipe = doctor.patient(disease, depth, seed)
+    steps = 8 if disease in AT_THE_START else 100
+    recipe = replace(recipe, steps=steps, batch_size=128, warmup=steps // 10)
+    return doctor.examine(DeepMLP(replace(config, n_hidden=64), seed), DATA, recipe, seed)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("depth", [4, 6])
+@pytest.mark.parametrize("disease", sorted(AT_THE_START))
+def test_a_sick_start_is_named(disease, depth, seed):
+    """tanh and relu, batch norm, layer norm and residual (patient() goes through them with the seed)."""
+    found = doctor.diagnose(chart_of(disease, depth, seed))
+    assert found.disease == disease, found.evidence
+    assert found.advice == doctor.ADVICE[disease]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("disease", ["high_lr", "no_norm"])
+def test_a_sick_training_is_named(disease, seed):
+    """A network that starts well and is then moved too fast, or held by nothing; the depth changes with the seed."""
+    found = doctor.diagnose(chart_of(disease, 4 + seed % 2 * 2, seed))
+    assert found.disease == disease, found.evidence
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_healthy_network_gets_no_diagnosis(seed):
+    """The other half of being right: batch norm, layer norm, residual; tanh and relu; two depths, twelve seeds."""
+    found = doctor.diagnose(chart_of(None, 4 + seed // 6 * 2, seed))
+    assert found.disease is None, found.evidence
+    assert found.advice == "nothing to do"
+
+
+def test_one_hidden_layer_needs_no_norm():
+    """The ladder's own networks are shallow: their drift is learning, and no disease."""
+    model = DeepMLP(Config(n_hidden=64), 0)
+    found = doctor.diagnose(doctor.examine(model, DATA, Recipe(100, 128, 5e-3, warmup=10)))
+    assert found.disease is None, found.evidence
+
+
+def test_the_doctor_sees_nothing_but_the_chart():
+    """Reports written by hand are enough, and causes are named before their consequences."""
+    fine = Report("any", [{"layer": n, "z_std": 1.0, "dead": 0.0} for n in (1, 2, 3, 4)], True, "fine")
+    dead = Report("any", [row | {"dead": 0.9} for row in fine.rows], False, "90% are dead")
+    grown = Report("any", [row | {"z_std": 1.0 + row["layer"]} for row in fine.rows], True, "fine")
+    fast = Report("update:data", [], False, "too fast")
+
+    def told(first=3.3, before=fine, after=fine, updates=fine, gradients=fine):
+        chart = doctor.Chart(
+            27, first, 2.5, {"saturation": before, "gradients": gradients}, {"saturation": after}, updates
+        )
+        return doctor.diagnose(chart).disease
+
+    assert told() is None
+    loud = Report("any", fine.rows, False, "loud")
+    assert told(before=dead) == told(first=9, before=dead, after=dead, updates=fast) == "dead_relu"
+    assert told(before=loud) == told(first=9, before=loud, updates=fast) == "wrong_gain"
+    assert told(first=3.3 + doctor.SURPRISE) == told(first=9, updates=fast, after=grown) == "bad_init"
+    assert told(first=3.2 + doctor.SURPRISE) is None
+    assert told(gradients=fast, updates=fast) == "wrong_gain"
+    assert told(updates=fast, after=dead) == told(updates=fast, after=grown) == "high_lr"
+    assert told(after=dead) == "dead_relu"
+    assert told(after=grown) == "no_norm"
+    shrunk = Report("any", [row | {"z_std": 1 / row["layer"]} for row in fine.rows], True, "fine")
+    assert told(after=shrunk) == "no_norm"
+    shallow = lambda report: Report("any", report.rows[1:], True, "fine")  # three layers: no depth to speak of
+    assert told(before=shallow(fine), after=shallow(grown)) is None
+
+
+def test_a_history_holds_every_step_but_the_first():
+    """What the figure of updates over time is drawn from."""
+    history = []
+    config, recipe = doctor.patient(None, 4, 0)
+    doctor.examine(DeepMLP(replace(config, n_hidden=16)), DATA, replace(recipe, steps=9, warmup=2), 0, history)
+    assert [step for step, _ in history] == list(range(1, 9))
+    assert list(history[0][1]) == ["embed", "hidden 1", "hidden 2", "hidden 3", "hidden 4", "head"]
+
+
+def test_what_the_doctor_refuses():
+    """A disease that nobody planted yet, and an examination too short to see a step's size."""
+    with pytest.raises(ValueError, match="the disease 'flu' is unknown; choose one of bad_init, wrong_gain, dead_relu"):
+        doctor.patient("flu")
+    config, recipe = doctor.patient(None)
+    with pytest.raises(ValueError, match="3 steps are too few to see how large they are; give 8 or more"):
+        doctor.examine(DeepMLP(config), DATA, replace(recipe, steps=3))

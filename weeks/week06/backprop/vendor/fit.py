@@ -1,0 +1,83 @@
+# vendored from weeks/week03-04/makemore/fit.py, sha256 ae4e9efcc3cccfc562dc7c5d609bf76a2e4239c74899ca1387b30e2e27bb7333; edit there, then run: make vendor
+"""Training and judging any model of the contract `logits, loss = model(tokens, targets)`, one loop for all.
+
+The loss is the mean in nats over all targets that are not padding, so a batch may hold windows (targets (B,)) or whole
+names (targets (B, T)). Left out: checkpoints, several devices, gradient accumulation (weeks 10 and 11).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .names import IGNORE
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: AdamW, a short linear warm-up, half a cosine down to 0."""
+
+    steps: int
+    batch_size: int = 512  # a step of these tiny networks costs almost the same for 32 rows, and takes 16 times fewer
+    lr: float = 1e-2
+    weight_decay: float = 0.05
+    betas: tuple = (0.9, 0.99)
+    warmup: int = 100
+
+
+def learning_rate(step, recipe):
+    """The rate of a step counted from 0: lr after `warmup` steps, then along half a cosine to 0 at the end."""
+    rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+    return recipe.lr * rise * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
+
+
+def optimizer_for(model, recipe):
+    """AdamW that decays matrices and leaves biases and gains alone."""
+    decaying = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, recipe.lr, recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+
+
+def without_padding(tokens, targets):
+    """A batch of whole names without the columns that are padding for each of them; windows as they are."""
+    if targets.dim() < 2:
+        return tokens, targets
+    width = int((targets != IGNORE).any(dim=0).sum())
+    return tokens[:, :width], targets[:, :width]
+
+
+def fit(model, data, recipe, seed=0, rate_of=learning_rate):
+    """Train in place on data = (tokens, targets); yields (step, loss) after each step. rate_of(step, recipe): its rate.
+
+    Raises FloatingPointError before a loss that is no finite number reaches the weights.
+    """
+    tokens, targets = data
+    generator = torch.Generator().manual_seed(seed)  # its own: judging in between must not change the batches
+    optimizer = optimizer_for(model, recipe)
+    model.train()
+    for step in range(recipe.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = rate_of(step, recipe)
+        chosen = torch.randint(len(tokens), (recipe.batch_size,), generator=generator)
+        _, loss = model(*without_padding(tokens[chosen], targets[chosen]))
+        if not math.isfinite(loss.item()):
+            raise FloatingPointError(f"the loss is {loss.item()} at step {step}; use a learning rate below {recipe.lr}")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        yield step, loss.item()
+
+
+@torch.no_grad()
+def evaluate(model, data, rows=4096):
+    """Mean loss in nats over every letter (and end) of data = (tokens, targets), in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    for tokens, targets in zip(*(part.split(rows) for part in data)):
+        letters = int((targets != IGNORE).sum())
+        total += model(tokens, targets)[1].item() * letters
+        count += letters
+    model.train(was_training)
+    return total / count

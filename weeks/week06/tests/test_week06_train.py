@@ -1,0 +1,197 @@
+"""Day 42: baselines, training, invented names, weights in a file, and the script with what it refuses."""
+
+import json
+import math
+
+import pytest
+import torch
+from backprop import experiment
+from backprop.vendor.fit import Recipe
+from backprop.vendor.names import Names, load
+from backprop.vendor.run import entry
+from backprop.wavenet import Dilated, Shape
+
+pytestmark = pytest.mark.day(42)
+
+
+def write_names(path, count=120):
+    """Made-up names with a rule: consonant, vowel, consonant, vowel ..."""
+    generator = torch.Generator().manual_seed(0)
+    pick = lambda letters: letters[torch.randint(len(letters), (1,), generator=generator)]
+    names = ["".join(pick("bdkmn") + pick("aeo") for _ in range(2 + i % 3)) for i in range(count)]
+    path.write_text("\n".join(names) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, load_script):
+    """What `train.py --preset smoke` leaves behind for stand-in names: (folder, metrics, file of names)."""
+    folder = tmp_path_factory.mktemp("week06")
+    file = write_names(folder / "names.txt")
+    out = folder / "out"
+    arguments = ["--preset", "smoke", "--data", str(file), "--out", str(out), "--threads", "1"]
+    return out, load_script("week06", "train").main(arguments), file
+
+
+@pytest.fixture
+def refused(load_script, capsys):
+    """Run the script on arguments that it must refuse; returns the one sentence."""
+
+    def refuse(*arguments):
+        assert entry(load_script("week06", "train").main, [str(a) for a in arguments]) == 1
+        err = capsys.readouterr().err.strip().splitlines()
+        assert err[-1].startswith("error: ") and "Traceback" not in "".join(err)
+        return err[-1]
+
+    return refuse
+
+
+def test_the_results_file_says_what_was_measured(run):
+    """Pages quote these names; a missing one would leave a hole. Every gradient promise must hold in the run itself."""
+    out, metrics, _ = run
+    record = json.loads((out / "smoke.json").read_text(encoding="utf-8"))
+    assert record["preset"] == "smoke" and record["metrics"].keys() == metrics.keys()
+    assert metrics["manual_backprop_max_diff_f32"] < 1e-6 and metrics["manual_backprop_max_diff_f64"] < 1e-12
+    assert metrics["manual_vs_autograd_max_loss_diff_f32"] < 1e-5
+    assert metrics["manual_vs_autograd_max_loss_diff_f64"] < 1e-12
+    wanted = "wavenet_val wavenet_test wavenet_params bigram_val bn_bug_val bn_fixed_val dilated_vs_tree_time_ratio"
+    assert {*wanted.split(), "manual_vs_autograd_time_ratio", "wavenet_samples", "wavenet_curve"} <= metrics.keys()
+    assert metrics["uniform_loss"] == pytest.approx(math.log(27))
+    assert len(metrics["dlogits"]) == len(metrics["dlogits_targets"]) == 32
+
+
+def test_the_tree_learns(run):
+    """40 steps on names with a rule: well below a uniform guess. Windows and whole names agree to float32 rounding."""
+    _, metrics, _ = run
+    assert metrics["wavenet_val"] < metrics["uniform_loss"] - 0.5
+    assert metrics["tree_vs_dilated_max_diff"] < 1e-4
+    steps = [row[0] for row in metrics["wavenet_curve"]]
+    assert steps == sorted(steps) and steps[-1] == metrics["wavenet_steps"]
+
+
+def test_a_saved_tree_invents_the_same_names(run):
+    """Weights, shape and alphabet are one file: what was drawn after training can be drawn again from it."""
+    out, metrics, file = run
+    model, alphabet = experiment.load_weights(out / "runs" / "smoke" / "tree.safetensors")
+    names = experiment.read(file, alphabet)
+    again = experiment.invent(model, names, 1000, 0)[:20]
+    assert [[name, experiment.origin(name, names)] for name in again] == metrics["wavenet_samples"]
+
+
+def test_the_sample_job_prints_where_a_name_is_known_from(run, load_script, capsys):
+    out, _, file = run
+    main = load_script("week06", "train").main
+    answer = main(["sample", "--preset", "smoke", "--out", str(out), "--data", str(file), "--count", "7"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7 and set(answer.values()) <= {"train", "val or test", "new"}
+
+
+def test_origin():
+    names = Names(["abe"], ["bea"], ["cal"])
+    assert [experiment.origin(n, names) for n in ("abe", "bea", "cal", "dee")] == [
+        "train", "val or test", "val or test", "new"
+    ]  # fmt: skip
+
+
+def test_bigram_is_counted_by_hand():
+    """Three names train: the border was left three times, twice for "a", and "a" twice, for "b"; each count plus 1."""
+    names = Names(["ab", "ab", "b"], ["a"], [], "ab")
+    first, end = (2 + 1) / (3 + 3), (0 + 1) / (2 + 3)  # . -> a was seen twice, a -> . never
+    assert experiment.bigram(names) == pytest.approx(-(math.log(first) + math.log(end)) / 2, rel=1e-6)  # float32
+
+
+def test_the_dilated_form_trains_with_the_same_loop():
+    """The contract is one: fit and evaluate take windows or whole names. One-letter names are names."""
+    names = Names(["a", "ab", "ba", "aab"] * 5, ["ab", "a"], ["b"], "ab")
+    model, curve = experiment.train(names, Shape(3, 2, 2, 4), Recipe(20, 8, warmup=2), seed=0)
+    assert curve[-1][0] == 20 and curve[-1][2] < math.log(3)
+    found = experiment.both_forms(model, names, repeats=1)
+    assert found["tree_vs_dilated_max_diff"] < 1e-5  # float32, values of order one
+    assert isinstance(Dilated(model.shape), type(model))
+
+
+def test_a_spread_needs_two_values():
+    assert experiment.spread("x", [2.0]) == {"x": 2.0}
+    assert experiment.spread("x", [1.0, 3.0]) == {"x": 2.0, "x_sd": pytest.approx(2**0.5)}
+
+
+def test_few_names_are_shared_out_again(tmp_path):
+    """The smoke preset reads the first names only; the parts keep 80/10/10 and stay apart."""
+    names = experiment.read(write_names(tmp_path / "n.txt"), "abdekmno", limit=50)
+    assert [len(part) for part in (names.train, names.val, names.test)] == [40, 5, 5]
+    assert experiment.read(tmp_path / "n.txt", "abdekmno", 500).train == load(tmp_path / "n.txt", "abdekmno").train
+
+
+# --- what is refused, each with one sentence --------------------------------------------------------------------------
+
+
+def test_an_empty_file(tmp_path, refused):
+    (tmp_path / "empty.txt").write_text("\n\n")
+    assert "holds 0 names; give ten or more" in refused("--preset", "smoke", "--data", tmp_path / "empty.txt")
+
+
+def test_a_letter_outside_of_the_alphabet(tmp_path, refused):
+    file = write_names(tmp_path / "n.txt", 12)
+    file.write_text(file.read_text() + "zoë\n", encoding="utf-8")
+    sentence = refused("--preset", "smoke", "--data", file)
+    assert "n.txt, line 13: 'zoë' holds 'ë'" in sentence and "--alphabet" in sentence
+
+
+def test_a_context_longer_than_any_name(tmp_path, refused):
+    file = write_names(tmp_path / "n.txt", 40)
+    sentence = refused("--preset", "smoke", "--data", file, "--context", 16)
+    assert "a context of 16 letters does not fit names of at most 8; give a number from 1 to 8" in sentence
+    assert "a context of 3 cannot be halved to 1" in refused("--preset", "smoke", "--data", file, "--context", 3)
+    assert "a context of 0 cannot be halved to 1" in refused("--preset", "smoke", "--data", file, "--context", 0)
+
+
+def test_names_of_one_letter_are_too_short_for_a_tree(tmp_path, refused):
+    """They are names (see below), but a file of nothing else has nothing to pair."""
+    (tmp_path / "n.txt").write_text("\n".join("abcdefghijkl"))
+    sentence = refused("--preset", "smoke", "--data", tmp_path / "n.txt")
+    assert "a context of 8 letters does not fit names of at most 1" in sentence
+
+
+def test_a_missing_file_and_missing_weights(tmp_path, refused):
+    assert "nowhere.txt does not exist; run: make data/names" in refused("--data", tmp_path / "nowhere.txt")
+    assert "tree.safetensors does not exist; run: make week06" in refused("sample", "--out", tmp_path)
+    (tmp_path / "w").write_text("no weights")
+    sentence = refused("sample", "--weights", tmp_path / "w")
+    assert "holds no network of this week" in sentence and "make week06" in sentence
+    assert "0 names are none; give --count 1 or more" in refused("sample", "--count", 0)
+
+
+def test_windows_line_ends_and_one_letter_names_are_read(tmp_path):
+    """CRLF, a byte order mark, blank lines and one-letter names are no mistakes."""
+    plain, other = write_names(tmp_path / "a.txt", 30), tmp_path / "b.txt"
+    names = [*plain.read_text().split(), "o"]
+    plain.write_text("\n".join(names))
+    other.write_bytes(b"\xef\xbb\xbf" + "\r\n\r\n".join(names).encode() + b"\r\n")
+    assert experiment.read(plain, "abdekmno") == experiment.read(other, "abdekmno")
+
+
+def test_an_unknown_job_is_wrong_use(load_script, capsys):
+    with pytest.raises(SystemExit) as stop:
+        load_script("week06", "train").main(["fly"])
+    assert stop.value.code == 2
+    assert "there is no job 'fly'; give one of train, check, sample" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_how_to_start_again(load_script, monkeypatch, capsys):
+    train = load_script("week06", "train")
+
+    def stop(argv):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(train.JOBS, "train", stop)
+    assert entry(train.main, ["--preset", "smoke"]) == 130
+    assert "no results were written; to start again: train.py train" in capsys.readouterr().err
+
+
+def test_the_check_job_prints_a_line_for_every_gradient(load_script, capsys):
+    """The table is the week's exam as a learner sees it, with the intermediate values of the plain forms."""
+    metrics = load_script("week06", "train").main(["check", "--threads", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("max difference" in line for line in lines) > 100
+    assert any(line.startswith("batch_norm, plain: diff2") for line in lines)
+    assert metrics["manual_backprop_max_diff_f32"] < 1e-6 and metrics["manual_backprop_max_diff_f64"] < 1e-12

@@ -1,0 +1,241 @@
+"""Week 6: check every hand-written backward, race it against autograd, train the tree.
+
+python weeks/week06/train.py                      # all of it; results/<preset>.json
+python weeks/week06/train.py check                # the table of gradients alone: ours beside autograd's
+python weeks/week06/train.py sample               # names that a trained network invents
+python weeks/week06/train.py sample --help        # the options of a job
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from backprop import exam, experiment
+from backprop.losses import cross_entropy_backward, cross_entropy_forward
+from backprop.network import Sizes, logits_of, weights
+from backprop.race import batches, race, side_by_side, update_ratios, verdict, whole_loss_apart
+from backprop.vendor.names import load, windows
+from backprop.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, need, parser, write_results
+from tqdm import tqdm
+
+WEEK = Path(__file__).resolve().parent
+DATA = WEEK.parents[1] / "data"
+FILES = {"": "names-makemore", "_ssa": "names"}  # suffix of the metrics -> folder in data/
+DRAWN = ("loss_diff_f32", "loss_diff_f64", "update_ratios", "dlogits", "dlogits_targets")  # kept for one file only
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def options(job):
+    """The options that all jobs share."""
+    p = parser(job.__doc__)
+    p.prog = f"train.py {job.__name__}"
+    return p
+
+
+def files(args):
+    """{suffix: path}: the one file of --data, or both that make fetches."""
+    if args.data is not None:
+        path = args.data / "names.txt" if args.data.is_dir() else args.data
+        return {"": need(path, "make data/names, or give --data a text file with one name a line")}
+    return {suffix: need(DATA / folder / "names.txt", f"make data/{folder}") for suffix, folder in FILES.items()}
+
+
+def settle(args):
+    """Use as many threads as were asked for; returns how many."""
+    torch.set_num_threads(args.threads or cpu_count())
+    return torch.get_num_threads()
+
+
+# --- by hand ----------------------------------------------------------------------------------------------------------
+
+
+def check(argv) -> dict:
+    """Print each gradient of each hand-written backward beside autograd's: exact, approximate, largest difference."""
+    args = options(check).parse_args(argv)
+    settle(args)
+    metrics = {}
+    for name, dtype in (("f32", torch.float32), ("f64", torch.float64)):
+        print(f"--- {dtype}: ours beside autograd's")
+        metrics[f"manual_backprop_max_diff_{name}"] = exam.print_table(dtype, seed=args.seed)
+        print(f"largest difference in {dtype}: {metrics[f'manual_backprop_max_diff_{name}']:.1e}")
+    return metrics
+
+
+def by_hand(names, plan, seed):
+    """The metrics of the manual half: the exam, 1,000 steps beside autograd, the race. On one thread: tiny arrays."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    sizes = Sizes(vocab_size=names.vocab_size)
+    turns = batches(windows(names, names.train, sizes.context), sizes, plan.side_steps, seed)
+    metrics, curves = {}, {}
+    for name, dtype in (("f32", torch.float32), ("f64", torch.float64)):
+        layers = max(exam.worst(dtype, exam.PRINTED, seed).values())
+        metrics[f"manual_backprop_max_diff_{name}"] = max(layers, whole_loss_apart(sizes, turns[0], dtype, seed))
+        together = side_by_side(sizes, turns, dtype, seed)
+        losses, apart, moved, ratios = [], [], [], []
+        for step, (loss, a, m, hand) in enumerate(tqdm(together, f"beside autograd, {name}", len(turns), leave=False)):
+            losses.append(loss)
+            apart.append(a)
+            moved.append(m)
+            if step % 10 == 0:
+                ratios.append([step, *(round(ratio, 3) for ratio in update_ratios(hand).values())])
+        metrics[f"manual_vs_autograd_max_loss_diff_{name}"] = max(apart)
+        metrics[f"manual_vs_autograd_max_weight_diff_{name}"] = max(moved)
+        tens = range(0, len(turns), 10)  # the largest of each ten steps
+        curves[f"loss_diff_{name}"] = [[i, max(apart[i : i + 10])] for i in tens]
+    first = weights(sizes, seed)
+    logits = logits_of(sizes, first, turns[0][0])
+    (dlogits,) = cross_entropy_backward(1.0, cross_entropy_forward(logits, turns[0][1])[1])
+    raced = race(sizes, turns, plan.race_turns, seed=seed)
+    torch.set_num_threads(threads)
+    about = {
+        "race_parameters": sum(value.numel() for value in first.values()),
+        "race_threads": 1,
+        "side_steps": plan.side_steps,
+        "side_first_loss": losses[0],
+        "side_last_loss": losses[-1],
+        **curves,
+        "update_ratios": ratios,  # of table, w1, w2
+        "dlogits": [[round(x, 5) for x in row] for row in dlogits.tolist()],
+        "dlogits_targets": turns[0][1].tolist(),
+    }
+    return metrics | verdict(raced) | about
+
+
+# --- the tree ---------------------------------------------------------------------------------------------------------
+
+
+class Bar:
+    """A tqdm bar over all trainings of a file: loss, names' letters a second, time left."""
+
+    def __init__(self, title, steps, rows):
+        self.bar = tqdm(total=steps, desc=title, leave=False, unit="step", mininterval=0.5)
+        self.rows, self.watch, self.done = rows, Stopwatch(), 0
+
+    def __call__(self, step, loss):
+        self.done += 1
+        pace = self.done * self.rows / self.watch.seconds
+        self.bar.set_postfix(loss=f"{loss:.4f}", letters_s=f"{pace:,.0f}", refresh=False)
+        self.bar.update()
+
+
+def tree(names, plan, seed, weights_file, title):
+    """Train and judge the tree on one file of names; prints as it goes."""
+    bar = Bar(title, plan.seeds * plan.recipe.steps, plan.recipe.batch_size)
+    metrics, model = experiment.measure(names, plan, seed, weights_file, bar)
+    bar.bar.close()
+    print(
+        f"{title}: validation {metrics['wavenet_val']:.4f}, test {metrics['wavenet_test']:.4f} nats a letter "
+        f"(uniform {metrics['uniform_loss']:.4f}, bigram {metrics['bigram_val']:.4f}); {weights_file}"
+    )
+    print("  invented:", " ".join(name or "(empty)" for name, _ in metrics["wavenet_samples"][:12]))
+    return metrics, model
+
+
+def train(argv) -> dict:
+    """Check the gradients, train by hand beside autograd and against the clock, then train the tree on both files."""
+    p = options(train)
+    p.add_argument("--alphabet", default=LETTERS, help="the letters that a name may hold (default: a to z)")
+    p.add_argument("--context", type=int, help="letters that the tree sees, a power of two (default: 8)")
+    args = p.parse_args(argv)
+    threads, watch, plan = settle(args), Stopwatch(), experiment.PLANS[args.preset]
+    out = args.out or WEEK
+    try:
+        data = {suffix: experiment.read(path, args.alphabet, plan.names) for suffix, path in files(args).items()}
+        context = plan.shape.context if args.context is None else args.context
+        shape = replace(plan.shape, vocab_size=data[""].vocab_size, context=context)
+        plan = replace(plan, shape=shape)
+        for names in data.values():
+            windows(names, names.val, shape.context)  # a context that no name fills is refused before anything runs
+        size = experiment.parameters(experiment.Tree(shape))
+        print(f"tree of {size:,} parameters, context {shape.context}; {len(data)} files of names, {threads} threads")
+        metrics = {}
+        for suffix, names in data.items():
+            found = by_hand(names, plan, args.seed)
+            found = {name: value for name, value in found.items() if not (suffix and name in DRAWN)}
+            metrics |= {f"{name}{suffix}": value for name, value in found.items()}
+        print(
+            f"by hand: gradients within {metrics['manual_backprop_max_diff_f32']:.1e} of autograd (float32), losses "
+            f"within {metrics['manual_vs_autograd_max_loss_diff_f32']:.1e} over {plan.side_steps} steps, "
+            f"{metrics['manual_vs_autograd_time_ratio']:.2f} of its time"
+        )
+        for suffix, names in data.items():
+            title = f"{FILES[suffix]}/names.txt" if args.data is None else str(args.data)
+            path = out / "runs" / args.preset / f"tree{suffix}.safetensors"
+            found, model = tree(names, plan, args.seed, path, title)
+            metrics |= {f"{name}{suffix}": value for name, value in found.items()}
+            if suffix == "":
+                metrics |= experiment.both_forms(model, names)
+        bar = Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size)
+        metrics |= experiment.bug_effect(data[""], plan, args.seed, bar)
+        bar.bar.close()
+    except (ValueError, FloatingPointError) as error:
+        raise Mistake(str(error)) from None
+    print(f"batch norm over rows alone: validation {metrics['bn_bug_val']:.4f}, repaired {metrics['bn_fixed_val']:.4f}")
+    path = write_results(
+        (args.out or WEEK / "results") / f"{args.preset}.json",
+        command=command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=watch.seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(f"results: {path}")
+    return metrics
+
+
+def sample(argv) -> dict:
+    """Invent names with a tree that was trained before; says of each whether the file has it."""
+    p = options(sample)
+    p.add_argument("--count", type=int, default=20, help="how many names (default: %(default)s)")
+    p.add_argument("--weights", type=Path, help="file that a training wrote (default: runs/<preset>/tree.safetensors)")
+    args = p.parse_args(argv)
+    settle(args)
+    if args.count < 1:
+        raise Mistake(f"{args.count} names are none; give --count 1 or more")
+    path = need(args.weights or (args.out or WEEK) / "runs" / args.preset / "tree.safetensors", "make week06")
+    try:
+        model, alphabet = experiment.load_weights(path)
+        names = load(files(args)[""], alphabet)
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    invented = experiment.invent(model, names, args.count, args.seed)
+    answer = {name: experiment.origin(name, names) for name in invented}
+    for name in invented:
+        print(f"{name:<18} {answer[name]}")
+    return answer
+
+
+# --- the menu ---------------------------------------------------------------------------------------------------------
+
+JOBS = {"train": train, "check": check, "sample": sample}
+
+
+def main(argv=None) -> dict:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] in (["-h"], ["--help"]):
+        return menu().parse_args(argv)
+    job = argv.pop(0) if argv and not argv[0].startswith("-") else "train"
+    if job not in JOBS:
+        menu().error(f"there is no job {job!r}; give one of {', '.join(JOBS)}")
+    try:
+        return JOBS[job](argv)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"no results were written; to start again: train.py {job}") from None
+
+
+def menu():
+    return argparse.ArgumentParser(
+        prog="train.py",
+        usage="train.py [train|check|sample] [options of the job]",
+        description=__doc__.splitlines()[0],
+        epilog=__doc__.split("\n", 2)[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))
