@@ -119,6 +119,7 @@ def climb_all(argv) -> dict:
 
 
 def write(args, argv, metrics, name, watch, threads):
+    name = f"{args.data.stem}-{name}" if args.data else name  # a file of one's own: beside the standard results
     path = run.write_results(
         (args.out or WEEK / "results") / f"{name}.json", command=run.command_line(__file__, argv), preset=args.preset,
         seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,

@@ -29,15 +29,18 @@ def save(figure, path):
 
 
 def draw_curves(metrics, path):
-    """Training and validation loss of the tree on both files, between the baselines that need no network."""
+    """Training and validation loss of the tree on each file, between the baselines that need no network."""
+    compared = "wavenet_curve" in metrics  # the lecture's number is of makemore's file
     files = [("", "makemore's names", DARK, "o"), ("_ssa", "our names", MIDDLE, "s")]
     files = [row for row in files if f"wavenet_curve{row[0]}" in metrics]
+    first = files[0][0]
     figure, axes = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
     for suffix, name, color, marker in files:
         steps, train, val = zip(*metrics[f"wavenet_curve{suffix}"])
         axes.plot(steps, val, color=color, marker=marker, markersize=4, label=f"{name}: validation")
         axes.plot(steps, train, color=color, linestyle="--", linewidth=1, label=f"{name}: training (mean between)")
-    lines = [("uniform guess, ln 27", metrics["uniform_loss"], LIGHT), ("the lecture's tree", LECTURE, LIGHT)]
+    lines = [("uniform guess, ln V", metrics[f"uniform_loss{first}"], LIGHT)]
+    lines += [("the lecture's tree", LECTURE, LIGHT)] if compared else []
     lines += [(f"bigram table, {name}", metrics[f"bigram_val{suffix}"], color) for suffix, name, color, _ in files]
     lines.sort(key=lambda line: line[1])
     for i, (label, value, color) in enumerate(lines):
@@ -47,9 +50,11 @@ def draw_curves(metrics, path):
             f"{label}: {value:.3f}", (0.015 if near else 0.985, value), (0, 3), ha="left" if near else "right",
             xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=8,
         )  # fmt: skip
-    val = metrics["wavenet_curve"][-1][2]
-    than = "below" if val < LECTURE else "above"
-    axes.set_title(f"The tree ends at {val:.3f} on makemore's names, {abs(val - LECTURE):.3f} {than} the lecture's")
+    val, level, whose = metrics[f"wavenet_curve{first}"][-1][2], metrics[f"bigram_val{first}"], "the bigram table's"
+    if compared:
+        level, whose = LECTURE, "the lecture's"
+    than = "below" if val < level else "above"
+    axes.set_title(f"The tree ends at {val:.3f} on {files[0][1]}, {abs(val - level):.3f} {than} {whose}")
     axes.set(xlabel="training step", ylabel="loss (nats a letter)", ylim=(1.7, 3.45))
     axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.9), fontsize=8)
     save(figure, path)
@@ -163,8 +168,10 @@ def main(argv=None):
         command = f"python weeks/week06/train.py --preset {args.preset}"
         raise Mistake(f"{file} does not exist, so there is nothing to draw; run: {command}")
     metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+    first = "" if "wavenet_curve" in metrics else "_ssa"  # where makemore's file was not there, ours stands alone
+    of_first = {name.removesuffix(first): value for name, value in metrics.items() if name.endswith(first)}
     for name, draw in DRAWINGS.items():
-        draw(metrics, (args.out or WEEK / "figures") / name)
+        draw(metrics if draw is draw_curves else of_first, (args.out or WEEK / "figures") / name)
 
 
 if __name__ == "__main__":

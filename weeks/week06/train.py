@@ -35,11 +35,18 @@ def options(job):
 
 
 def files(args):
-    """{suffix: path}: the one file of --data, or both that make fetches."""
+    """{suffix: path}: the one file of --data, or those of FILES that are there; the lectures measured on the first."""
     if args.data is not None:
         path = args.data / "names.txt" if args.data.is_dir() else args.data
         return {"": need(path, "make data/names, or give --data a text file with one name a line")}
-    return {suffix: need(DATA / folder / "names.txt", f"make data/{folder}") for suffix, folder in FILES.items()}
+    paths = {suffix: DATA / folder / "names.txt" for suffix, folder in FILES.items()}
+    there = {suffix: path for suffix, path in paths.items() if path.exists()}
+    return there or {"_ssa": need(paths["_ssa"], "make data/names (the lectures' own file: make data/names-makemore)")}
+
+
+def label(args):
+    """What the files of a run on one's own names begin with, so that they lie beside the standard ones."""
+    return f"{args.data.stem}-" if args.data else ""
 
 
 def settle(args):
@@ -144,8 +151,9 @@ def train(argv) -> dict:
     out = args.out or WEEK
     try:
         data = {suffix: experiment.read(path, args.alphabet, plan.names) for suffix, path in files(args).items()}
+        first = next(iter(data))
         context = plan.shape.context if args.context is None else args.context
-        shape = replace(plan.shape, vocab_size=data[""].vocab_size, context=context)
+        shape = replace(plan.shape, vocab_size=data[first].vocab_size, context=context)
         plan = replace(plan, shape=shape)
         for names in data.values():
             windows(names, names.val, shape.context)  # a context that no name fills is refused before anything runs
@@ -154,28 +162,28 @@ def train(argv) -> dict:
         metrics = {}
         for suffix, names in data.items():
             found = by_hand(names, plan, args.seed)
-            found = {name: value for name, value in found.items() if not (suffix and name in DRAWN)}
+            found = {name: value for name, value in found.items() if suffix == first or name not in DRAWN}
             metrics |= {f"{name}{suffix}": value for name, value in found.items()}
         print(
-            f"by hand: gradients within {metrics['manual_backprop_max_diff_f32']:.1e} of autograd (float32), losses "
-            f"within {metrics['manual_vs_autograd_max_loss_diff_f32']:.1e} over {plan.side_steps} steps, "
-            f"{metrics['manual_vs_autograd_time_ratio']:.2f} of its time"
+            f"by hand: gradients within {metrics[f'manual_backprop_max_diff_f32{first}']:.1e} of autograd (float32), "
+            f"losses within {metrics[f'manual_vs_autograd_max_loss_diff_f32{first}']:.1e} over {plan.side_steps} "
+            f"steps, {metrics[f'manual_vs_autograd_time_ratio{first}']:.2f} of its time"
         )
         for suffix, names in data.items():
             title = f"{FILES[suffix]}/names.txt" if args.data is None else str(args.data)
-            path = out / "runs" / args.preset / f"tree{suffix}.safetensors"
+            path = out / "runs" / args.preset / f"{label(args)}tree{suffix}.safetensors"
             found, model = tree(names, plan, args.seed, path, title)
+            found |= experiment.both_forms(model, names) if suffix == first else {}
             metrics |= {f"{name}{suffix}": value for name, value in found.items()}
-            if suffix == "":
-                metrics |= experiment.both_forms(model, names)
         bar = Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size)
-        metrics |= experiment.bug_effect(data[""], plan, args.seed, bar)
+        bug = experiment.bug_effect(data[first], plan, args.seed, bar)
         bar.bar.close()
+        metrics |= {f"{name}{first}": value for name, value in bug.items()}
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
-    print(f"batch norm over rows alone: validation {metrics['bn_bug_val']:.4f}, repaired {metrics['bn_fixed_val']:.4f}")
+    print(f"batch norm over rows alone: validation {bug['bn_bug_val']:.4f}, repaired {bug['bn_fixed_val']:.4f}")
     path = write_results(
-        (args.out or WEEK / "results") / f"{args.preset}.json",
+        (args.out or WEEK / "results") / f"{label(args)}{args.preset}.json",
         command=command_line(__file__, argv),
         preset=args.preset,
         seed=args.seed,
@@ -191,15 +199,18 @@ def sample(argv) -> dict:
     """Invent names with a tree that was trained before; says of each whether the file has it."""
     p = options(sample)
     p.add_argument("--count", type=int, default=20, help="how many names (default: %(default)s)")
-    p.add_argument("--weights", type=Path, help="file that a training wrote (default: runs/<preset>/tree.safetensors)")
+    p.add_argument("--weights", type=Path, help="file that a training wrote (default: this preset's, in runs/)")
     args = p.parse_args(argv)
     settle(args)
     if args.count < 1:
         raise Mistake(f"{args.count} names are none; give --count 1 or more")
-    path = need(args.weights or (args.out or WEEK) / "runs" / args.preset / "tree.safetensors", "make week06")
+    suffix, file = next(iter(files(args).items()))
+    default = (args.out or WEEK) / "runs" / args.preset / f"{label(args)}tree{suffix}.safetensors"
+    made_by = f"python weeks/week06/train.py --preset {args.preset}" + (f" --data {args.data}" if args.data else "")
+    path = need(args.weights or default, made_by)
     try:
         model, alphabet = experiment.load_weights(path)
-        names = load(files(args)[""], alphabet)
+        names = load(file, alphabet)
     except ValueError as error:
         raise Mistake(str(error)) from None
     invented = experiment.invent(model, names, args.count, args.seed)

@@ -24,10 +24,9 @@ def load(path, model):
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
             state = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):  # NumPy's own words would advise pickle
         raise ValueError(
-            f"{path} is not a whole .npz of plain arrays ({error}); it was cut short or is something else: "
-            "train the network again"
+            f"{path} is not a whole .npz of plain arrays: it was cut short or is something else; train again"
         ) from None
     try:
         model.load_state(state)

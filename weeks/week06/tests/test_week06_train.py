@@ -49,7 +49,7 @@ def refused(load_script, capsys):
 def test_the_results_file_says_what_was_measured(run):
     """Pages quote these names; a missing one would leave a hole. Every gradient promise must hold in the run itself."""
     out, metrics, _ = run
-    record = json.loads((out / "smoke.json").read_text(encoding="utf-8"))
+    record = json.loads((out / "names-smoke.json").read_text(encoding="utf-8"))
     assert record["preset"] == "smoke" and record["metrics"].keys() == metrics.keys()
     assert metrics["manual_backprop_max_diff_f32"] < 1e-6 and metrics["manual_backprop_max_diff_f64"] < 1e-12
     assert metrics["manual_vs_autograd_max_loss_diff_f32"] < 1e-5
@@ -72,7 +72,7 @@ def test_the_tree_learns(run):
 def test_a_saved_tree_invents_the_same_names(run):
     """Weights, shape and alphabet are one file: what was drawn after training can be drawn again from it."""
     out, metrics, file = run
-    model, alphabet = experiment.load_weights(out / "runs" / "smoke" / "tree.safetensors")
+    model, alphabet = experiment.load_weights(out / "runs" / "smoke" / "names-tree.safetensors")
     names = experiment.read(file, alphabet)
     again = experiment.invent(model, names, 1000, 0)[:20]
     assert [[name, experiment.origin(name, names)] for name in again] == metrics["wavenet_samples"]
@@ -153,10 +153,13 @@ def test_names_of_one_letter_are_too_short_for_a_tree(tmp_path, refused):
 
 
 def test_a_missing_file_and_missing_weights(tmp_path, refused):
+    """Each sentence names what is missing and the command that makes it."""
     assert "nowhere.txt does not exist; run: make data/names" in refused("--data", tmp_path / "nowhere.txt")
-    assert "tree.safetensors does not exist; run: make week06" in refused("sample", "--out", tmp_path)
+    file = write_names(tmp_path / "mine.txt")
+    sentence = refused("sample", "--out", tmp_path, "--data", file)
+    assert "mine-tree.safetensors does not exist; run: python weeks/week06/train.py --preset default --data" in sentence
     (tmp_path / "w").write_text("no weights")
-    sentence = refused("sample", "--weights", tmp_path / "w")
+    sentence = refused("sample", "--weights", tmp_path / "w", "--data", file)
     assert "holds no network of this week" in sentence and "make week06" in sentence
     assert "0 names are none; give --count 1 or more" in refused("sample", "--count", 0)
 
@@ -195,3 +198,18 @@ def test_the_check_job_prints_a_line_for_every_gradient(load_script, capsys):
     assert sum("max difference" in line for line in lines) > 100
     assert any(line.startswith("batch_norm, plain: diff2") for line in lines)
     assert metrics["manual_backprop_max_diff_f32"] < 1e-6 and metrics["manual_backprop_max_diff_f64"] < 1e-12
+
+
+def test_our_names_alone_are_enough(tmp_path, load_script, monkeypatch):
+    """makemore's file may be absent: then ours is trained, raced and drawn alone, under its own suffix."""
+    train = load_script("week06", "train")
+    monkeypatch.setattr(train, "DATA", tmp_path / "data")
+    (tmp_path / "data/names").mkdir(parents=True)
+    write_names(tmp_path / "data/names/names.txt")
+    metrics = train.main(["--preset", "smoke", "--out", str(tmp_path), "--threads", "1"])
+    assert metrics and all(name.endswith("_ssa") for name in metrics)
+    assert (tmp_path / "runs/smoke/tree_ssa.safetensors").exists()
+    names = train.main(["sample", "--preset", "smoke", "--out", str(tmp_path), "--count", "3"])
+    assert 1 <= len(names) <= 3
+    load_script("week06", "figures").main(["--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path / "f")])
+    assert len(list((tmp_path / "f").glob("*.png"))) == 5
