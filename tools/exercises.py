@@ -19,6 +19,7 @@ import signal
 import sys
 import time
 import tomllib
+import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from typing import NamedTuple
 from shared.run import Mistake, cpu_count, entry
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 120  # seconds: a wrong answer that never ends is not noticed by anybody
+PATIENCE = 300  # seconds, ten times what any takes: a wrong answer that never ends is not noticed by anybody
 KEYS = {"day": int, "file": str, "function": str, "tests": list, "minutes": int, "difficulty": int, "why": str,
         "hints": list}  # fmt: skip
 OPTIONS = ("-x", "--assert=plain", "--no-header", "--disable-warnings", "-p", "no:cacheprovider")
@@ -62,7 +63,7 @@ def load(week, root=ROOT):
 
 
 def span(source, function):
-    """(first line, last line) of a function, method or class by its qualified name, from 0, or None."""
+    """(node, first line, last line) of a function, method or class by its qualified name, from 0, or None."""
     nodes = ast.parse(source).body
     for part in function.split("."):
         node = next((n for n in nodes if getattr(n, "name", None) == part), None)
@@ -75,13 +76,15 @@ def span(source, function):
 def left_out(source, function, day):
     """The source with the function's body, all but its docstring, replaced by one that says what is to be done."""
     node, _, end = span(source, function)
+    lines = source.splitlines()
     documented = ast.get_docstring(node) is not None
     begin = node.body[0].end_lineno if documented else node.body[0].lineno - 1
+    while not documented and lines[begin - 1].lstrip().startswith("#"):  # a comment could tell the answer
+        begin -= 1
     pad = " " * node.body[0].col_offset
     body = [f'{pad}raise NotImplementedError("Day {day}: {function}")']
     if isinstance(node, ast.ClassDef):
         body = [f"{pad}def __init__(self, *args, **kwargs):", f"    {body[0]}"]
-    lines = source.splitlines()
     return "\n".join([*lines[:begin], *body, *lines[end:], ""])
 
 
@@ -125,6 +128,9 @@ def problems(week, root=ROOT):
         place = span(source, exercise["function"])
         if place is None:
             found.append(f"{here}: {exercise['file']} has no such function; correct `file` or `function`")
+            continue
+        if place[0].body[0].lineno == place[0].lineno:
+            found.append(f"{here}: its body stands on the line of its name, so it cannot be left out; give it a line")
             continue
         solution = {line.strip() for line in source.splitlines()[place[1] + 1 : place[2]] if len(line.strip()) > 15}
         if len(exercise["hints"]) < 2:
@@ -211,6 +217,8 @@ def start(answer, folder, root):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.alarm(PATIENCE)  # ends the child, whatever it is doing
         status = judge(answer, folder, root)
+    except BaseException:
+        (folder / "output").write_text(traceback.format_exc(), encoding="utf-8")
     finally:
         os._exit(status)
 
@@ -267,7 +275,9 @@ def weeks_with_exercises(root=ROOT):
 
 
 def listing(week, root=ROOT):
-    """One line an exercise."""
+    """One line an exercise; Mistake where the file is not sound."""
+    if wrong := problems(week, root):
+        raise Mistake("\n".join(wrong))
     lines = [f"{week}"]
     for e in load(week, root):
         name, wrong = f"{e['file']} :: {e['function']}", len(e.get("mutant", []))

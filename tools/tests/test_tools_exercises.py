@@ -138,7 +138,7 @@ def test_sound_exercises_pass(tree):
 )  # fmt: skip
 def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
     """One defect of each kind: each is named, and the status is 1."""
-    change(tree, "tools/exercises.py", "PATIENCE = 120", "PATIENCE = 2")
+    change(tree, "tools/exercises.py", "PATIENCE = 300", "PATIENCE = 2")
     change(tree, file, old, new)
     status, output = exercises(tree, "check")
     assert status == 1
@@ -183,10 +183,26 @@ def test_left_out_keeps_signature_and_docstring(load_tool):
         space["Square"](3)
 
 
+def test_left_out_takes_the_comment_above_the_first_statement_along(load_tool):
+    """Without a docstring the body begins with its comments, and they say what to do."""
+    text = load_tool("exercises").left_out("def f(x):\n    # twice\n    return 2 * x\n", "f", 3)
+    assert text == 'def f(x):\n    raise NotImplementedError("Day 3: f")\n'
+
+
+def test_a_function_on_one_line_is_refused(tree):
+    """Its body cannot be taken out without its name."""
+    change(tree, "weeks/week01/toy/core.py", "    def area(self):\n        return", "    def area(self): return")
+    status, output = exercises(tree, "check")
+    assert status == 1 and "exercise 2 (Square.area): its body stands on the line of its name" in output
+
+
 def test_list_and_misuse(tree):
     """What there is, and a sentence for what there is not."""
     status, output = exercises(tree, "list")
     assert status == 0 and "day  1    5 min  1 wrong answers  toy/core.py :: area" in output
+    text = (tree / "weeks/week01/exercises.toml").read_text()
+    (tree / "weeks/week01/exercises.toml").write_text(text.replace("minutes = 5", "", 1))
+    assert "minutes missing" in exercises(tree, "list")[1]
     assert exercises(tree, "check", "week02") == (1, "error: week02: no such exercises; weeks that have some: week01\n")
     assert exercises(tree, "check", "--jobs", "0") == (1, "error: --jobs 0 judges nothing; give 1 or more\n")
     (tree / "weeks/week01/exercises.toml").write_text("[[exercise")
