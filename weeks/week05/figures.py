@@ -62,7 +62,8 @@ def draw_curves(metrics, path):
     left.set_ylabel("validation loss (nats a letter, log scale)")
     left.text(steps[2], metrics["uniform_loss"], "uniform", ha="right", va="bottom", fontsize=8)
     left.text(steps[2], metrics["bigram_val"], "bigram", ha="right", va="bottom", fontsize=8)
-    right.axhline(LECTURE, color="black", linewidth=1, linestyle=":", label=f"lecture's batch norm: {LECTURE}")
+    if metrics["compared"]:
+        right.axhline(LECTURE, color="black", linewidth=1, linestyle=":", label=f"lecture's batch norm: {LECTURE}")
     right.plot([], [], color="grey", linewidth=1, linestyle=(0, (5, 1)), label=f"bigram: {metrics['bigram_val']:.4f}")
     right.set_ylabel("validation loss (nats a letter)")
     right.legend(fontsize=8)
@@ -78,7 +79,6 @@ def draw_curves(metrics, path):
 def draw_activations(metrics, path):
     """What six layers of tanh give out before the first step, for four starts."""
     figure, row = plt.subplots(1, len(STARTS), figsize=(13, 3.4), sharey=True)
-    middles = None
     for axes, (name, label) in zip(row, STARTS.items()):
         start = metrics[f"start_{name}"]
         count = len(start["outputs"])
@@ -206,6 +206,7 @@ def main(argv=None):
     metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
     suffix = "" if "bn_val" in metrics else "_ssa"  # where only our own file was there
     metrics |= {key.removesuffix(suffix): value for key, value in metrics.items() if suffix and key.endswith(suffix)}
+    metrics["compared"] = not suffix  # the lecture's number is of makemore's file
     for name, draw in DRAWINGS.items():
         draw(metrics, (args.out or WEEK / "figures") / name)
 

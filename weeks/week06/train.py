@@ -24,6 +24,7 @@ WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
 FILES = {"": "names-makemore", "_ssa": "names"}  # suffix of the metrics -> folder in data/
 DRAWN = ("loss_diff_f32", "loss_diff_f64", "update_ratios", "dlogits", "dlogits_targets")  # kept for one file only
+MOST = 10_000  # names that a sample draws side by side
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -51,7 +52,10 @@ def label(args):
 
 def settle(args):
     """Use as many threads as were asked for; returns how many."""
-    torch.set_num_threads(args.threads or cpu_count())
+    threads = cpu_count() if args.threads is None else args.threads
+    if threads < 1:
+        raise Mistake(f"--threads {threads} leaves nobody to compute; give 1 or more")
+    torch.set_num_threads(threads)
     return torch.get_num_threads()
 
 
@@ -82,7 +86,9 @@ def by_hand(names, plan, seed):
         metrics[f"manual_backprop_max_diff_{name}"] = max(layers, whole_loss_apart(sizes, turns[0], dtype, seed))
         together = side_by_side(sizes, turns, dtype, seed)
         losses, apart, moved, ratios = [], [], [], []
-        for step, (loss, a, m, hand) in enumerate(tqdm(together, f"beside autograd, {name}", len(turns), leave=False)):
+        for step, (loss, a, m, hand) in enumerate(
+            tqdm(together, f"beside autograd, {name}", len(turns), leave=False, disable=None)
+        ):
             losses.append(loss)
             apart.append(a)
             moved.append(m)
@@ -118,8 +124,14 @@ class Bar:
     """A tqdm bar over all trainings of a file: loss, names' letters a second, time left."""
 
     def __init__(self, title, steps, rows):
-        self.bar = tqdm(total=steps, desc=title, leave=False, unit="step", mininterval=0.5)
+        self.bar = tqdm(total=steps, desc=title, leave=False, unit="step", mininterval=0.5, disable=None)
         self.rows, self.watch, self.done = rows, Stopwatch(), 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *stopped):
+        self.bar.close()
 
     def __call__(self, step, loss):
         self.done += 1
@@ -130,9 +142,8 @@ class Bar:
 
 def tree(names, plan, seed, weights_file, title):
     """Train and judge the tree on one file of names; prints as it goes."""
-    bar = Bar(title, plan.seeds * plan.recipe.steps, plan.recipe.batch_size)
-    metrics, model = experiment.measure(names, plan, seed, weights_file, bar)
-    bar.bar.close()
+    with Bar(title, plan.seeds * plan.recipe.steps, plan.recipe.batch_size) as bar:
+        metrics, model = experiment.measure(names, plan, seed, weights_file, bar)
     print(
         f"{title}: validation {metrics['wavenet_val']:.4f}, test {metrics['wavenet_test']:.4f} nats a letter "
         f"(uniform {metrics['uniform_loss']:.4f}, bigram {metrics['bigram_val']:.4f}); {weights_file}"
@@ -148,7 +159,15 @@ def train(argv) -> dict:
     p.add_argument("--context", type=int, help="letters that the tree sees, a power of two (default: 8)")
     args = p.parse_args(argv)
     threads, watch, plan = settle(args), Stopwatch(), experiment.PLANS[args.preset]
-    out = args.out or WEEK
+    out, metrics = args.out or WEEK, {}
+
+    def write(path):
+        command = command_line(__file__, argv)
+        return write_results(
+            path, command=command, preset=args.preset, seed=args.seed, seconds=watch.seconds, metrics=metrics,
+            threads=threads,
+        )  # fmt: skip
+
     try:
         data = {suffix: experiment.read(path, args.alphabet, plan.names) for suffix, path in files(args).items()}
         first = next(iter(data))
@@ -159,7 +178,6 @@ def train(argv) -> dict:
             windows(names, names.val, shape.context)  # a context that no name fills is refused before anything runs
         size = experiment.parameters(experiment.Tree(shape))
         print(f"tree of {size:,} parameters, context {shape.context}; {len(data)} files of names, {threads} threads")
-        metrics = {}
         for suffix, names in data.items():
             found = by_hand(names, plan, args.seed)
             found = {name: value for name, value in found.items() if suffix == first or name not in DRAWN}
@@ -175,23 +193,18 @@ def train(argv) -> dict:
             found, model = tree(names, plan, args.seed, path, title)
             found |= experiment.both_forms(model, names) if suffix == first else {}
             metrics |= {f"{name}{suffix}": value for name, value in found.items()}
-        bar = Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size)
-        bug = experiment.bug_effect(data[first], plan, args.seed, bar)
-        bar.bar.close()
+        with Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size) as bar:
+            bug = experiment.bug_effect(data[first], plan, args.seed, bar)
         metrics |= {f"{name}{first}": value for name, value in bug.items()}
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
+    except KeyboardInterrupt:
+        if not metrics:
+            raise
+        kept = write(out / "runs" / args.preset / f"{label(args)}interrupted.json")
+        raise KeyboardInterrupt(f"the numbers of what was finished are in {kept}, weights beside them") from None
     print(f"batch norm over rows alone: validation {bug['bn_bug_val']:.4f}, repaired {bug['bn_fixed_val']:.4f}")
-    path = write_results(
-        (args.out or WEEK / "results") / f"{label(args)}{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
+    print(f"results: {write((args.out or WEEK / 'results') / f'{label(args)}{args.preset}.json')}")
     return metrics
 
 
@@ -202,8 +215,8 @@ def sample(argv) -> dict:
     p.add_argument("--weights", type=Path, help="file that a training wrote (default: this preset's, in runs/)")
     args = p.parse_args(argv)
     settle(args)
-    if args.count < 1:
-        raise Mistake(f"{args.count} names are none; give --count 1 or more")
+    if not 1 <= args.count <= MOST:
+        raise Mistake(f"--count {args.count:,} cannot be drawn at once; give a number from 1 to {MOST:,}")
     suffix, file = next(iter(files(args).items()))
     default = (args.out or WEEK) / "runs" / args.preset / f"{label(args)}tree{suffix}.safetensors"
     made_by = f"python weeks/week06/train.py --preset {args.preset}" + (f" --data {args.data}" if args.data else "")
@@ -234,8 +247,9 @@ def main(argv=None) -> dict:
         menu().error(f"there is no job {job!r}; give one of {', '.join(JOBS)}")
     try:
         return JOBS[job](argv)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"no results were written; to start again: train.py {job}") from None
+    except KeyboardInterrupt as stop:
+        again = command_line(__file__, [job, *argv])
+        raise KeyboardInterrupt(f"{str(stop) or 'no results were written'}; to start again: {again}") from None
 
 
 def menu():

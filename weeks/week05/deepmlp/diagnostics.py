@@ -105,22 +105,24 @@ def saturation(seen):
         )  # fmt: skip
     worst = lambda key: max(rows, key=lambda row: row[key])
     flat, dead, loud, quiet = worst("flat"), worst("dead"), worst("z_std"), min(rows, key=lambda row: row["z_std"])
-    troubles = []
-    if dead["dead"] > DEAD:
-        share = f"{dead['dead']:.0%} of the units of layer {dead['layer']}"
-        troubles.append(f"{share} are dead: no row of the batch wakes them")
+    broken = [row["layer"] for row in rows if not math.isfinite(row["z_std"])]  # nan is neither loud nor quiet
+    trouble = None
+    if broken:
+        trouble = f"layer {broken[0]} gets numbers that are not finite: something below it overflows"
+    elif dead["dead"] > DEAD:
+        trouble = f"{dead['dead']:.0%} of the units of layer {dead['layer']} are dead: no row of the batch wakes them"
     elif flat["flat"] > SATURATED:
         share = f"{flat['flat']:.0%} of layer {flat['layer']}"
-        troubles.append(f"{share} is saturated (|t| > {FLAT}) and passes hardly any gradient")
+        trouble = f"{share} is saturated (|t| > {FLAT}) and passes hardly any gradient"
     elif loud["z_std"] > LOUD:
-        troubles.append(f"layer {loud['layer']} is loud: its z spread by {loud['z_std']:.2g}, above {LOUD:g}")
+        trouble = f"layer {loud['layer']} is loud: its z spread by {loud['z_std']:.2g}, above {LOUD:g}"
     elif quiet["z_std"] < ASLEEP:
-        troubles.append(
+        trouble = (
             f"layer {quiet['layer']} is asleep: its z spread by {quiet['z_std']:.2g}, below {ASLEEP:g}, "
             "where the nonlinearity hardly bends"
         )
     good = f"every layer works in the range where it bends (z spread by {quiet['z_std']:.2g} to {loud['z_std']:.2g})"
-    return Report("saturation", rows, not troubles, "; ".join(troubles) or good)
+    return Report("saturation", rows, not trouble, trouble or good)
 
 
 # --- 2. does the gradient reach every layer? --------------------------------------------------------------------------
@@ -151,7 +153,8 @@ def grad_to_data(seen):
     rows = []
     for name, (data, grad) in seen.weights.items():
         std, size = grad.std().item(), data.std().item()
-        rows.append({"weight": name, "shape": list(data.shape), "grad": std, "data": size, "ratio": std / size})
+        ratio = std / max(size, NOTHING)  # weights may all be 0
+        rows.append({"weight": name, "shape": list(data.shape), "grad": std, "data": size, "ratio": ratio})
     hidden = [max(row["ratio"], NOTHING) for row in rows if row["weight"].startswith("hidden")]
     uneven, head = max(hidden) / min(hidden), rows[-1]["ratio"] / max(hidden)
     if uneven > UNEVEN:
@@ -168,7 +171,7 @@ def grad_to_data(seen):
 
 def step_size(before, after):
     """log10 of the spread of what a step changed in a weight, over the spread of the weight before it."""
-    return math.log10(max(((after - before).std() / before.std()).item(), NOTHING))
+    return math.log10(max((after - before).std().item() / max(before.std().item(), NOTHING), NOTHING))
 
 
 def typical(rows):

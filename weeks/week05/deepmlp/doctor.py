@@ -1,7 +1,7 @@
 """Names the disease of a sick network from its diagnostics alone: it never sees the config, the norms, or the rate.
 
 `examine` trains a network a little and writes down what the four diagnostics say, before and after; `diagnose` reads
-that chart and nothing else. Five diseases are known, with a test that plants each.
+that chart and nothing else. Six diseases are known, with a test that plants each.
 Left out: diseases that hide from these four (wrong labels, a leak from train to val), and two diseases at once: the
 one that explains the others is named.
 """
@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from .diagnostics import (
     DEAD,
     NOTHING,
+    SLOW,
     Report,
     grad_to_data,
     gradients,
     look,
     saturation,
     step_size,
+    typical,
     update_to_data,
     weights_of,
 )
@@ -25,6 +27,7 @@ from .model import Config
 from .vendor.fit import Recipe, fit
 
 SURPRISE = 0.5  # nats of the first loss above ln V: logits of standard deviation s cost s**2 / 2, so this is s = 1
+FADES = 2.0  # how far the spreads of z may lie apart before the first step; right gains keep them alike along the depth
 DRIFT = 1.25  # how many times the spread of a layer's z may change while it is trained; a norm holds it near 1
 SHALLOW = 4  # below that many hidden layers a drift is what learning looks like: there is no depth to add it up
 FEWEST = 8  # steps of an examination
@@ -57,6 +60,7 @@ ADVICE = {
     "wrong_gain": "start hidden weights at gain / sqrt(fan_in): 5/3 for tanh, sqrt 2 for relu (init.py); or add a norm",
     "dead_relu": "start biases at 0 and lower the learning rate; gelu or a norm before relu keep units awake",
     "high_lr": "divide the learning rate by 10 and look at update:data again; about 10^-3 is the place",
+    "low_lr": "multiply the learning rate by 10 and look at update:data again; about 10^-3 is the place",
     "no_norm": "put a norm before each nonlinearity (norm='batch' or 'layer'), and residuals into deep stacks",
     None: "nothing to do",
 }
@@ -115,10 +119,19 @@ def diagnose(chart):
             "bad_init", f"the first loss is {chart.first_loss:.2f}, where knowing nothing costs ln V = {even:.2f}: "
             "the network is sure before it has seen a name"
         )  # fmt: skip
-    if not chart.before["gradients"].healthy:
-        return told("wrong_gain", f"before the first step {chart.before['gradients'].verdict}")
+    spreads = [row["z_std"] for row in before.rows]
+    if max(spreads) > FADES * min(spreads):
+        return told(
+            "wrong_gain", f"before the first step the spread of z goes from {spreads[0]:.2g} in layer 1 to "
+            f"{spreads[-1]:.2g} in layer {len(spreads)}: each layer changes the size of what it gets"
+        )  # fmt: skip
+    slopes = chart.before["gradients"]
+    if all(row["std"] <= NOTHING for row in slopes.rows):
+        return told("bad_init", f"before the first step {slopes.verdict}: the last layer starts at 0")
+    if not slopes.healthy:
+        return told("wrong_gain", f"before the first step {slopes.verdict}")
     if not chart.updates.healthy:
-        return told("high_lr", chart.updates.verdict)
+        return told("low_lr" if typical(chart.updates.rows) < SLOW else "high_lr", chart.updates.verdict)
     if dead(after) > DEAD:
         return told("dead_relu", f"after training {after.verdict}")
     factor, layer = drift(chart)
@@ -161,6 +174,8 @@ def patient(disease, depth=6, seed=0, vocab_size=27):
         case "high_lr":
             base |= {"residual": False}  # residual networks shrug it off: they train as well, with larger weights
             recipe = replace(recipe, lr=10 * recipe.lr)
+        case "low_lr":
+            recipe = replace(recipe, lr=recipe.lr / 1000)
         case "no_norm":
             base = bare
     return Config(**base), recipe

@@ -3,7 +3,8 @@
 With inputs of mean square 1 and weights of variance gain**2 / fan_in, a layer gives numbers z of variance gain**2. The
 next layer is fed act(z), and the size is kept where gain**2 * E[act(z)**2] = 1 for a standard normal z (He et al.,
 2015).
-Left out: fan_out (the same argument for gradients), orthogonal starts.
+Left out: orthogonal starts, and a gain for the way back: there a layer multiplies a gradient's mean square by
+gain**2 * E[act'(z)**2] (times fan_out / fan_in), which is 1 together with the condition above for relu alone.
 """
 
 import math

@@ -4,8 +4,9 @@ import string
 from dataclasses import replace
 
 import pytest
+import torch
 from deepmlp import doctor
-from deepmlp.diagnostics import Report
+from deepmlp.diagnostics import Report, look, saturation, weights_of
 from deepmlp.model import Config, DeepMLP
 from deepmlp.vendor.fit import Recipe
 from deepmlp.vendor.names import Names
@@ -36,7 +37,7 @@ def test_a_sick_start_is_named(disease, depth, seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("disease", ["high_lr", "no_norm"])
+@pytest.mark.parametrize("disease", ["high_lr", "low_lr", "no_norm"])
 def test_a_sick_training_is_named(disease, seed):
     """A network that starts well and is then moved too fast, or held by nothing; the depth changes with the seed."""
     found = doctor.diagnose(chart_of(disease, 4 + seed % 2 * 2, seed))
@@ -63,9 +64,12 @@ def test_the_doctor_sees_nothing_but_the_chart():
     fine = Report("any", [{"layer": n, "z_std": 1.0, "dead": 0.0} for n in (1, 2, 3, 4)], True, "fine")
     dead = Report("any", [row | {"dead": 0.9} for row in fine.rows], False, "90% are dead")
     grown = Report("any", [row | {"z_std": 1.0 + row["layer"]} for row in fine.rows], True, "fine")
-    fast = Report("update:data", [], False, "too fast")
+    steps = lambda log10: Report("update:data", [{"weight": "hidden 1", "log10": log10}], False, "not in order")
+    fast, slow = steps(-1.0), steps(-5.0)
+    grads = lambda std, healthy: Report("gradients", [{"layer": n, "std": std} for n in (1, 2)], healthy, "any")
+    alike = grads(1.0, True)
 
-    def told(first=3.3, before=fine, after=fine, updates=fine, gradients=fine):
+    def told(first=3.3, before=fine, after=fine, updates=fine, gradients=alike):
         chart = doctor.Chart(
             27, first, 2.5, {"saturation": before, "gradients": gradients}, {"saturation": after}, updates
         )
@@ -77,7 +81,10 @@ def test_the_doctor_sees_nothing_but_the_chart():
     assert told(before=loud) == told(first=9, before=loud, updates=fast) == "wrong_gain"
     assert told(first=3.3 + doctor.SURPRISE) == told(first=9, updates=fast, after=grown) == "bad_init"
     assert told(first=3.2 + doctor.SURPRISE) is None
-    assert told(gradients=fast, updates=fast) == "wrong_gain"
+    assert told(gradients=grads(1.0, False), updates=fast) == "wrong_gain"
+    assert told(gradients=grads(0.0, False), updates=fast) == "bad_init"
+    assert told(before=grown, after=grown) == "wrong_gain"  # it starts uneven: no drift, but a gain that is off
+    assert told(updates=slow) == "low_lr"
     assert told(updates=fast, after=dead) == told(updates=fast, after=grown) == "high_lr"
     assert told(after=dead) == "dead_relu"
     assert told(after=grown) == "no_norm"
@@ -85,6 +92,30 @@ def test_the_doctor_sees_nothing_but_the_chart():
     assert told(after=shrunk) == "no_norm"
     shallow = lambda report: Report("any", report.rows[1:], True, "fine")  # three layers: no depth to speak of
     assert told(before=shallow(fine), after=shallow(grown)) is None
+
+
+def test_a_last_layer_of_zeros_is_a_bad_start():
+    """Nothing can be divided by its spread, and no gradient passes it: still a sentence, and the right one."""
+    config, recipe = doctor.patient(None, 4, 0)
+    model = DeepMLP(replace(config, n_hidden=32, head_std=0.0))
+    found = doctor.diagnose(doctor.examine(model, DATA, replace(recipe, steps=8, batch_size=64, warmup=2)))
+    assert found.disease == "bad_init" and "the last layer starts at 0" in found.evidence
+
+
+def test_a_start_that_fades_is_a_wrong_gain():
+    """A gain of 1 lets tanh shrink layer by layer, though no layer alone is asleep yet."""
+    model = DeepMLP(Config(n_hidden=64, depth=6, gain=1.0), 0)
+    found = doctor.diagnose(doctor.examine(model, DATA, Recipe(8, 64, 5e-3, warmup=2)))
+    assert found.disease == "wrong_gain" and "the spread of z goes from" in found.evidence
+
+
+def test_numbers_that_are_not_finite_are_no_health():
+    """nan is neither loud nor asleep, so every comparison would call it fine."""
+    model = DeepMLP(Config(n_hidden=16, depth=4), 0)
+    with torch.no_grad():
+        weights_of(model)["hidden 2"][0, 0] = float("nan")
+    report = saturation(look(model, *(part[:32] for part in DATA)))
+    assert not report.healthy and report.verdict.startswith("layer 2 gets numbers that are not finite")
 
 
 def test_a_history_holds_every_step_but_the_first():

@@ -55,7 +55,7 @@ def read(path, alphabet, limit=None):
     if limit is None or limit >= len(names.train + names.val + names.test):
         return names
     few = names.train[:limit]
-    first, second = int(0.8 * limit), int(0.9 * limit)
+    first, second = int(0.8 * len(few)), int(0.9 * len(few))
     return Names(few[:first], few[first:second], few[second:], names.alphabet)
 
 
@@ -74,7 +74,6 @@ def train(names, shape, recipe, seed, watch=None, kind=Tree):
     watch(step, loss) is called after every step.
     """
     data, val = windows(names, names.train, shape.context), windows(names, names.val, shape.context)
-    torch.manual_seed(seed)
     model, curve, recent = kind(shape, seed), [], []
     every = max(1, recipe.steps // JUDGED)
     for step, loss in fit(model, data, recipe, seed):

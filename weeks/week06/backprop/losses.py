@@ -26,7 +26,11 @@ def softmax_backward(g, saved):
 
 
 def cross_entropy_plain_forward(logits, targets):
-    """The mean of -log p[target] over N rows: logits (N, V), targets (N,). Returns (loss, every value by its name)."""
+    """The mean of -log p[target] over N rows: logits (N, V), targets (N,). Returns (loss, every value by its name).
+
+    A probability can be too small for a float: then its log is -inf, though the true loss is finite. The form in one
+    expression never takes the log of a probability.
+    """
     check_targets(logits, targets)
     v = {"logits": logits, "targets": targets}
     v["maxes"] = logits.amax(1, keepdim=True)  # (N, 1); subtracted so that no exponential overflows

@@ -31,7 +31,7 @@ class Shape:
 
     def __post_init__(self):
         if self.context < 2 or self.context & (self.context - 1):
-            raise ValueError(f"a context of {self.context} cannot be halved to 1; give a power of two, such as 8")
+            raise ValueError(f"a context of {self.context} cannot be halved to 1; give 2, 4, 8 or 16")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation {self.activation!r} is unknown; give one of {', '.join(ACTIVATIONS)}")
         if self.over not in BatchNorm.AXES:

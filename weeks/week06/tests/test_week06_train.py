@@ -161,7 +161,9 @@ def test_a_missing_file_and_missing_weights(tmp_path, refused):
     (tmp_path / "w").write_text("no weights")
     sentence = refused("sample", "--weights", tmp_path / "w", "--data", file)
     assert "holds no network of this week" in sentence and "make week06" in sentence
-    assert "0 names are none; give --count 1 or more" in refused("sample", "--count", 0)
+    for count in (0, 10**11):
+        assert "cannot be drawn at once; give a number from 1 to 10,000" in refused("sample", "--count", count)
+    assert "--threads -1 leaves nobody to compute; give 1 or more" in refused("check", "--threads", "-1")
 
 
 def test_windows_line_ends_and_one_letter_names_are_read(tmp_path):
@@ -188,7 +190,8 @@ def test_an_interrupted_run_says_how_to_start_again(load_script, monkeypatch, ca
 
     monkeypatch.setitem(train.JOBS, "train", stop)
     assert entry(train.main, ["--preset", "smoke"]) == 130
-    assert "no results were written; to start again: train.py train" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "no results were written; to start again: python weeks/week06/train.py train --preset smoke" in error
 
 
 def test_the_check_job_prints_a_line_for_every_gradient(load_script, capsys):
@@ -213,3 +216,37 @@ def test_our_names_alone_are_enough(tmp_path, load_script, monkeypatch):
     assert 1 <= len(names) <= 3
     load_script("week06", "figures").main(["--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path / "f")])
     assert len(list((tmp_path / "f").glob("*.png"))) == 5
+
+
+def test_an_interrupted_run_keeps_what_was_finished(tmp_path, load_script, monkeypatch, capsys):
+    """`full` takes twenty minutes: who stops it in the last one keeps the others."""
+    train = load_script("week06", "train")
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "bug_effect", stop)
+    file = write_names(tmp_path / "n.txt")
+    arguments = ["--preset", "smoke", "--data", str(file), "--out", str(tmp_path), "--threads", "1"]
+    assert entry(train.main, arguments) == 130
+    kept = json.loads((tmp_path / "runs/smoke/n-interrupted.json").read_text())
+    assert "wavenet_val" in kept["metrics"] and (tmp_path / "runs/smoke/n-tree.safetensors").exists()
+    assert "n-interrupted.json, weights beside them; to start again: python" in capsys.readouterr().err
+
+
+def test_a_file_little_longer_than_the_smoke_run_needs(tmp_path):
+    """The first 400 of 401 names: every part of the split still has some."""
+    names = experiment.read(write_names(tmp_path / "n.txt", 401), "abdekmno", 400)
+    assert [len(part) for part in (names.train, names.val, names.test)] == [256, 32, 32]
+
+
+def test_the_committed_result_holds_the_goals(repo_root):
+    """What the page claims: below the lecture's tree with fewer numbers, and a backward pass equal to autograd's."""
+    path = repo_root / "weeks/week06/results/full.json"
+    if not path.exists():
+        pytest.skip(f"{path} is not there; run: make week06 PRESET=full")
+    metrics = json.loads(path.read_text())["metrics"]
+    assert metrics["wavenet_val"] < 1.99 and metrics["wavenet_params"] <= 76_000 and metrics["wavenet_seeds"] == 3
+    assert metrics["manual_backprop_max_diff_f32"] < 1e-6 and metrics["manual_backprop_max_diff_f64"] < 1e-12
+    assert metrics["side_steps"] == 1_000 and metrics["manual_vs_autograd_max_loss_diff_f32"] <= 1e-5
+    assert metrics["manual_vs_autograd_time_ratio"] < 1

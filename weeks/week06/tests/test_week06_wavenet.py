@@ -89,7 +89,8 @@ def test_neighbours_become_one_vector():
 def test_batch_norm_over_three_dimensions():
     """The bug of the lecture: over axis 0 alone, every place has statistics of its own, of B numbers instead of B T.
 
-    Nothing crashes, for (1, T, C) broadcasts; only the shape of the running mean tells. 1e-6: float32, order one.
+    Nothing crashes, for (1, T, C) broadcasts; only the shape of the running mean tells. 1e-6 and 1e-5: float32 means
+    of order one, and variances of order ten.
     """
     x = torch.randn(32, 4, 10, generator=torch.Generator().manual_seed(0)) + torch.arange(4)[None, :, None]
     right, wrong = BatchNorm(10, momentum=1.0), BatchNorm(10, "rows", momentum=1.0)
@@ -105,7 +106,7 @@ def test_batch_norm_over_three_dimensions():
 
 @pytest.mark.day(42)
 def test_batch_norm_is_pytorchs():
-    """nn.BatchNorm1d takes (B, C, T), with channels in the middle. 1e-6: float32, values of order one."""
+    """nn.BatchNorm1d takes (B, C, T), with channels in the middle. 1e-5: float32, sums of dozens of numbers."""
     x = torch.randn(16, 4, 6, generator=torch.Generator().manual_seed(0)) * 2 + 1
     ours, theirs = BatchNorm(6, momentum=0.1), torch.nn.BatchNorm1d(6)
     for training in (True, True, False):
@@ -157,7 +158,7 @@ def test_products_are_counted_as_they_are_computed():
 
 @pytest.mark.day(42)
 def test_shapes_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="a context of 6 cannot be halved to 1; give a power of two, such as 8"):
+    with pytest.raises(ValueError, match="a context of 6 cannot be halved to 1; give 2, 4, 8 or 16"):
         Shape(context=6)
     with pytest.raises(ValueError, match="activation 'sine' is unknown; give one of gelu, tanh"):
         Shape(activation="sine")

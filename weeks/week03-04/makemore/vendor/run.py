@@ -1,4 +1,4 @@
-# vendored from tools/shared/run.py, sha256 34dbc8b017d979c00b5d3f8ecb394740b40386c3ccfec0c7c08f57e0f3f82f00; edit there, then run: make vendor
+# vendored from tools/shared/run.py, sha256 70c9e547e00491871608fd09dd3981cea891c836431c7a09c6defefba8b79fdd; edit there, then run: make vendor
 """What every train script shares: its options, its exit status, its results file.
 
 Copied by `make vendor` into the weeks that use it, so that a week still stands alone.
@@ -24,13 +24,24 @@ class Mistake(Exception):
     """An expected failure, as one sentence: what was given, why it cannot be used, what to do."""
 
 
+def seed_number(text):
+    """A seed as every library takes it: a whole number from 0, in 63 bits."""
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0 to {2**63 - 1}")
+    return seed
+
+
 def parser(description, *, data=None, epilog=None):
     """The options that every train script takes; `data` is the default of --data."""
     p = argparse.ArgumentParser(
         description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument("--preset", choices=PRESETS, default="default", help="how long to run (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0, help="seed of everything random (default: %(default)s)")
+    p.add_argument("--seed", type=seed_number, default=0, help="seed of everything random (default: %(default)s)")
     p.add_argument("--data", type=Path, default=data, help="folder or file to read (default: %(default)s)")
     p.add_argument(
         "--out", type=Path, default=None, help="folder for the results file (default: results/ beside train.py)"
