@@ -246,6 +246,9 @@ def main(argv=None) -> dict:
     p.add_argument("--steps", type=int, default=100, help="steps on the moons (default: %(default)s)")
     p.add_argument("--images", type=int, help="images of the epoch against PyTorch (default: all 55,000)")
     args = p.parse_args(argv)
+    for name in ("steps", "images"):
+        if (asked := getattr(args, name)) is not None and asked < 1:
+            raise Mistake(f"--{name} {asked} measures nothing; give 1 or more")
     watch = Stopwatch()
     metrics = against_micrograd(args.steps)
     # What NumPy's matrix products took when they were loaded; to measure one thread: OMP_NUM_THREADS=1 python ...

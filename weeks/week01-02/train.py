@@ -34,6 +34,7 @@ class Moons:
     grid: int = 41  # scores of grid x grid places, for the figure
 
 
+MOST = 10_000  # points; a step of these takes seconds
 MOONS = {"smoke": Moons(points=20, steps=8, grid=9), "default": Moons(), "full": Moons(seeds=20)}
 
 
@@ -78,6 +79,8 @@ def moons(argv) -> dict:
     steps = preset.steps if args.steps is None else args.steps
     if steps < 1 or not args.rate > 0:
         raise Mistake(f"{steps} steps at a learning rate of {args.rate:g} train nothing; give both above 0")
+    if count > MOST:
+        raise Mistake(f"{count:,} points are too many for single numbers in pure Python; give at most {MOST:,}")
     runs = []
     try:
         for seed in range(args.seed, args.seed + preset.seeds):
@@ -134,6 +137,8 @@ def moons(argv) -> dict:
 
 def threads_of(asked):
     """How many threads matrix products will use: those asked for, or else what the environment or the machine says."""
+    if asked is not None and asked < 1:
+        raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
     if asked:
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(asked))
     return asked or int(os.environ.get("OMP_NUM_THREADS") or cpu_count())

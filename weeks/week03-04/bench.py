@@ -55,7 +55,7 @@ def main(argv=None) -> dict:
     p = parser(__doc__.splitlines()[0])
     p.add_argument("--pairs", type=int, default=40, help="passes of each, in turn (default: %(default)s)")
     args = p.parse_args(argv)
-    threads = args.threads or cpu_count()
+    threads = cpu_count() if args.threads is None else args.threads
     if args.pairs < 1 or threads < 1:
         raise Mistake("a comparison needs one pair and one thread; give --pairs and --threads 1 or more")
     torch.set_num_threads(threads)

@@ -21,6 +21,7 @@ WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
 # label -> (file, what its metrics' names end with); the lectures measured on the first, so only it is compared to them
 STANDARD = {"makemore": (DATA / "names-makemore" / "names.txt", ""), "ssa": (DATA / "names" / "names.txt", "_ssa")}
+MOST = 10_000  # names that --sample draws side by side
 KINDS = {"seen": "seen in training", "held_out": "real, but kept out of training", "new": "new"}
 
 
@@ -59,8 +60,8 @@ def print_samples(found):
 
 def show(args, found, weights):
     """Names from saved weights, sorted by whether training showed them."""
-    if args.sample < 1:
-        raise Mistake(f"--sample {args.sample} asks for no names; give 1 or more")
+    if not 1 <= args.sample <= MOST:
+        raise Mistake(f"--sample {args.sample:,} cannot be drawn at once; give a number from 1 to {MOST:,}")
     invented = {}
     name = args.model or "mlp"
     for label, (known, _) in found.items():

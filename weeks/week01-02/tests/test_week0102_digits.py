@@ -178,10 +178,12 @@ def test_an_unsure_answer_says_so():
 
 
 def test_missing_data_or_weights_are_a_sentence(load_script, tmp_path):
-    """Each names the make target that writes what is missing."""
+    """Each names the make target that writes what is missing, or what must be asked for."""
     main = load_script("week01-02", "train").main
     with pytest.raises(Mistake, match="train-images-idx3-ubyte does not exist; run: make data/mnist"):
         main(["mnist", "--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path)])
+    with pytest.raises(Mistake, match="--threads 0 leaves nobody to compute; give 1 or more"):
+        main(["mnist", "--threads", "0", "--data", str(tmp_path)])
     (tmp_path / "a.png").write_bytes(png(drawing(1)))
     with pytest.raises(Mistake, match="cnn.npz does not exist; run: make week02"):
         main(["predict", str(tmp_path / "a.png"), "--weights", str(tmp_path)])

@@ -210,6 +210,7 @@ def test_the_printed_lines_and_several_seeds(load_script, tmp_path, capsys, monk
         (["--steps", "0"], "0 steps at a learning rate of 0.3 train nothing; give both above 0"),
         (["--rate", "0"], "8 steps at a learning rate of 0 train nothing"),
         (["--rate", "nan"], "8 steps at a learning rate of nan train nothing"),
+        (["--points", "1000000000"], "1,000,000,000 points are too many for single numbers"),
         (["--points", "7"], "two moons of equal size cannot have 7 points; give an even number, 2 or more"),
         (["--noise", "-1"], "noise -1.0 is not a standard deviation"),
         (["--rate", "1e200"], "the loss is .* at step .; give a learning rate below 1e.200"),
@@ -307,6 +308,14 @@ def test_the_benchmark_trains_the_same_network_as_micrograd(bench):
     points, labels = moons(6)
     ours, theirs = (list(training(points, labels, 4)) for training in (bench.ours, bench.micrograds))
     assert ours == pytest.approx(theirs, rel=1e-9) and ours[-1] < ours[0]
+
+
+@pytest.mark.day(7)
+@pytest.mark.parametrize("option", ["--steps", "--images"])
+def test_a_benchmark_of_nothing_is_refused(bench, option, tmp_path):
+    """No steps, no ratio."""
+    with pytest.raises(Mistake, match=f"{option} 0 measures nothing; give 1 or more"):
+        bench.main([option, "0", "--out", str(tmp_path)])
 
 
 @pytest.mark.day(7)

@@ -112,7 +112,8 @@ def test_several_seeds_are_a_mean_and_its_spread(monkeypatch):
         ("ana\n" * 12, ["--alphabet", "an."], "holds a letter twice, or '.', the border"),
         ("al\nbo\n" * 10, [], "a context of 3 letters does not fit names of at most 2; give a number from 1 to 2"),
         ("ana\n" * 12, ["--threads", "0"], "--threads 0 leaves nobody to compute; give 1 or more"),
-        ("ana\n" * 12, ["--sample", "0"], "--sample 0 asks for no names; give 1 or more"),
+        ("ana\n" * 12, ["--sample", "0"], "--sample 0 cannot be drawn at once; give a number from 1 to 10,000"),
+        ("ana\n" * 12, ["--sample", "99999999999"], "cannot be drawn at once; give a number from 1 to 10,000"),
         ("ana\n" * 12, ["--sample", "5"], "towns-mlp.safetensors does not exist; run: python weeks/week03-04/train.py"),
     ],
 )
