@@ -16,7 +16,7 @@ from backprop import exam, experiment
 from backprop.losses import cross_entropy_backward, cross_entropy_forward
 from backprop.network import Sizes, logits_of, weights
 from backprop.race import batches, race, side_by_side, update_ratios, verdict, whole_loss_apart
-from backprop.vendor.names import load, windows
+from backprop.vendor.names import windows
 from backprop.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, need, parser, write_results
 from tqdm import tqdm
 
@@ -86,14 +86,13 @@ def by_hand(names, plan, seed):
         metrics[f"manual_backprop_max_diff_{name}"] = max(layers, whole_loss_apart(sizes, turns[0], dtype, seed))
         together = side_by_side(sizes, turns, dtype, seed)
         losses, apart, moved, ratios = [], [], [], []
-        for step, (loss, a, m, hand) in enumerate(
-            tqdm(together, f"beside autograd, {name}", len(turns), leave=False, disable=None)
-        ):
-            losses.append(loss)
-            apart.append(a)
-            moved.append(m)
-            if step % 10 == 0:
-                ratios.append([step, *(round(ratio, 3) for ratio in update_ratios(hand).values())])
+        with tqdm(together, f"beside autograd, {name}", len(turns), leave=False, disable=None) as bar:
+            for step, (loss, a, m, hand) in enumerate(bar):
+                losses.append(loss)
+                apart.append(a)
+                moved.append(m)
+                if step % 10 == 0:
+                    ratios.append([step, *(round(ratio, 3) for ratio in update_ratios(hand).values())])
         metrics[f"manual_vs_autograd_max_loss_diff_{name}"] = max(apart)
         metrics[f"manual_vs_autograd_max_weight_diff_{name}"] = max(moved)
         tens = range(0, len(turns), 10)  # the largest of each ten steps
@@ -159,7 +158,7 @@ def train(argv) -> dict:
     p.add_argument("--context", type=int, help="letters that the tree sees, a power of two (default: 8)")
     args = p.parse_args(argv)
     threads, watch, plan = settle(args), Stopwatch(), experiment.PLANS[args.preset]
-    out, metrics = args.out or WEEK, {}
+    runs, metrics = (args.out or WEEK) / "runs" / args.preset, {}
 
     def write(path):
         command = command_line(__file__, argv)
@@ -189,7 +188,7 @@ def train(argv) -> dict:
         )
         for suffix, names in data.items():
             title = f"{FILES[suffix]}/names.txt" if args.data is None else str(args.data)
-            path = out / "runs" / args.preset / f"{label(args)}tree{suffix}.safetensors"
+            path = runs / f"{label(args)}tree{suffix}.safetensors"
             found, model = tree(names, plan, args.seed, path, title)
             found |= experiment.both_forms(model, names) if suffix == first else {}
             metrics |= {f"{name}{suffix}": value for name, value in found.items()}
@@ -201,15 +200,15 @@ def train(argv) -> dict:
     except KeyboardInterrupt:
         if not metrics:
             raise
-        kept = write(out / "runs" / args.preset / f"{label(args)}interrupted.json")
-        raise KeyboardInterrupt(f"the numbers of what was finished are in {kept}, weights beside them") from None
+        kept = write(runs / f"{label(args)}interrupted.json")
+        raise KeyboardInterrupt(f"what was finished is kept: numbers in {kept}, trained trees beside them") from None
     print(f"batch norm over rows alone: validation {bug['bn_bug_val']:.4f}, repaired {bug['bn_fixed_val']:.4f}")
     print(f"results: {write((args.out or WEEK / 'results') / f'{label(args)}{args.preset}.json')}")
     return metrics
 
 
 def sample(argv) -> dict:
-    """Invent names with a tree that was trained before; says of each whether the file has it."""
+    """Invent names with a tree that was trained before; says of each whether the preset's run knew it."""
     p = options(sample)
     p.add_argument("--count", type=int, default=20, help="how many names (default: %(default)s)")
     p.add_argument("--weights", type=Path, help="file that a training wrote (default: this preset's, in runs/)")
@@ -223,13 +222,15 @@ def sample(argv) -> dict:
     path = need(args.weights or default, made_by)
     try:
         model, alphabet = experiment.load_weights(path)
-        names = load(file, alphabet)
+        names = experiment.read(file, alphabet, experiment.PLANS[args.preset].names)
     except ValueError as error:
         raise Mistake(str(error)) from None
     invented = experiment.invent(model, names, args.count, args.seed)
     answer = {name: experiment.origin(name, names) for name in invented}
     for name in invented:
         print(f"{name:<18} {answer[name]}")
+    read = len(names.train + names.val + names.test)
+    print(f"(train, val or test: among the {read:,} names of {file.name} that the {args.preset} preset reads)")
     return answer
 
 

@@ -160,11 +160,19 @@ def timed(run, repeats):
 
 
 def measure(names, plan, seed, weights, watch=None):
-    """Everything about one file of names: (metrics, the first seed's model). Weights go to the file `weights`."""
-    models, curves = zip(*(train(names, plan.shape, plan.recipe, seed + i, watch) for i in range(plan.seeds)))
+    """Everything about one file of names: (metrics, the first seed's model).
+
+    That model's weights go to the file `weights` as soon as it is trained, so that who stops the others keeps it.
+    """
+    models, curves = [], []
+    for i in range(plan.seeds):
+        model, curve = train(names, plan.shape, plan.recipe, seed + i, watch)
+        models.append(model)
+        curves.append(curve)
+        if i == 0:
+            save_weights(weights, model, names)
     context = plan.shape.context
     loss = lambda part: [evaluate(model, windows(names, part, context)) for model in models]
-    save_weights(weights, models[0], names)
     invented = invent(models[0], names, 1000, seed)
     known = [origin(name, names) for name in invented[:20]]
     metrics = {

@@ -113,7 +113,7 @@ def residual_backward(g, saved):
 
 
 def flatten_consecutive_forward(x, n):
-    """(B, T, C) -> (B, T/n, n C): n neighbours side by side."""
+    """(B, T, C) -> (B, T/n, n C): n neighbours become one vector. Raises ValueError where n does not divide T."""
     B, T, C = x.shape
     if T % n:
         raise ValueError(f"{T} places cannot be grouped by {n}; give a number of places that {n} divides")
@@ -126,7 +126,10 @@ def flatten_consecutive_backward(g, saved):
 
 
 def causal_conv_forward(x, weight, dilation):
-    """y[t] = x[t - dilation] W0 + x[t] W1 for x (B, T, C), weight (2 C, H) = [W0; W1]: (B, T - dilation, H)."""
+    """y[t] = x[t - dilation] W0 + x[t] W1 for x (B, T, C), weight (2 C, H) = [W0; W1]: (B, T - dilation, H).
+
+    Nothing after t is read. The two taps are the two halves of the weight that a tree would give to a pair.
+    """
     T, C = x.shape[1:]
     if T <= dilation:
         raise ValueError(f"{T} places are too few for a dilation of {dilation}; put borders in front")

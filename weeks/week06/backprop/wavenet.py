@@ -3,7 +3,8 @@
 The same weights can be laid out in two ways. `Tree` reads windows of letters and gives one prediction for each window.
 `Dilated` reads whole names and gives a prediction after every letter: each layer is a causal convolution of two taps,
 one place apart in the first layer, two in the second, four in the third. What two neighbouring windows have in common
-is then computed once. Left out: gates, residual and skip connections, the many blocks of the published network.
+is then computed once. Both ways to join neighbours are in manual.py, beside their backward passes. Left out: gates,
+residual and skip connections, the many blocks of the published network.
 """
 
 import math
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .manual import causal_conv_forward, flatten_consecutive_forward
 from .vendor.names import IGNORE
 
 ACTIVATIONS = {"gelu": F.gelu, "tanh": torch.tanh}
@@ -31,7 +33,7 @@ class Shape:
 
     def __post_init__(self):
         if self.context < 2 or self.context & (self.context - 1):
-            raise ValueError(f"a context of {self.context} cannot be halved to 1; give 2, 4, 8 or 16")
+            raise ValueError(f"a context of {self.context} makes no tree of pairs; give 2, 4, 8 or 16")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"activation {self.activation!r} is unknown; give one of {', '.join(ACTIVATIONS)}")
         if self.over not in BatchNorm.AXES:
@@ -40,25 +42,6 @@ class Shape:
     @property
     def depth(self):
         return self.context.bit_length() - 1
-
-
-def flatten_consecutive(x, n):
-    """(B, T, C) -> (B, T/n, n C): n neighbours become one vector. Raises ValueError where n does not divide T."""
-    B, T, C = x.shape
-    if T % n:
-        raise ValueError(f"{T} places cannot be grouped by {n}; give a context that {n} divides")
-    return x.reshape(B, T // n, n * C)
-
-
-def causal_conv(x, weight, dilation):
-    """y[t] = [x[t - dilation], x[t]] W for every t that has both: (B, T, C), (2 C, H) -> (B, T - dilation, H).
-
-    Nothing after t is read. The two taps are the two halves of the weight that a tree would give to a pair.
-    """
-    T, C = x.shape[1:]
-    if T <= dilation:
-        raise ValueError(f"{T} places are too few for a dilation of {dilation}; put borders in front")
-    return x[:, :-dilation] @ weight[:C] + x[:, dilation:] @ weight[C:]
 
 
 class BatchNorm(nn.Module):
@@ -122,7 +105,7 @@ class Tree(nn.Module):
     def forward(self, tokens, targets=None):
         x = self.embedding[tokens]  # (B, T, C)
         for weight, norm in zip(self.weights, self.norms):
-            x = self.unit(flatten_consecutive(x, 2) @ weight, norm)  # (B, T/2, H), then (B, T/4, H) ...
+            x = self.unit(flatten_consecutive_forward(x, 2)[0] @ weight, norm)  # (B, T/2, H), then (B, T/4, H) ...
         return self.judge(x.squeeze(1), targets)
 
     def unit(self, x, norm):
@@ -145,7 +128,7 @@ class Dilated(Tree):
         tokens = F.pad(tokens, (self.shape.context - 1, 0))  # id 0 is the border
         x = self.embedding[tokens]  # (B, context - 1 + T, C)
         for layer, (weight, norm) in enumerate(zip(self.weights, self.norms)):
-            x = self.unit(causal_conv(x, weight, 2**layer), norm)
+            x = self.unit(causal_conv_forward(x, weight, 2**layer)[0], norm)
         return self.judge(x, targets)
 
 

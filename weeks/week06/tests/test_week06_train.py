@@ -8,7 +8,7 @@ import torch
 from backprop import experiment
 from backprop.vendor.fit import Recipe
 from backprop.vendor.names import Names, load
-from backprop.vendor.run import entry
+from backprop.vendor.run import command_line, entry
 from backprop.wavenet import Dilated, Shape
 
 pytestmark = pytest.mark.day(42)
@@ -83,7 +83,21 @@ def test_the_sample_job_prints_where_a_name_is_known_from(run, load_script, caps
     main = load_script("week06", "train").main
     answer = main(["sample", "--preset", "smoke", "--out", str(out), "--data", str(file), "--count", "7"])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 and set(answer.values()) <= {"train", "val or test", "new"}
+    assert len(lines) == 7 + 1 and set(answer.values()) <= {"train", "val or test", "new"}
+    assert "among the 120 names of names.txt that the smoke preset reads" in lines[-1]
+
+
+def test_a_sample_is_judged_by_what_the_run_read(run, tmp_path, load_script, monkeypatch, capsys):
+    """A smoke run learns from the first names of a file; the others are new to it, wherever in the file they stand."""
+    out, _, _ = run
+    file, train = write_names(tmp_path / "names.txt", 600), load_script("week06", "train")
+    read, whole = experiment.read(file, "abdekmno", 400), load(file, "abdekmno")
+    known = {*read.train, *read.val, *read.test}
+    unread = next(name for name in whole.train if name not in known)
+    monkeypatch.setattr(experiment, "invent", lambda *arguments: [read.train[0], unread])
+    answer = train.main(["sample", "--preset", "smoke", "--out", str(out), "--data", str(file)])
+    assert answer == {read.train[0]: "train", unread: "new"}
+    assert "among the 400 names of names.txt that the smoke preset reads" in capsys.readouterr().out
 
 
 def test_origin():
@@ -141,8 +155,9 @@ def test_a_context_longer_than_any_name(tmp_path, refused):
     file = write_names(tmp_path / "n.txt", 40)
     sentence = refused("--preset", "smoke", "--data", file, "--context", 16)
     assert "a context of 16 letters does not fit names of at most 8; give a number from 1 to 8" in sentence
-    assert "a context of 3 cannot be halved to 1" in refused("--preset", "smoke", "--data", file, "--context", 3)
-    assert "a context of 0 cannot be halved to 1" in refused("--preset", "smoke", "--data", file, "--context", 0)
+    for context in (0, 1, 3):
+        sentence = refused("--preset", "smoke", "--data", file, "--context", context)
+        assert f"a context of {context} makes no tree of pairs; give 2, 4, 8 or 16" in sentence
 
 
 def test_names_of_one_letter_are_too_short_for_a_tree(tmp_path, refused):
@@ -163,7 +178,17 @@ def test_a_missing_file_and_missing_weights(tmp_path, refused):
     assert "holds no network of this week" in sentence and "make week06" in sentence
     for count in (0, 10**11):
         assert "cannot be drawn at once; give a number from 1 to 10,000" in refused("sample", "--count", count)
-    assert "--threads -1 leaves nobody to compute; give 1 or more" in refused("check", "--threads", "-1")
+
+
+def test_threads_below_one_and_an_endless_seed(refused, load_script, capsys):
+    """PyTorch would stop at -1 with a traceback, take 0 for all threads, and hold no seed of more than 64 bits."""
+    for job, threads in (("train", 0), ("check", -1), ("sample", 0)):
+        assert f"--threads {threads} leaves nobody to compute; give 1 or more" in refused(job, "--threads", threads)
+    for job in ("train", "check", "sample"):
+        with pytest.raises(SystemExit) as stop:
+            load_script("week06", "train").main([job, "--seed", "9" * 20])
+        assert stop.value.code == 2
+        assert f"'{'9' * 20}' is no seed; give a whole number from 0 to" in capsys.readouterr().err
 
 
 def test_windows_line_ends_and_one_letter_names_are_read(tmp_path):
@@ -231,7 +256,27 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path, load_script, monke
     assert entry(train.main, arguments) == 130
     kept = json.loads((tmp_path / "runs/smoke/n-interrupted.json").read_text())
     assert "wavenet_val" in kept["metrics"] and (tmp_path / "runs/smoke/n-tree.safetensors").exists()
-    assert "n-interrupted.json, weights beside them; to start again: python" in capsys.readouterr().err
+    script = load_script("week06", "train").__file__
+    again = command_line(script, ["train", *arguments])  # with every option that was given
+    assert f"n-interrupted.json, trained trees beside them; to start again: {again}" in capsys.readouterr().err
+
+
+def test_who_stops_the_second_seed_keeps_the_first_tree(tmp_path, monkeypatch):
+    """A seed of `full` trains for minutes; its weights are written when it is done, not when all seeds are."""
+    names = Names(["ab", "ba", "aab", "abba"] * 5, ["ab", "a"], ["b"], "ab")
+    plan = experiment.Plan(shape=Shape(3, 2, 2, 4), recipe=Recipe(3, 8, warmup=1), seeds=2)
+    seen = []
+
+    def stop(step, loss):
+        seen.append(step)
+        if len(seen) == 5:  # in the second seed
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.measure(names, plan, 0, tmp_path / "tree.safetensors", stop)
+    kept, alphabet = experiment.load_weights(tmp_path / "tree.safetensors")
+    first, _ = experiment.train(names, plan.shape, plan.recipe, 0)
+    assert alphabet == "ab" and all(torch.equal(a, b) for a, b in zip(kept.parameters(), first.parameters()))
 
 
 def test_a_file_little_longer_than_the_smoke_run_needs(tmp_path):
