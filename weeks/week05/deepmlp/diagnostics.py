@@ -108,7 +108,7 @@ def saturation(seen):
     broken = [row["layer"] for row in rows if not math.isfinite(row["z_std"])]  # nan is neither loud nor quiet
     trouble = None
     if broken:
-        trouble = f"layer {broken[0]} gets numbers that are not finite: something below it overflows"
+        trouble = f"layer {broken[0]} gets numbers that are not finite: something in it or below it overflows"
     elif dead["dead"] > DEAD:
         trouble = f"{dead['dead']:.0%} of the units of layer {dead['layer']} are dead: no row of the batch wakes them"
     elif flat["flat"] > SATURATED:
@@ -137,6 +137,8 @@ def gradients(seen):
     first, last = rows[0]["std"], rows[-1]["std"]
     spread = [max(row["std"], NOTHING) for row in rows]
     ratio = max(spread) / min(spread)
+    if not math.isfinite(sum(spread)):  # nan is never above a threshold
+        return Report("gradients", rows, False, "gradients are not finite: something above them overflows")
     if max(spread) == NOTHING:
         return Report("gradients", rows, False, "no gradient reaches any layer: something above all of them is dead")
     if ratio <= FADING:
@@ -155,6 +157,8 @@ def grad_to_data(seen):
         std, size = grad.std().item(), data.std().item()
         ratio = std / max(size, NOTHING)  # weights may all be 0
         rows.append({"weight": name, "shape": list(data.shape), "grad": std, "data": size, "ratio": ratio})
+    if not all(math.isfinite(row["ratio"]) for row in rows):
+        return Report("gradient:data", rows, False, "gradient:data is not finite: a weight or a gradient overflows")
     hidden = [max(row["ratio"], NOTHING) for row in rows if row["weight"].startswith("hidden")]
     uneven, head = max(hidden) / min(hidden), rows[-1]["ratio"] / max(hidden)
     if uneven > UNEVEN:
@@ -182,6 +186,8 @@ def typical(rows):
 def update_to_data(steps):
     """steps: one dict {weight: step_size} for each step that was watched, of hidden weights and others."""
     rows = [{"weight": name, "log10": median(step[name] for step in steps)} for name in steps[0]]
+    if not all(math.isfinite(row["log10"]) for row in rows):
+        return Report("update:data", rows, False, "steps are not finite: a weight overflows")
     middle = typical(rows)
     words = f"a step moves a typical hidden weight by 10^{middle:.1f} of its size"
     if middle > FAST:

@@ -102,7 +102,7 @@ def drift(chart):
     spread = lambda row: max(row["z_std"], NOTHING)  # behind a dead layer there is none
     rows = zip(chart.before["saturation"].rows, chart.after["saturation"].rows)
     factors = [(math.exp(abs(math.log(spread(b) / spread(a)))), a["layer"]) for a, b in rows]
-    return max(factors)
+    return max(factors, key=lambda pair: math.inf if math.isnan(pair[0]) else pair[0])  # nan must not hide
 
 
 def diagnose(chart):
@@ -114,7 +114,7 @@ def diagnose(chart):
         return told("dead_relu", f"before the first step {before.verdict}")
     if not before.healthy:  # looked at before the loss: loud layers make a loud last one
         return told("wrong_gain", f"before the first step {before.verdict}")
-    if chart.first_loss > even + SURPRISE:
+    if not chart.first_loss <= even + SURPRISE:  # nan is never above
         return told(
             "bad_init", f"the first loss is {chart.first_loss:.2f}, where knowing nothing costs ln V = {even:.2f}: "
             "the network is sure before it has seen a name"
@@ -132,6 +132,8 @@ def diagnose(chart):
         return told("wrong_gain", f"before the first step {slopes.verdict}")
     if not chart.updates.healthy:
         return told("low_lr" if typical(chart.updates.rows) < SLOW else "high_lr", chart.updates.verdict)
+    if not all(math.isfinite(number) for number in (chart.last_loss, *(row["z_std"] for row in after.rows))):
+        return told("high_lr", f"it starts with finite numbers and ends without (last loss {chart.last_loss:.3g})")
     if dead(after) > DEAD:
         return told("dead_relu", f"after training {after.verdict}")
     factor, layer = drift(chart)

@@ -32,7 +32,7 @@ class Config:
     gain: float | None = None  # of the hidden layers; None takes the right one for the activation
     weight_std: float | None = None  # of the hidden weights, instead of gain / sqrt(fan_in); the lecture began with 1
     head_std: float = 0.01  # of the last weights: small, so that at first no letter is preferred
-    bias_mean: float = 0.0  # where hidden biases start; -6 kills every ReLU
+    bias_mean: float = 0.0  # where hidden biases start; -6 kills nearly every ReLU
 
     def __post_init__(self):
         for name, table in (("activation", ACTIVATIONS), ("norm", NORMS)):

@@ -117,6 +117,14 @@ def test_the_verdict_on_saturation(z, kind, verdict):
 
 
 @pytest.mark.day(33)
+def test_a_number_that_is_not_finite_is_named():
+    """nan is neither loud nor asleep, so every comparison would call it fine; the first layer that has one is told."""
+    broken = normal().index_fill(0, torch.tensor([3]), math.nan)
+    report = saturation(made([normal(), broken, broken]))
+    assert not report.healthy and report.verdict.startswith("layer 2 gets numbers that are not finite")
+
+
+@pytest.mark.day(33)
 def test_the_thresholds_are_what_they_say():
     """Slope at FLAT, flat share at LOUD, straightness at ASLEEP: the reasons in the file, computed."""
     assert 1 - diagnostics.FLAT**2 < 1 / 16
@@ -145,6 +153,14 @@ def test_the_verdict_on_gradients(scales, verdict):
     assert verdict in report.verdict and report.healthy == ("alike" in verdict)
 
 
+@pytest.mark.day(33)
+@pytest.mark.parametrize("scale", [math.nan, math.inf])
+def test_gradients_that_are_not_finite(scale):
+    """They neither fade nor grow by a factor: the sentence says what they are."""
+    report = gradients(made([normal()] * 3, grads=[normal(), normal() * scale, normal()]))
+    assert not report.healthy and report.verdict.startswith("gradients are not finite")
+
+
 # --- 3. gradient : data -----------------------------------------------------------------------------------------------
 
 
@@ -165,6 +181,17 @@ def test_grad_to_data_is_one_spread_over_the_other():
     assert not report.healthy and "differs by a factor of 2e+02: some would stand still" in report.verdict
 
 
+@pytest.mark.day(34)
+def test_grad_to_data_of_zeros_and_of_nan():
+    """A last layer may start at 0: no division by it, and no blame. A weight that is nan is not in order."""
+    weights = {"hidden 1": (normal(0.1), normal(seed=1)), "head": (normal(0), normal(seed=1))}
+    report = grad_to_data(made([normal()], weights=weights))
+    assert report.healthy and math.isfinite(report.rows[-1]["ratio"])
+    weights["hidden 1"] = (normal() * math.nan, normal(seed=1))
+    report = grad_to_data(made([normal()], weights=weights))
+    assert not report.healthy and report.verdict.startswith("gradient:data is not finite")
+
+
 # --- 4. update : data -------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +202,8 @@ def test_a_step_is_measured_by_what_it_changed():
     assert step_size(before, before * 1.5) == pytest.approx(math.log10(0.5), abs=1e-4)
     assert step_size(before, before + 7.0) < -5  # a common shift does not spread; what is left is rounding
     assert step_size(before, before) == -10  # no step at all still has a logarithm
+    zeros = torch.zeros(200, 100)
+    assert step_size(zeros, zeros) == -10 and step_size(zeros, before) == pytest.approx(10, abs=0.01)  # 1 over NOTHING
 
 
 @pytest.mark.day(34)
@@ -192,3 +221,10 @@ def test_the_verdict_on_updates(size, verdict):
     report = update_to_data(steps)
     assert verdict in report.verdict and report.healthy == (size == -3)
     assert [row["log10"] for row in report.rows] == pytest.approx([-5, size - 0.2, size + 0.2, 0])
+
+
+@pytest.mark.day(34)
+def test_updates_that_are_not_finite():
+    """A step of nan is above no line and below none."""
+    report = update_to_data([{"hidden 1": -3.0, "hidden 2": math.nan, "head": 0.0}])
+    assert not report.healthy and report.verdict.startswith("steps are not finite")

@@ -1,12 +1,13 @@
 """Day 34: each disease is planted in several networks and must be named; healthy networks must be left alone."""
 
+import math
 import string
 from dataclasses import replace
 
 import pytest
 import torch
 from deepmlp import doctor
-from deepmlp.diagnostics import Report, look, saturation, weights_of
+from deepmlp.diagnostics import Report, weights_of
 from deepmlp.model import Config, DeepMLP
 from deepmlp.vendor.fit import Recipe
 from deepmlp.vendor.names import Names
@@ -69,9 +70,9 @@ def test_the_doctor_sees_nothing_but_the_chart():
     grads = lambda std, healthy: Report("gradients", [{"layer": n, "std": std} for n in (1, 2)], healthy, "any")
     alike = grads(1.0, True)
 
-    def told(first=3.3, before=fine, after=fine, updates=fine, gradients=alike):
+    def told(first=3.3, before=fine, after=fine, updates=fine, gradients=alike, last=2.5):
         chart = doctor.Chart(
-            27, first, 2.5, {"saturation": before, "gradients": gradients}, {"saturation": after}, updates
+            27, first, last, {"saturation": before, "gradients": gradients}, {"saturation": after}, updates
         )
         return doctor.diagnose(chart).disease
 
@@ -85,6 +86,9 @@ def test_the_doctor_sees_nothing_but_the_chart():
     assert told(gradients=grads(0.0, False), updates=fast) == "bad_init"
     assert told(before=grown, after=grown) == "wrong_gain"  # it starts uneven: no drift, but a gain that is off
     assert told(updates=slow) == "low_lr"
+    nan = Report("any", [row | {"z_std": math.nan} for row in fine.rows], False, "not finite")
+    assert told(first=math.nan) == "bad_init" and told(before=nan) == "wrong_gain"
+    assert told(updates=steps(math.nan)) == told(after=nan) == told(last=math.nan) == "high_lr"
     assert told(updates=fast, after=dead) == told(updates=fast, after=grown) == "high_lr"
     assert told(after=dead) == "dead_relu"
     assert told(after=grown) == "no_norm"
@@ -109,13 +113,27 @@ def test_a_start_that_fades_is_a_wrong_gain():
     assert found.disease == "wrong_gain" and "the spread of z goes from" in found.evidence
 
 
-def test_numbers_that_are_not_finite_are_no_health():
-    """nan is neither loud nor asleep, so every comparison would call it fine."""
-    model = DeepMLP(Config(n_hidden=16, depth=4), 0)
+def test_a_rate_of_a_hundred_thousandth_is_too_low():
+    """Not in order for the opposite reason: dividing it by 10 again would be the wrong advice."""
+    config, recipe = doctor.patient(None, 4, 0)
+    recipe = replace(recipe, lr=1e-5, steps=40, batch_size=128)
+    found = doctor.diagnose(doctor.examine(DeepMLP(replace(config, n_hidden=64)), DATA, recipe))
+    assert found.disease == "low_lr" and found.advice.startswith("multiply the learning rate by 10")
+
+
+@pytest.mark.parametrize("weight", ["hidden 2", "head"])
+def test_numbers_that_are_not_finite_are_no_health(weight):
+    """Before training or after it; one nan in one weight is enough, and the drift shows it instead of hiding it."""
+    config, recipe = doctor.patient(None, 4, 0)
+    model = DeepMLP(replace(config, n_hidden=16))
+    chart = doctor.examine(model, DATA, replace(recipe, steps=8, batch_size=64, warmup=2))
     with torch.no_grad():
-        weights_of(model)["hidden 2"][0, 0] = float("nan")
-    report = saturation(look(model, *(part[:32] for part in DATA)))
-    assert not report.healthy and report.verdict.startswith("layer 2 gets numbers that are not finite")
+        weights_of(model)[weight][0, 0] = math.nan
+    loss, sick = doctor.reports(model, DATA)
+    assert doctor.diagnose(replace(chart, first_loss=loss, before=sick)).disease in ("wrong_gain", "bad_init")
+    found = doctor.diagnose(replace(chart, last_loss=loss, after=sick))
+    assert found.disease == "high_lr" and "finite" in found.evidence
+    assert math.isnan(doctor.drift(replace(chart, after=sick))[0]) == (weight == "hidden 2")
 
 
 def test_a_history_holds_every_step_but_the_first():

@@ -114,6 +114,26 @@ def test_figures_are_drawn_from_the_results(done, load_script, capsys):
     assert all((folder / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in drawn)
 
 
+def test_only_like_is_drawn_beside_like(done, load_script, tmp_path, monkeypatch):
+    """The lecture's line is of makemore's file: it must not stand beside a network that saw our own file alone."""
+    figures = load_script("week05", "figures")
+    monkeypatch.setattr(figures, "DRAWINGS", {"curves.png": figures.draw_curves})
+    labels = []
+
+    def save(figure, path):
+        labels.append([text.get_text() for text in figure.axes[1].get_legend().get_texts()])
+        figures.plt.close(figure)
+
+    monkeypatch.setattr(figures, "save", save)
+    general = ("seeds", "steps", "batch_size")
+    for suffix in ("", "_ssa"):
+        metrics = {key if key in general else f"{key}{suffix}": value for key, value in done[1].items()}
+        (tmp_path / "smoke.json").write_text(json.dumps({"metrics": metrics}))
+        figures.main(["--preset", "smoke", "--data", str(tmp_path)])
+    with_lecture, without = labels
+    assert [label for label in with_lecture if label not in without] == [f"lecture's batch norm: {figures.LECTURE}"]
+
+
 def test_figures_without_results(tmp_path, load_script):
     """Nothing to draw is a sentence with the command that makes it."""
     with pytest.raises(Mistake, match="has no results of the preset full to draw; run: python weeks/week05/train.py"):
@@ -205,6 +225,15 @@ def test_what_the_jobs_refuse(done, load_script, capsys):
     assert status == 1 and "the disease 'flu' is unknown; choose one of bad_init, wrong_gain" in err
     status, err = run(load_script, capsys, "--threads", "0", "--data", path)
     assert status == 1 and "--threads 0 leaves nobody to compute; give 1 or more" in err
+
+
+@pytest.mark.parametrize("job", [[], ["doctor"]])
+def test_a_seed_that_no_library_takes(job, tmp_path, load_script, capsys):
+    """Refused in a sentence before anything is read: the file that is named does not even exist."""
+    with pytest.raises(SystemExit) as stop:
+        load_script("week05", "train").main([*job, "--seed", "9" * 20, "--data", str(tmp_path / "nowhere.txt")])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and f"'{'9' * 20}' is no seed; give a whole number from 0 to" in err
 
 
 def test_the_committed_result_holds_the_goal(repo_root):
