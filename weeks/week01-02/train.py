@@ -158,7 +158,7 @@ def mnist(argv) -> dict:
     print(f"mnist: MLP and CNN in NumPy, {sizes} images, {preset.epochs} epochs of them, {threads} threads")
     weights = (args.out or WEEK) / "runs" / args.preset
     metrics = digits.measure(parts, preset, args.seed, weights)
-    print(f"weights: {weights}; to use them: python weeks/week01-02/train.py predict picture.png")
+    print(f"weights: {weights}; to use them: train.py predict picture.png --weights FOLDER, with that folder")
     path = write_results(
         (args.out or WEEK / "results") / f"mnist-{args.preset}.json",
         command=command_line(__file__, ["mnist", *argv]),

@@ -90,7 +90,7 @@ def layer_norm(x, weight, bias, eps=1e-5):
 
 def _indices(values, limit, what):
     """Integers in 0 ... limit - 1, as an array."""
-    values = np.asarray(values)
+    values = np.array(values)  # a copy: the caller may write into theirs before the gradient comes back
     if values.dtype.kind not in "iu":
         raise TypeError(f"a {what} must be an integer, not {values.dtype}; convert with .astype(np.int64)")
     wrong = values[(values < 0) | (values >= limit)]

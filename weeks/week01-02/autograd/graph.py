@@ -50,6 +50,7 @@ class Node:
     def data(self, array):
         """Take another array of the same shape. Graphs that used the old one keep it, and stay right."""
         array = np.asarray(array, dtype=self._data.dtype)
+        array = array if array.flags.owndata else array.copy()  # whoever owns a view's memory may write into it
         if array.shape != self._data.shape:
             raise ValueError(
                 f"an array of shape {array.shape} cannot replace one of shape {self._data.shape}; make a new Tensor"

@@ -34,7 +34,8 @@ class Module:
         return found
 
     def parameters(self):
-        return list(self.named_parameters().values())
+        """Every parameter once, also where two layers share it."""
+        return list({id(tensor): tensor for tensor in self.named_parameters().values()}.values())
 
     def modules(self):
         """This module and all inside it."""
@@ -71,6 +72,8 @@ class Module:
             for name in own.keys() & state.keys()
             if state[name].shape != own[name].shape
         ]
+        wrong += [f"{name} holds {array.dtype}, no real numbers" for name, array in state.items()
+                  if array.dtype.kind != "f"]  # fmt: skip
         if wrong:
             raise ValueError(
                 f"these weights are of another network ({'; '.join(sorted(wrong))}); build the network that they "

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ def load(path, model):
     """
     try:
         with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as file:
-            state = {name: file[name] for name in file.files}
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile):  # NumPy's own words would advise pickle
+            state = {name: np.asarray(file[name]) for name in file.files}
+    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error):  # NumPy's own words would advise pickle
         raise ValueError(
             f"{path} is not a whole .npz of plain arrays: it was cut short or is something else; train again"
         ) from None

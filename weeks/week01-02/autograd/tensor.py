@@ -206,12 +206,15 @@ class Tensor(Node):
 
     def transpose(self, *axes):
         """The axes in another order; without arguments reversed."""
-        order = axes or tuple(reversed(range(self.ndim)))
+        order = tuple(axis % self.ndim for axis in axes) or tuple(reversed(range(self.ndim)))  # -1 has no inverse
         return record(self._data.transpose(order), (self, lambda g: g.transpose(np.argsort(order))))
 
     def __getitem__(self, index):
         """Whatever NumPy can select: numbers, slices, None, ..., masks, arrays of indices."""
-        x = self._data
+        x, several = self._data, isinstance(index, tuple)
+        # arrays of indices are copied: the caller may write into theirs before the gradient comes back
+        index = [np.array(i) if isinstance(i, np.ndarray | list) else i for i in (index if several else (index,))]
+        index = tuple(index) if several else index[0]
 
         def to_self(g):
             out = np.zeros_like(x)
@@ -228,7 +231,7 @@ class Tensor(Node):
 
     def gather(self, axis, index):
         """Along `axis`, the elements that `index` names: out[i, j] = x[i, index[i, j]] for axis 1, as torch.gather."""
-        index = np.asarray(index)
+        index, axis = np.asarray(index), axis % self.ndim
         if index.ndim != self.ndim or any(n > m for i, (n, m) in enumerate(zip(index.shape, self.shape)) if i != axis):
             raise ValueError(
                 f"cannot gather with an index of shape {index.shape} from {self.shape}: it needs as many axes, "

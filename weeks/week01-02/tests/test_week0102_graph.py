@@ -184,6 +184,19 @@ def test_the_callers_own_array_stays_the_callers():
     assert a.data.tolist() == [1, 1, 1] and a.grad.tolist() == [1, 1, 1]
 
 
+def test_the_callers_indices_and_views_stay_the_callers():
+    """Written into before the gradient comes back, they change neither what was read nor a parameter."""
+    a, index = leaf([1.0, 2.0, 3.0]), np.array([0, 1])
+    out = a[index].sum()
+    index[0] = 2
+    out.backward()
+    assert a.grad.tolist() == [1, 1, 0]
+    rows, p = np.array([[5.0, 6.0]], np.float32), leaf([0.0, 0.0])
+    p.data = rows[0]
+    rows[0] = 7
+    assert p.data.tolist() == [5, 6]
+
+
 @pytest.mark.parametrize(
     "operation",
     [lambda a: a * a, lambda a: a / (a + 1), lambda a: a @ a, lambda a: a**2, lambda a: a.relu(), lambda a: a.log()],

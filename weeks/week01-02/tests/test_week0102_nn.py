@@ -232,3 +232,20 @@ def test_misuse_is_a_sentence(do, error, sentence):
     """Both shapes, or the value and its range, and what to give instead."""
     with pytest.raises(error, match=sentence):
         do()
+
+
+@pytest.mark.day(11)
+def test_a_shared_layer_is_stepped_once():
+    """Two names for one array: an optimizer that got both would move it twice."""
+    layer = nn.Linear(2, 2, rng())
+    assert len(nn.Sequential(layer, nn.relu, layer).parameters()) == 2
+
+
+@pytest.mark.day(11)
+def test_weights_that_are_no_real_numbers_change_nothing():
+    """Checked before the first array is taken over."""
+    layer = nn.Linear(2, 2, rng())
+    before = layer.state()
+    with pytest.raises(ValueError, match="bias holds <U1, no real numbers"):
+        layer.load_state({"weight": np.zeros((2, 2)), "bias": np.array(["a", "b"])})
+    assert all(np.array_equal(value, before[name]) for name, value in layer.state().items())

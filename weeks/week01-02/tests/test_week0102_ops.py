@@ -54,6 +54,7 @@ OPS = [
     (9, "max over two, kept", lambda a: a.max((0, 2), True), lambda a: a.amax((0, 2), True), [(2, 3, 4)], None),
     (9, "reshape", lambda a: a.reshape(4, -1), None, [(2, 2, 3)], None),
     (9, "transpose", lambda a: a.T, None, [(2, 3)], None),
+    (9, "permute from the end", lambda a: a.transpose(-1, 0, 1), lambda a: a.permute(2, 0, 1), [(3, 3, 3)], None),
     (9, "permute", lambda a: a.transpose(2, 0, 1), lambda a: a.permute(2, 0, 1), [(2, 3, 4)], None),
     (9, "row", lambda a: a[1], None, [(3, 4)], None),
     (9, "slice", lambda a: a[:, 1::2, None], None, [(3, 4)], None),

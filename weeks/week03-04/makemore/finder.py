@@ -42,4 +42,6 @@ def suggest(rates, losses):
     if len(means) < 2:
         raise ValueError("the loss was no finite number from the beginning; start the sweep at a lower rate")
     falls = [before - after for before, after in zip(means, means[1:])]
+    if max(falls) <= 0:
+        raise ValueError("the loss only rises; start the sweep at a lower rate")
     return rates[max(range(len(falls)), key=falls.__getitem__)]

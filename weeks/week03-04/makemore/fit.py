@@ -25,7 +25,7 @@ class Recipe:
 
 
 def learning_rate(step, recipe):
-    """The rate of a step counted from 0: lr after `warmup` steps, then along half a cosine to 0 at the end."""
+    """The rate of a step counted from 0: a rise over `warmup` steps, times half a cosine from 1 at step 0 to 0."""
     rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
     return recipe.lr * rise * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
 

@@ -87,7 +87,8 @@ class GRUCell(Cell):
 
 
 class LSTMCell(Cell):
-    """A memory c that is only scaled and added to, so that a gradient can walk far back (Hochreiter, Schmidhuber 1997).
+    """A memory c that is only scaled and added to, so that a gradient can walk far back (Hochreiter, Schmidhuber
+    1997; its gate f is of Gers et al. 2000).
 
         i, f, o = sigmoid(x W + h U + b)          in, forget, out
         g       = tanh(x W_g + h U_g + b_g)       what is offered
@@ -101,7 +102,7 @@ class LSTMCell(Cell):
     def __init__(self, n_in, n_hidden):
         super().__init__(n_in, n_hidden)
         with torch.no_grad():
-            self.bias[n_hidden : 2 * n_hidden] = 1.0  # remember at first (Gers et al. 2000)
+            self.bias[n_hidden : 2 * n_hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
 
     def update(self, from_x, state):
         h, c = state

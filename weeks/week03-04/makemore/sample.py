@@ -9,8 +9,9 @@ import torch
 @torch.no_grad()
 def sample(model, names, count, generator, temperature=1.0, longest=None):
     """`count` invented names, drawn side by side. `longest`: cut there (default: twice the longest known name)."""
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"a temperature of {temperature} cannot divide the logits; give one above 0")
+    was_training = model.training
     model.eval()
     before = model.context if model.takes == "windows" else 1
     tokens = torch.zeros(count, before, dtype=torch.long)  # nothing but borders
@@ -23,6 +24,7 @@ def sample(model, names, count, generator, temperature=1.0, longest=None):
         tokens = torch.cat([tokens, drawn], dim=1)
         if (tokens[:, before:] == 0).any(dim=1).all():  # every name has ended
             break
+    model.train(was_training)
     return [names.decode(row) for row in tokens[:, before:]]
 
 

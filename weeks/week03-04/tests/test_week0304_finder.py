@@ -79,6 +79,7 @@ def test_the_suggested_rate_is_a_good_one():
         (lambda m, d: sweep(m, d, 1.0, 0.1), "a sweep from 1 to 0.1 in 200 steps has no way to grow; give 0 < low"),
         (lambda m, d: sweep(m, d, 0.0, 0.1), "give 0 < low < high"),
         (lambda m, d: sweep(m, d, steps=1), "in 1 steps"),
+        (lambda m, d: suggest([1e-3, 1e-2], [3.3, 3.4]), "the loss only rises; start the sweep at a lower rate"),
         (lambda m, d: suggest([1e-3], [3.3]), "no finite number from the beginning; start the sweep at a lower rate"),
     ],
 )

@@ -96,7 +96,7 @@ def test_the_fast_form_multiplies_the_input_once():
 
 @pytest.mark.day(25)
 def test_the_lstm_remembers_at_first():
-    """With forget gates near 1/2 a gradient is halved with every letter; their bias begins at 1 (Gers et al. 2000)."""
+    """Near 1/2 a forget gate halves a gradient with every letter; its bias begins at 1 (Jozefowicz et al. 2015)."""
     cell = LSTMCell(N_IN, H)
     assert cell.bias.tolist() == [0.0] * H + [1.0] * H + [0.0] * 2 * H
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/fit.py, sha256 ae4e9efcc3cccfc562dc7c5d609bf76a2e4239c74899ca1387b30e2e27bb7333; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/fit.py, sha256 9c4e448f9258a8b1bbcf1db9918c08d35798795af711417c7ae99da3ded4fee0; edit there, then run: make vendor
 """Training and judging any model of the contract `logits, loss = model(tokens, targets)`, one loop for all.
 
 The loss is the mean in nats over all targets that are not padding, so a batch may hold windows (targets (B,)) or whole
@@ -26,7 +26,7 @@ class Recipe:
 
 
 def learning_rate(step, recipe):
-    """The rate of a step counted from 0: lr after `warmup` steps, then along half a cosine to 0 at the end."""
+    """The rate of a step counted from 0: a rise over `warmup` steps, times half a cosine from 1 at step 0 to 0."""
     rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
     return recipe.lr * rise * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
 
