@@ -54,6 +54,15 @@ def cpu_count():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def thread_count(asked, otherwise=None):
+    """The threads to use: those of --threads, or else `otherwise` (default: all that this process may use)."""
+    if asked is None:
+        return otherwise or cpu_count()
+    if asked < 1:
+        raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
+    return asked
+
+
 def need(path, made_by):
     """`path` if it exists; else a Mistake that names the make target which writes it."""
     path = Path(path)

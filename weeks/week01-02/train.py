@@ -16,7 +16,17 @@ from statistics import mean
 from autograd.moons import moons as two_moons
 from autograd.moons import objective, train
 from autograd.scalar_nn import MLP
-from autograd.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, need, parser, write_results
+from autograd.vendor.run import (
+    Mistake,
+    Stopwatch,
+    command_line,
+    cpu_count,
+    entry,
+    need,
+    parser,
+    thread_count,
+    write_results,
+)
 from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent
@@ -137,11 +147,10 @@ def moons(argv) -> dict:
 
 def threads_of(asked):
     """How many threads matrix products will use: those asked for, or else what the environment or the machine says."""
-    if asked is not None and asked < 1:
-        raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
+    threads = thread_count(asked, int(os.environ.get("OMP_NUM_THREADS") or cpu_count()))
     if asked:
         os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(asked))
-    return asked or int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
+    return threads
 
 
 def mnist(argv) -> dict:
@@ -158,7 +167,7 @@ def mnist(argv) -> dict:
     print(f"mnist: MLP and CNN in NumPy, {sizes} images, {preset.epochs} epochs of them, {threads} threads")
     weights = (args.out or WEEK) / "runs" / args.preset
     metrics = digits.measure(parts, preset, args.seed, weights)
-    print(f"weights: {weights}; to use them: train.py predict picture.png --weights FOLDER, with that folder")
+    print(f"to use the weights: python weeks/week01-02/train.py predict picture.png --weights {weights}")
     path = write_results(
         (args.out or WEEK / "results") / f"mnist-{args.preset}.json",
         command=command_line(__file__, ["mnist", *argv]),

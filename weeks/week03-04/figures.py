@@ -1,7 +1,7 @@
 """Weeks 3 and 4: results/<preset>.json -> figures/*.png; draws, never trains.
 
 python weeks/week03-04/figures.py                   # from the default run
-python weeks/week03-04/figures.py --preset full     # as the README has them
+python weeks/week03-04/figures.py --preset full     # from the full one
 """
 
 import json
@@ -13,6 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from makemore.finder import smooth
 from makemore.vendor.run import entry, need, parser
 
 WEEK = Path(__file__).resolve().parent
@@ -164,10 +165,7 @@ def draw_finder(metrics, path, lectures):
     rates, losses = zip(*metrics["sweep"])
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
     axes.plot(rates, losses, color="#8fb3d9", linewidth=1, label="loss of a batch")
-    means, total, weight = [], 0.0, 0.0
-    for loss in losses:  # as finder.smooth
-        total, weight = 0.9 * total + loss, 0.9 * weight + 1
-        means.append(total / weight)
+    means = smooth(losses)
     axes.plot(rates, means, color="#1b3a5c", linewidth=2, label="running mean")
     suggested, used = metrics["suggested_rate"], metrics["used_rate"]
     axes.axvline(suggested, color="#c2571a", linestyle="--", label=f"falls fastest: {suggested:.2g}")

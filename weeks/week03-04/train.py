@@ -111,9 +111,7 @@ def train(args, found, weights, metrics):
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = options_of(argv)
-    threads = run.cpu_count() if args.threads is None else args.threads
-    if threads < 1:
-        raise Mistake(f"--threads {threads} leaves nobody to compute; give 1 or more")
+    threads = run.thread_count(args.threads)
     torch.set_num_threads(threads)
     watch, found = Stopwatch(), files_for(args)
     weights = (args.out or WEEK) / "runs" / args.preset

@@ -1,7 +1,7 @@
 """Week 5: results/<preset>.json -> figures/*.png; draws, never trains.
 
 python weeks/week05/figures.py                   # from the default run
-python weeks/week05/figures.py --preset full     # as the README has them
+python weeks/week05/figures.py --preset full     # from the full one
 """
 
 import json

@@ -51,9 +51,7 @@ def files_for(args):
 
 def settle(args):
     """The number of threads: what was asked for, or what torch takes by itself."""
-    if args.threads is not None and args.threads < 1:
-        raise Mistake(f"--threads {args.threads} leaves nobody to compute; give 1 or more")
-    torch.set_num_threads(args.threads or torch.get_num_threads())
+    torch.set_num_threads(run.thread_count(args.threads, torch.get_num_threads()))
     return torch.get_num_threads()
 
 

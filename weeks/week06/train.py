@@ -17,7 +17,7 @@ from backprop.losses import cross_entropy_backward, cross_entropy_forward
 from backprop.network import Sizes, logits_of, weights
 from backprop.race import batches, race, side_by_side, update_ratios, verdict, whole_loss_apart
 from backprop.vendor.names import windows
-from backprop.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, need, parser, write_results
+from backprop.vendor.run import Mistake, Stopwatch, command_line, entry, need, parser, thread_count, write_results
 from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent
@@ -52,10 +52,7 @@ def label(args):
 
 def settle(args):
     """Use as many threads as were asked for; returns how many."""
-    threads = cpu_count() if args.threads is None else args.threads
-    if threads < 1:
-        raise Mistake(f"--threads {threads} leaves nobody to compute; give 1 or more")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(thread_count(args.threads))
     return torch.get_num_threads()
 
 
@@ -226,7 +223,7 @@ def sample(argv) -> dict:
     except ValueError as error:
         raise Mistake(str(error)) from None
     invented = experiment.invent(model, names, args.count, args.seed)
-    answer = {name: experiment.origin(name, names) for name in invented}
+    answer = dict(zip(invented, experiment.origins(invented, names)))
     for name in invented:
         print(f"{name:<18} {answer[name]}")
     read = len(names.train + names.val + names.test)

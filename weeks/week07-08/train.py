@@ -118,9 +118,7 @@ def main(argv=None) -> dict:
     args = options.parse_args(argv)
     name, preset = ("nanogpt_cpu", PEER) if args.peer else (args.preset, PRESETS[args.preset])
     out = args.out or HERE / "results"
-    threads = run.cpu_count() if args.threads is None else args.threads
-    if threads < 1:
-        raise Mistake(f"--threads {threads} leaves nobody to compute; give 1 or more")
+    threads = run.thread_count(args.threads)
     torch.set_num_threads(threads)
     clock = run.Stopwatch()
 

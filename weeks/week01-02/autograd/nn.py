@@ -73,7 +73,7 @@ class Module:
             if state[name].shape != own[name].shape
         ]
         wrong += [f"{name} holds {array.dtype}, no real numbers" for name, array in state.items()
-                  if array.dtype.kind != "f"]  # fmt: skip
+                  if array.dtype.kind not in "biuf"]  # fmt: skip
         if wrong:
             raise ValueError(
                 f"these weights are of another network ({'; '.join(sorted(wrong))}); build the network that they "

@@ -6,6 +6,8 @@ Where shapes were broadcast, `graph.unbroadcast` sums the repeats, so no formula
 Left out: integer tensors (indices and labels are plain arrays), comparison, sorting, devices.
 """
 
+import copy
+
 import numpy as np
 
 from .graph import Node, record
@@ -206,15 +208,15 @@ class Tensor(Node):
 
     def transpose(self, *axes):
         """The axes in another order; without arguments reversed."""
-        order = tuple(axis % self.ndim for axis in axes) or tuple(reversed(range(self.ndim)))  # -1 has no inverse
-        return record(self._data.transpose(order), (self, lambda g: g.transpose(np.argsort(order))))
+        order = axes or tuple(reversed(range(self.ndim)))
+        out = self._data.transpose(order)  # NumPy refuses an axis that is not there
+        order = [axis % self.ndim for axis in order]  # sorting finds the inverse only of places counted from 0
+        return record(out, (self, lambda g: g.transpose(np.argsort(order))))
 
     def __getitem__(self, index):
         """Whatever NumPy can select: numbers, slices, None, ..., masks, arrays of indices."""
-        x, several = self._data, isinstance(index, tuple)
-        # arrays of indices are copied: the caller may write into theirs before the gradient comes back
-        index = [np.array(i) if isinstance(i, np.ndarray | list) else i for i in (index if several else (index,))]
-        index = tuple(index) if several else index[0]
+        x = self._data
+        index = copy.deepcopy(index)  # the caller may write into theirs before the gradient comes back
 
         def to_self(g):
             out = np.zeros_like(x)
@@ -231,8 +233,8 @@ class Tensor(Node):
 
     def gather(self, axis, index):
         """Along `axis`, the elements that `index` names: out[i, j] = x[i, index[i, j]] for axis 1, as torch.gather."""
-        index, axis = np.asarray(index), axis % self.ndim
-        if index.ndim != self.ndim or any(n > m for i, (n, m) in enumerate(zip(index.shape, self.shape)) if i != axis):
+        index, kept = np.asarray(index), axis % self.ndim
+        if index.ndim != self.ndim or any(n > m for i, (n, m) in enumerate(zip(index.shape, self.shape)) if i != kept):
             raise ValueError(
                 f"cannot gather with an index of shape {index.shape} from {self.shape}: it needs as many axes, "
                 f"none longer except axis {axis}"

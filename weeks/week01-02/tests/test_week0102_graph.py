@@ -191,10 +191,18 @@ def test_the_callers_indices_and_views_stay_the_callers():
     index[0] = 2
     out.backward()
     assert a.grad.tolist() == [1, 1, 0]
+    assert a[[]].shape == (0,) and a[np.array([], int)].shape == (0,)
     rows, p = np.array([[5.0, 6.0]], np.float32), leaf([0.0, 0.0])
     p.data = rows[0]
     rows[0] = 7
     assert p.data.tolist() == [5, 6]
+
+
+@pytest.mark.parametrize("wrong", [lambda x: x.transpose(2, 0, 1), lambda x: x.gather(5, np.zeros((2, 2), int))])
+def test_an_axis_that_is_not_there_is_refused(wrong):
+    """Counting from the end must not turn axis 5 of two into axis 1."""
+    with pytest.raises((ValueError, IndexError)):
+        wrong(leaf(np.ones((2, 2))))
 
 
 @pytest.mark.parametrize(

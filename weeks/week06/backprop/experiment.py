@@ -68,13 +68,13 @@ def bigram(names):
     return -logprobs[val_before[:, 0], val_after].mean().item()
 
 
-def train(names, shape, recipe, seed, watch=None, kind=Tree):
+def train(names, shape, recipe, seed, watch=None):
     """One network; returns (model, curve of [step, mean training loss since the last row, validation loss]).
 
     watch(step, loss) is called after every step.
     """
     data, val = windows(names, names.train, shape.context), windows(names, names.val, shape.context)
-    model, curve, recent = kind(shape, seed), [], []
+    model, curve, recent = Tree(shape, seed), [], []
     every = max(1, recipe.steps // JUDGED)
     for step, loss in fit(model, data, recipe, seed):
         recent.append(loss)
@@ -113,11 +113,10 @@ def invent(model, names, count, seed=0):
     return [names.decode(row) for row in tokens[:, context:]]
 
 
-def origin(name, names):
-    """Where an invented name is known from: "train", "val or test", or "new"."""
-    if name in set(names.train):
-        return "train"
-    return "val or test" if name in set(names.val + names.test) else "new"
+def origins(invented, names):
+    """Where each invented name is known from: "train", "val or test", or "new"."""
+    seen, held_out = set(names.train), {*names.val, *names.test}
+    return ["train" if name in seen else "val or test" if name in held_out else "new" for name in invented]
 
 
 @torch.no_grad()
@@ -174,7 +173,7 @@ def measure(names, plan, seed, weights, watch=None):
     context = plan.shape.context
     loss = lambda part: [evaluate(model, windows(names, part, context)) for model in models]
     invented = invent(models[0], names, 1000, seed)
-    known = [origin(name, names) for name in invented[:20]]
+    known = origins(invented, names)
     metrics = {
         **spread("wavenet_val", loss(names.val)),
         **spread("wavenet_test", loss(names.test)),
@@ -185,8 +184,8 @@ def measure(names, plan, seed, weights, watch=None):
         "uniform_loss": math.log(names.vocab_size),
         "bigram_val": bigram(names),
         "names": len(names.train + names.val + names.test),
-        "new_share": len([n for n in invented if n not in {*names.train, *names.val, *names.test}]) / len(invented),
-        "wavenet_samples": [[name, where] for name, where in zip(invented, known)],
+        "new_share": known.count("new") / len(invented),
+        "wavenet_samples": [[name, where] for name, where in zip(invented[:20], known)],
         "wavenet_curve": curves[0],
     }
     return metrics, models[0]

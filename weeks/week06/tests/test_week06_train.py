@@ -75,7 +75,7 @@ def test_a_saved_tree_invents_the_same_names(run):
     model, alphabet = experiment.load_weights(out / "runs" / "smoke" / "names-tree.safetensors")
     names = experiment.read(file, alphabet)
     again = experiment.invent(model, names, 1000, 0)[:20]
-    assert [[name, experiment.origin(name, names)] for name in again] == metrics["wavenet_samples"]
+    assert [list(pair) for pair in zip(again, experiment.origins(again, names))] == metrics["wavenet_samples"]
 
 
 def test_the_sample_job_prints_where_a_name_is_known_from(run, load_script, capsys):
@@ -102,7 +102,7 @@ def test_a_sample_is_judged_by_what_the_run_read(run, tmp_path, load_script, mon
 
 def test_origin():
     names = Names(["abe"], ["bea"], ["cal"])
-    assert [experiment.origin(n, names) for n in ("abe", "bea", "cal", "dee")] == [
+    assert experiment.origins(["abe", "bea", "cal", "dee"], names) == [
         "train", "val or test", "val or test", "new"
     ]  # fmt: skip
 

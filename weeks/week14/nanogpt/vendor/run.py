@@ -1,4 +1,4 @@
-# vendored from tools/shared/run.py, sha256 70c9e547e00491871608fd09dd3981cea891c836431c7a09c6defefba8b79fdd; edit there, then run: make vendor
+# vendored from tools/shared/run.py, sha256 0b3b332adc4e3862aed996653f993a13ee7875f46803c4b1ed9bc1a4d5db993f; edit there, then run: make vendor
 """What every train script shares: its options, its exit status, its results file.
 
 Copied by `make vendor` into the weeks that use it, so that a week still stands alone.
@@ -53,6 +53,15 @@ def parser(description, *, data=None, epilog=None):
 def cpu_count():
     """Processors that this process may use: fewer than the machine has where it is confined."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_count(asked, otherwise=None):
+    """The threads to use: those of --threads, or else `otherwise` (default: all that this process may use)."""
+    if asked is None:
+        return otherwise or cpu_count()
+    if asked < 1:
+        raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
+    return asked
 
 
 def need(path, made_by):
