@@ -259,11 +259,13 @@ def load_file(path, module_name):
 
 @pytest.fixture(scope="session")
 def load_tool():
-    """load_tool("vendor") -> tools/vendor.py as a module; its `from shared import ...` finds tools/shared."""
+    """load_tool("vendor") -> tools/vendor.py as a module, load_tool("shared.text") -> a part of the package shared."""
 
     def load(name):
         sys.path.insert(0, str(ROOT / "tools"))
         try:
+            if "." in name:
+                return importlib.import_module(name)
             return load_file(ROOT / "tools" / f"{name}.py", f"chase_tools_{name}")
         finally:
             sys.path.remove(str(ROOT / "tools"))

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import data_recipes
 import data_sources
-from shared.run import Mistake, atomic_write, entry
+from shared.errors import Mistake, entry
+from shared.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 CATALOGUE = Path(__file__).resolve().with_name("data.toml")

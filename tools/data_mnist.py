@@ -15,7 +15,7 @@ import struct
 import zlib
 from pathlib import PurePosixPath
 
-from shared.run import Mistake
+from shared.errors import Mistake
 
 SHAPES = {
     "train-images-idx3-ubyte": (60_000, 28, 28),

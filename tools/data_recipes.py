@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 import data_mnist
 import data_tasks
 from data_text import decode, fraction, squeezed, tidy
-from shared.run import Mistake
+from shared.errors import Mistake
 
 SEPARATOR = "<|endoftext|>"
 WINDOW = 200  # characters: two documents that share so long a run are taken for copies of each other

@@ -21,7 +21,7 @@ import zipfile
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from shared.run import Mistake
+from shared.errors import Mistake
 
 TIMEOUT = 30  # seconds without a byte before a connection is given up
 

@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 from data_text import decode, fraction, squeezed, tidy
-from shared.run import Mistake
+from shared.errors import Mistake
 
 TRAIN, TEST = 1000, 400  # rows at most
 SHARE = 0.2  # of the texts go to test where the source has no split of its own

@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 
-from shared.run import Mistake
+from shared.errors import Mistake
 
 
 def decode(name, content):

@@ -19,7 +19,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.run import PRESETS, Mistake, atomic_write, entry
+from shared.errors import Mistake, entry
+from shared.files import atomic_write
+from shared.results import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("*.md", "weeks/*/*.md", "notes/**/*.md", "papers/**/*.md", "projects/*.md", "checkpoints/*.md")

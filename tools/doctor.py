@@ -11,7 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from shared.run import cpu_count, cpu_name, entry
+from shared.errors import entry
+from shared.results import cpu_count, cpu_name
 
 ROOT = Path(__file__).resolve().parent.parent
 GIB = 2**30

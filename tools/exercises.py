@@ -24,7 +24,8 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
-from shared.run import Mistake, cpu_count, entry
+from shared.errors import Mistake, entry
+from shared.results import cpu_count
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 300  # seconds, ten times what any takes: a wrong answer that never ends is not noticed by anybody

@@ -3,12 +3,16 @@
     python tools/vendor.py sync       write every copy that vendor.toml files ask for
     python tools/vendor.py check      say what drifted; status 1 if anything did
 
-A package lists its pieces in `<package>/vendor.toml` (`from` relative to the repository, `to` relative to the week).
-The copy's first line names its source and the source's sha256. That hash is what tells the two kinds of drift apart:
-the source moved on, or somebody edited the copy.
+A package's vendor.toml names sets: `bpe = ["fast"]` is the file fast.py of the package bpe, `shared = [...]` files of
+tools/shared; "methods/*" is every file in a folder, those to come included. A copy lies in vendor/<set>/ under the path
+that it has at home, so its place tells where it is from. Its first line names its source, and the sha256 of what stands
+below. The one thing in it that may differ from the source is the beginning of a relative import: what the source
+vendored itself (`from .vendor.shared.errors import Mistake`) is taken from the sets of the package that it now lies in
+(`from ..shared.errors import Mistake`), so that a process has one Mistake and not one for each week.
 """
 
 import argparse
+import ast
 import hashlib
 import re
 import sys
@@ -16,73 +20,94 @@ import tomllib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from shared.run import Mistake, atomic_write, entry
+from shared.errors import Mistake, entry
+from shared.files import atomic_write
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER = re.compile(rb"# vendored from (\S+), sha256 ([0-9a-f]{64}); edit there, then run: make vendor\n")
+OWN = re.compile(rb"^(\s*from \.+)vendor(?:\.|(?= import))", re.MULTILINE)  # what a source vendored itself
 FIX = "run: make vendor"
 
 
 class Piece(NamedTuple):
     source: Path
     copy: Path
-    origin: str  # the source as vendor.toml names it, and as the copy's first line will
+    origin: str  # the source's path in the repository, as the copy's first line has it
 
 
-def header(origin, content):
-    return (
-        f"# vendored from {origin}, sha256 {hashlib.sha256(content).hexdigest()}; edit there, then run: make vendor\n"
-    ).encode()
+def copied(piece):
+    """The bytes that the copy should have."""
+    body = OWN.sub(rb"\1.", piece.source.read_bytes())
+    digest = hashlib.sha256(body).hexdigest()
+    return f"# vendored from {piece.origin}, sha256 {digest}; edit there, then run: make vendor\n".encode() + body
 
 
-def inside(name):
-    """Is `name` a plain relative path, with no way out of the folder that it starts from?"""
+def homes(root):
+    """{name of a set: folder of its sources}: tools/shared, and every package of every week."""
+    found = {p.parent.name: p.parent for p in sorted(root.glob("weeks/*/*/__init__.py")) if p.parent.name != "tests"}
+    return {"shared": root / "tools/shared", **found}
+
+
+def files_of(home, name):
+    """The files that `name` asks for, relative to `home`, or a sentence that says why there are none."""
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name
-
-
-def misfit(row, package, root):
-    """Why one [[piece]] entry cannot be used, or None."""
-    if set(row) != {"from", "to"} or not all(isinstance(value, str) for value in row.values()):
-        return f"has {sorted(row)}; a piece has exactly the two strings `from` and `to`"
-    origin, to = row["from"], row["to"]
-    if not (inside(origin) and (root / origin).is_file()):
-        return f"from = {origin!r} is not a file of this repository; correct the path"
-    if "vendor" in PurePosixPath(origin).parts:
-        return f"from = {origin!r} is itself a copy; name the file that it was copied from"
-    if not (inside(to) and PurePosixPath(to).parts[:2] == (package, "vendor") and to.endswith(".py")):
-        return f"to = {to!r} must be a .py file under {package}/vendor/"
-    if to == f"{package}/vendor/__init__.py":
-        return f"to = {to!r}: the __init__.py of a vendor folder stays empty; choose another name"
-    return None
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        return f"{name!r} leads out of {home.name}; name a file in it, without .py"
+    if "vendor" in path.parts:
+        return f"{name!r} is itself a copy; take it from the package that it was copied from"
+    if name in ("__init__", "*"):
+        return f"{name!r} would take {home.name}/__init__.py, which names all of the package; name the files you need"
+    found = sorted(f.relative_to(home) for f in home.glob(f"{name}.py") if f.is_file())
+    return found or f"{name!r} is no file of {home.name}; correct the name (without .py), or remove it"
 
 
 def read_pieces(root):
     """All usable pieces of all vendor.toml files, and a sentence for every entry that cannot be used."""
-    pieces, found, taken = [], [], {}
+    pieces, found, known = {}, [], homes(root)
     for toml in sorted(root.glob("weeks/*/*/vendor.toml")):
-        label = toml.relative_to(root)
+        label, package = toml.relative_to(root), toml.parent
         try:
             table = tomllib.loads(toml.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             found.append(f"{label} is not valid TOML ({error}); mend it")
             continue
-        for key in sorted(set(table) - {"piece"}):
-            found.append(f"{label} has {key!r}, but only [[piece]] entries belong there; remove it")
-        for number, row in enumerate(table.get("piece", []), 1):
-            if why := misfit(row, toml.parent.name, root):
-                found.append(f"{label}, piece {number}: {why}")
+        for set_name, names in table.items():
+            home = known.get(set_name)
+            if home is None or home == package:
+                found.append(f"{label}: there is no package {set_name!r} to take from; there are {', '.join(known)}")
                 continue
-            piece = Piece(root / row["from"], toml.parent.parent / row["to"], row["from"])
-            if piece.copy in taken:
-                found.append(
-                    f"{label}, piece {number}: {row['to']} is asked for twice, from {taken[piece.copy]} and from "
-                    f"{piece.origin}; give one of them another name"
+            if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+                found.append(f"{label}: {set_name} is {names!r}; give a list of file names, without .py")
+                continue
+            for name in names:
+                files = files_of(home, name)
+                if isinstance(files, str):
+                    found.append(f"{label}, {set_name}: {files}")
+                    continue
+                for file in files:
+                    copy = package / "vendor" / set_name / file
+                    pieces[copy] = Piece(home / file, copy, (home / file).relative_to(root).as_posix())
+    return list(pieces.values()), found
+
+
+def lacking(piece, root):
+    """Sentences about relative imports of a copy that lead to no file."""
+    top = next(parent for parent in piece.copy.parents if parent.name == "vendor")
+    for node in ast.walk(ast.parse(copied(piece))):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = piece.copy.parents[node.level - 1]
+        if node.module:
+            targets = [base.joinpath(*node.module.split("."))]
+        else:
+            targets = [base / alias.name for alias in node.names]
+        for target in targets:
+            if not target.with_suffix(".py").is_file() and not (target / "__init__.py").is_file():
+                name = target.relative_to(top).as_posix() if top in target.parents else target.relative_to(root)
+                yield (
+                    f"{piece.copy.relative_to(root)} imports {name}, which is not there; "
+                    f"name it in {(top.parent / 'vendor.toml').relative_to(root)}, then {FIX}"
                 )
-                continue
-            taken[piece.copy] = piece.origin
-            pieces.append(piece)
-    return pieces, found
 
 
 def vendor_folders(root, pieces):
@@ -97,11 +122,10 @@ def vendor_folders(root, pieces):
 def drift(piece, root):
     """One sentence if the copy is not what it should be, else None."""
     name = piece.copy.relative_to(root)
-    content = piece.source.read_bytes()
     if not piece.copy.is_file():
         return f"{name} is missing, but vendor.toml asks for it; {FIX}"
     copy = piece.copy.read_bytes()
-    if copy == header(piece.origin, content) + content:
+    if copy == copied(piece):
         return None
     first = HEADER.match(copy)
     if not first:
@@ -113,7 +137,7 @@ def drift(piece, root):
             "(which overwrites the edit here)"
         )
     if origin != piece.origin:
-        return f"{name} is a copy of {origin}, but vendor.toml now names {piece.origin}; {FIX}"
+        return f"{name} is a copy of {origin}, but it should be one of {piece.origin}; {FIX}"
     return f"{name} is behind its source: {origin} has changed since it was copied; {FIX}"
 
 
@@ -122,6 +146,7 @@ def problems(root):
     pieces, found = read_pieces(root)
     found += [sentence for piece in pieces if (sentence := drift(piece, root))]
     copies = {piece.copy for piece in pieces}
+    found += [sentence for piece in pieces if piece.copy.is_file() for sentence in lacking(piece, root)]
     for folder in vendor_folders(root, pieces):
         if not folder.is_dir():  # then its copies are missing, and that was said above
             continue
@@ -138,8 +163,7 @@ def sync(root):
     written = []
     pieces, _ = read_pieces(root)
     for piece in pieces:
-        content = piece.source.read_bytes()
-        wanted = header(piece.origin, content) + content
+        wanted = copied(piece)
         if not piece.copy.is_file() or piece.copy.read_bytes() != wanted:
             atomic_write(piece.copy, wanted)
             written.append(piece.copy)

@@ -283,11 +283,11 @@ def toy(tmp_path):
         "weeks/week14/train.py": "import nanogpt\n",
         "weeks/week14/nanogpt/__init__.py": "from .cli import main\n",
         "weeks/week14/nanogpt/cli.py": "from . import train\nfrom .infer.engine import go\n",
-        "weeks/week14/nanogpt/train.py": "from .vendor.run import entry\nfrom nanogpt.model import GPT\n",
-        "weeks/week14/nanogpt/model.py": "from .vendor import run\n",
+        "weeks/week14/nanogpt/train.py": "from .vendor.shared.errors import entry\nfrom nanogpt.model import GPT\n",
+        "weeks/week14/nanogpt/model.py": "from .vendor.shared import errors\n",
         "weeks/week14/nanogpt/infer/engine.py": "from ..model import GPT\nfrom . import blocks\n",
         "weeks/week14/nanogpt/infer/blocks.py": "import numpy as np\n",
-        "weeks/week14/nanogpt/vendor/run.py": "import json\n" * 500,
+        "weeks/week14/nanogpt/vendor/shared/errors.py": "import json\n" * 500,
     }
     for file, text in files.items():
         write(tmp_path, file, text)
@@ -319,7 +319,7 @@ def test_rules_accept_a_house_in_order(rule, toy):
         (upward_imports, "weeks/week14/nanogpt/model.py", "import nanogpt.train\n"),
         (upward_imports, "weeks/week14/nanogpt/train.py", "def f():\n    from . import evaluate\n"),
         (upward_imports, "weeks/week14/nanogpt/infer/engine.py", "from ..cli import main\n"),
-        (upward_imports, "weeks/week14/nanogpt/vendor/run.py", "from ..model import GPT\n"),
+        (upward_imports, "weeks/week14/nanogpt/vendor/shared/errors.py", "from ...model import GPT\n"),
         (upward_imports, "weeks/week14/nanogpt/novelty.py", ""),
         (long_files, "weeks/week01/a/core.py", "x = 1\n" * 401),
         (pickles, "weeks/week01/a/core.py", "import pickle\n"),

@@ -66,6 +66,9 @@ kind = "forgets a side"
 """
 
 
+SHARED = ("errors", "files", "results")
+
+
 @pytest.fixture
 def tree(tmp_path):
     """A repository of one week, with the conftest.py that grades and the tool itself."""
@@ -73,7 +76,7 @@ def tree(tmp_path):
         "pytest.ini": "[pytest]\naddopts = --quiet\n",
         "conftest.py": (ROOT / "conftest.py").read_text(),
         "tools/exercises.py": (ROOT / "tools/exercises.py").read_text(),
-        "tools/shared/run.py": (ROOT / "tools/shared/run.py").read_text(),
+        **{f"tools/shared/{part}.py": (ROOT / f"tools/shared/{part}.py").read_text() for part in SHARED},
         "weeks/week01/toy/__init__.py": "",
         "weeks/week01/toy/core.py": CORE,
         "weeks/week01/tests/test_week01_toy.py": TESTS,

@@ -20,7 +20,8 @@ from autograd.nn import Linear, Sequential, relu
 from autograd.optim import SGD, AdamW
 from autograd.scalar_nn import ACTIVATIONS, MLP, Neuron
 from autograd.tensor import Tensor
-from autograd.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, parser, write_results
+from autograd.vendor.shared.errors import Mistake, entry
+from autograd.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"

@@ -16,7 +16,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from autograd import draw as graphs
 from autograd.engine import Value
-from autograd.vendor.run import Mistake, atomic_write, entry, parser
+from autograd.vendor.shared.errors import Mistake, entry
+from autograd.vendor.shared.files import atomic_write
+from autograd.vendor.shared.results import parser
 
 WEEK = Path(__file__).resolve().parent
 

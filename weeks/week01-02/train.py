@@ -16,17 +16,9 @@ from statistics import mean
 from autograd.moons import moons as two_moons
 from autograd.moons import objective, train
 from autograd.scalar_nn import MLP
-from autograd.vendor.run import (
-    Mistake,
-    Stopwatch,
-    command_line,
-    cpu_count,
-    entry,
-    need,
-    parser,
-    thread_count,
-    write_results,
-)
+from autograd.vendor.shared.errors import Mistake, entry
+from autograd.vendor.shared.files import need
+from autograd.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, thread_count, write_results
 from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent

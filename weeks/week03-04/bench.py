@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 from makemore.recurrent import GRUCell, LSTMCell, RNNCell
-from makemore.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, parser, write_results
+from makemore.vendor.shared.errors import Mistake, entry
+from makemore.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
 
 WEEK = Path(__file__).resolve().parent
 CELLS = {  # name -> ours, torch's, hidden units; sizes as in makemore/models.py, a batch as in the runs

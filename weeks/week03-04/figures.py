@@ -14,7 +14,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from makemore.finder import smooth
-from makemore.vendor.run import entry, need, parser
+from makemore.vendor.shared.errors import entry
+from makemore.vendor.shared.files import need
+from makemore.vendor.shared.results import parser
 
 WEEK = Path(__file__).resolve().parent
 STYLES = {  # model -> name in a legend, colour, line, marker: apart in grey as well

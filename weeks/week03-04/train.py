@@ -14,8 +14,9 @@ import torch
 from makemore import models, names
 from makemore.measure import PRESETS, measure
 from makemore.sample import sample, sort_samples
-from makemore.vendor import run
-from makemore.vendor.run import Mistake, Stopwatch, entry, need
+from makemore.vendor.shared.errors import Mistake, entry
+from makemore.vendor.shared.files import atomic_write, need
+from makemore.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -26,7 +27,7 @@ KINDS = {"seen": "seen in training", "held_out": "real, but kept out of training
 
 
 def options_of(argv):
-    p = run.parser(__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2])
+    p = parser(__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2])
     p.set_defaults(data=None)
     p.add_argument("--model", choices=models.MODELS, help="train or sample this one alone (default: all; sampled: mlp)")
     p.add_argument("--sample", type=int, metavar="N", help="train nothing; print N names from this preset's weights")
@@ -100,7 +101,7 @@ def train(args, found, weights, metrics):
         )
         for name, model, part in measure(known, preset, args.seed, args.model, f"{label} "):
             path = weights / f"{label}-{name}.safetensors"
-            run.atomic_write(path, models.to_bytes(name, model, known.alphabet))
+            atomic_write(path, models.to_bytes(name, model, known.alphabet))
             metrics |= {f"{key}{suffix}": value for key, value in part.items()}
             report(label, name, part)
         last = metrics[f"{name}_samples{suffix}"]
@@ -111,7 +112,7 @@ def train(args, found, weights, metrics):
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = options_of(argv)
-    threads = run.thread_count(args.threads)
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     watch, found = Stopwatch(), files_for(args)
     weights = (args.out or WEEK) / "runs" / args.preset
@@ -121,8 +122,8 @@ def main(argv=None) -> dict:
     stem = "-".join([*([args.data.stem] if args.data else []), *([args.model] if args.model else []), args.preset])
 
     def write(path, metrics):
-        command = run.command_line(__file__, argv)
-        return run.write_results(
+        command = command_line(__file__, argv)
+        return write_results(
             path, command=command, preset=args.preset, seed=args.seed, seconds=watch.seconds, metrics=metrics,
             threads=threads,
         )  # fmt: skip

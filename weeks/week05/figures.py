@@ -14,7 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from deepmlp.diagnostics import FAST
-from deepmlp.vendor.run import Mistake, entry, parser
+from deepmlp.vendor.shared.errors import Mistake, entry
+from deepmlp.vendor.shared.results import parser
 
 WEEK = Path(__file__).resolve().parent
 LECTURE = 2.1048  # validation loss of the lectures' batch-norm network, 12,097 parameters, 200,000 steps of SGD

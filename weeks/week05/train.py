@@ -15,8 +15,10 @@ import torch
 from deepmlp import doctor, ladder
 from deepmlp.diagnostics import typical
 from deepmlp.model import DeepMLP
-from deepmlp.vendor import names, run
-from deepmlp.vendor.run import Mistake, Stopwatch, entry, need
+from deepmlp.vendor.makemore import names
+from deepmlp.vendor.shared.errors import Mistake, entry
+from deepmlp.vendor.shared.files import need
+from deepmlp.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
 from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent
@@ -28,7 +30,7 @@ DEPTHS = (4, 6)
 
 
 def options_of(about):
-    p = run.parser(about, epilog=__doc__.split("\n", 2)[2])
+    p = parser(about, epilog=__doc__.split("\n", 2)[2])
     p.add_argument(
         "--alphabet", default=string.ascii_lowercase, help="letters of the file; '' takes what it holds (%(default)s)"
     )
@@ -51,7 +53,7 @@ def files_for(args):
 
 def settle(args):
     """The number of threads: what was asked for, or what torch takes by itself."""
-    torch.set_num_threads(run.thread_count(args.threads, torch.get_num_threads()))
+    torch.set_num_threads(thread_count(args.threads, torch.get_num_threads()))
     return torch.get_num_threads()
 
 
@@ -118,8 +120,8 @@ def climb_all(argv) -> dict:
 
 def write(args, argv, metrics, name, watch, threads):
     name = f"{args.data.stem}-{name}" if args.data else name  # a file of one's own: beside the standard results
-    path = run.write_results(
-        (args.out or WEEK / "results") / f"{name}.json", command=run.command_line(__file__, argv), preset=args.preset,
+    path = write_results(
+        (args.out or WEEK / "results") / f"{name}.json", command=command_line(__file__, argv), preset=args.preset,
         seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,
     )  # fmt: skip
     print(f"results: {path}")

@@ -13,7 +13,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
 import numpy as np  # noqa: E402
-from backprop.vendor.run import Mistake, entry, parser  # noqa: E402
+from backprop.vendor.shared.errors import Mistake, entry  # noqa: E402
+from backprop.vendor.shared.results import parser  # noqa: E402
 
 WEEK = Path(__file__).resolve().parent
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#c2571a", "#8a8a8a"  # three that differ in grey too

@@ -16,8 +16,10 @@ from backprop import exam, experiment
 from backprop.losses import cross_entropy_backward, cross_entropy_forward
 from backprop.network import Sizes, logits_of, weights
 from backprop.race import batches, race, side_by_side, update_ratios, verdict, whole_loss_apart
-from backprop.vendor.names import windows
-from backprop.vendor.run import Mistake, Stopwatch, command_line, entry, need, parser, thread_count, write_results
+from backprop.vendor.makemore.names import windows
+from backprop.vendor.shared.errors import Mistake, entry
+from backprop.vendor.shared.files import need
+from backprop.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
 from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent

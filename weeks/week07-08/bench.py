@@ -12,8 +12,8 @@ from gpt.attention import attention_fused, attention_masked
 from gpt.generate import generate
 from gpt.loop import Recipe, train
 from gpt.model import GPT, GPTConfig
-from gpt.vendor import run
-from gpt.vendor.run import entry
+from gpt.vendor.shared.errors import entry
+from gpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
 from train import HERE
 
 PAIRS = 5
@@ -45,11 +45,11 @@ def training(config, half, steps=2):
 
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
-    args = run.parser(__doc__).parse_args(argv)
-    threads = run.cpu_count() if args.threads is None else args.threads
+    args = parser(__doc__).parse_args(argv)
+    threads = cpu_count() if args.threads is None else args.threads
     torch.set_num_threads(threads)
     torch.manual_seed(args.seed)
-    clock, metrics = run.Stopwatch(), {"pairs": PAIRS}
+    clock, metrics = Stopwatch(), {"pairs": PAIRS}
 
     model, prompt = GPT(GPTConfig(84, 128, 4, 4, 128)), torch.zeros(1, 1, dtype=torch.int64)
     compare("uncached_vs_cached", lambda: generate(model, prompt, 127, cached=False),
@@ -63,9 +63,9 @@ def main(argv=None) -> dict:
         name = f"float32_{width}_vs_bf16_{width}"
         compare(name, training(config, "float32"), training(config, "bf16"), metrics)
 
-    path = run.write_results(
+    path = write_results(
         (args.out or HERE / "results") / "bench.json",
-        command=run.command_line(__file__, argv),
+        command=command_line(__file__, argv),
         preset=args.preset,
         seed=args.seed,
         seconds=clock.seconds,

@@ -12,7 +12,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
-from gpt.vendor.run import PRESETS, entry, need  # noqa: E402
+from gpt.vendor.shared.errors import entry  # noqa: E402
+from gpt.vendor.shared.files import need  # noqa: E402
+from gpt.vendor.shared.results import PRESETS  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#c2571a", "#8a8a8a"  # three that differ in grey too

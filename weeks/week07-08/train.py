@@ -17,8 +17,9 @@ from gpt.attention import attention_maps
 from gpt.generate import generate
 from gpt.loop import Recipe, bigram_loss, evaluate, train
 from gpt.model import GPT, GPTConfig
-from gpt.vendor import run
-from gpt.vendor.run import Mistake, entry, need
+from gpt.vendor.shared.errors import Mistake, entry
+from gpt.vendor.shared.files import atomic_write, need
+from gpt.vendor.shared.results import Stopwatch, command_line, cpu_name, parser, thread_count, write_results
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
@@ -69,7 +70,7 @@ def train_and_watch(model, train_tokens, val_tokens, preset, recipe, seed, half)
     watched = val_tokens[: preset.watched + 1]
     due = {round(recipe.steps * i / preset.points) for i in range(1, preset.points + 1)}
     curve, recent, judging = [[0, None, evaluate(model, watched, half=half)]], [], 0.0
-    clock = run.Stopwatch()
+    clock = Stopwatch()
     tokens_a_step = recipe.batch_size * preset.block_size
     with tqdm(total=recipe.steps, unit="step", disable=None) as bar:
         for step, loss in train(model, train_tokens, recipe, seed=seed, half=half):
@@ -78,7 +79,7 @@ def train_and_watch(model, train_tokens, val_tokens, preset, recipe, seed, half)
             speed = tokens_a_step * (step + 1) / (clock.seconds - judging)
             bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             if step + 1 in due:
-                pause = run.Stopwatch()
+                pause = Stopwatch()
                 val = evaluate(model, watched, half=half)
                 judging += pause.seconds
                 curve.append([step + 1, statistics.fmean(recent), val])
@@ -107,20 +108,20 @@ def samples(model, characters, preset, seed):
 
 def precision_here(wanted):
     """bf16 only where the processor computes in it; elsewhere it is emulated, and slow."""
-    return "bf16" if wanted == "bf16" and "BF16" in run.cpu_name() else "float32"
+    return "bf16" if wanted == "bf16" and "BF16" in cpu_name() else "float32"
 
 
 def main(argv=None) -> dict:
     """Train, judge, show; returns the metrics that it wrote."""
     argv = sys.argv[1:] if argv is None else argv
-    options = run.parser(__doc__, data=DATA)
+    options = parser(__doc__, data=DATA)
     options.add_argument("--peer", action="store_true", help="nanoGPT's setting for a CPU; writes nanogpt_cpu.json")
     args = options.parse_args(argv)
     name, preset = ("nanogpt_cpu", PEER) if args.peer else (args.preset, PRESETS[args.preset])
     out = args.out or HERE / "results"
-    threads = run.thread_count(args.threads)
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
-    clock = run.Stopwatch()
+    clock = Stopwatch()
 
     try:
         characters, train_corpus, val_corpus = text.load(need(args.data, "make data/shakespeare"))
@@ -168,11 +169,11 @@ def main(argv=None) -> dict:
     for sample in written:
         print(f"--- sample (temperature 0.8, top-p 0.95)\n{sample}")
     trace = {"curve": curve, "attention": previous_token_head(model, characters), "samples": written}
-    run.atomic_write(out / "traces" / f"{name}.json", json.dumps(trace) + "\n")
+    atomic_write(out / "traces" / f"{name}.json", json.dumps(trace) + "\n")
     metrics |= {"previous_token_share": trace["attention"]["share"]}
-    path = run.write_results(
+    path = write_results(
         out / f"{name}.json",
-        command=run.command_line(__file__, argv),
+        command=command_line(__file__, argv),
         preset=name,
         seed=args.seed,
         seconds=clock.seconds,

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 from bpe import PATTERNS, Tokenizer, vocabularies
-from bpe.vendor.run import Stopwatch, command_line, cpu_count, entry, need, parser, write_results
+from bpe.vendor.shared.errors import entry
+from bpe.vendor.shared.files import need
+from bpe.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"

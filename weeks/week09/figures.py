@@ -11,7 +11,9 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from bpe.vendor.run import entry, need, parser
+from bpe.vendor.shared.errors import entry
+from bpe.vendor.shared.files import need
+from bpe.vendor.shared.results import parser
 
 WEEK = Path(__file__).resolve().parent
 STYLES = {"gpt2": ("#b35806", "--", "s"), "cl100k": ("#542788", ":", "D")}

@@ -11,7 +11,8 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("Agg")
-from lora.vendor.run import Mistake, entry, need  # noqa: E402
+from lora.vendor.shared.errors import Mistake, entry  # noqa: E402
+from lora.vendor.shared.files import need  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
 HERE = Path(__file__).resolve().parent

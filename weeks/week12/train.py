@@ -14,19 +14,11 @@ from statistics import mean, stdev
 
 import torch
 from lora import LoRAConfig, attach, detach, load, merge, parameters, save, unmerge, using
-from lora.vendor.gpt import GPT, GPTConfig
-from lora.vendor.loop import Recipe, evaluate, train
-from lora.vendor.run import (
-    Mistake,
-    Stopwatch,
-    command_line,
-    cpu_count,
-    entry,
-    machine,
-    need,
-    parser,
-    write_results,
-)  # fmt: skip
+from lora.vendor.gpt.loop import Recipe, evaluate, train
+from lora.vendor.gpt.model import GPT, GPTConfig
+from lora.vendor.shared.errors import Mistake, entry  # fmt: skip
+from lora.vendor.shared.files import need  # fmt: skip
+from lora.vendor.shared.results import Stopwatch, command_line, cpu_count, machine, parser, write_results  # fmt: skip
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent

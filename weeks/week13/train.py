@@ -10,8 +10,10 @@ import torch
 from continual import METHODS, Learner, learn_sequence
 from continual.metrics import forgetting_cut, recovery
 from continual.text import bits_per_byte, load_domain, unigram_bits
-from continual.vendor.gpt import GPT, GPTConfig
-from continual.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, need, parser, write_results
+from continual.vendor.gpt.model import GPT, GPTConfig
+from continual.vendor.shared.errors import Mistake, entry
+from continual.vendor.shared.files import need
+from continual.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
 from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent

@@ -32,7 +32,7 @@ RATE = {"lr": 1e-3, "warmup": 3, "weight_decay": 0.0}
 
 def main(argv=None):
     """Run both methods and return the metrics."""
-    from nanogpt.vendor.run import command_line, cpu_count, parser, write_results
+    from nanogpt.vendor.shared.results import command_line, cpu_count, parser, write_results
 
     argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/assistant.py --preset default")
@@ -67,8 +67,8 @@ def run(setting, args, work):
     from nanogpt.answers import read_rows
     from nanogpt.device import autocast_for, pick_device, pick_precision
     from nanogpt.models import open_model
-    from nanogpt.vendor.adapter import LoRAConfig
-    from nanogpt.vendor.run import need
+    from nanogpt.vendor.lora.adapter import LoRAConfig
+    from nanogpt.vendor.shared.files import need
     from nanogpt.workspace.learn import course_on, examine, learner_of
     from nanogpt.workspace.runlog import begin, clocked
     from nanogpt.workspace.store import open_course
@@ -145,7 +145,7 @@ def line(label, scores):
 
 def summary(setting, course, exams, matrices, log, precision):
     """The metrics: what is left of each task at the end, and what each lost since it was learned."""
-    from nanogpt.vendor.metrics import acc, bwt, learning_accuracy
+    from nanogpt.vendor.continual.metrics import acc, bwt, learning_accuracy
 
     majority = [max(Counter(row.response for row in rows).values()) / len(rows) for rows in exams.values()]
     metrics = {}
@@ -175,6 +175,6 @@ def summary(setting, course, exams, matrices, log, precision):
 
 
 if __name__ == "__main__":
-    from nanogpt.vendor.run import entry
+    from nanogpt.vendor.shared.errors import entry
 
     sys.exit(entry(main))

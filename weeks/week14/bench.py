@@ -57,7 +57,7 @@ def decoding(loaded, peers, rows, n):
 def lora_rows(loaded):
     """The first rows of the spam task as (ours, their input ids, their labels), the same tokens in the same batches."""
     from nanogpt.answers import make_task, read_rows
-    from nanogpt.vendor.run import need
+    from nanogpt.vendor.shared.files import need
 
     rows = read_rows(need(TASK, "make data/sms-spam"))[: BATCH * STEPS]
     task, _ = make_task("spam", rows, loaded.template(), 256)
@@ -74,9 +74,9 @@ def training(loaded, peers, batches):
     """Seconds of STEPS optimizer steps of LoRA (rank 8, all linear layers) on the same rows."""
     from nanogpt.answers import AnswerLearner
     from nanogpt.device import autocast_for
-    from nanogpt.vendor import adapter
-    from nanogpt.vendor.loop import step
-    from nanogpt.vendor.strategy import Strategy
+    from nanogpt.vendor.continual.loop import step
+    from nanogpt.vendor.continual.strategy import Strategy
+    from nanogpt.vendor.lora import adapter
     from peft import LoraConfig, get_peft_model
 
     adapter.attach(loaded.model, "bench", adapter.LoRAConfig(rank=8, alpha=16))
@@ -111,7 +111,7 @@ def main(argv=None):
     from nanogpt.commands import Export
     from nanogpt.device import pick_precision
     from nanogpt.models import find, open_model
-    from nanogpt.vendor.run import Stopwatch, command_line, cpu_count, parser, write_results
+    from nanogpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -166,6 +166,6 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    from nanogpt.vendor.run import entry
+    from nanogpt.vendor.shared.errors import entry
 
     sys.exit(entry(main))

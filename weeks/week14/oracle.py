@@ -16,7 +16,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nanogpt.vendor.run import Mistake, Stopwatch, command_line, cpu_count, entry, need, parser, write_results
+from nanogpt.vendor.shared.errors import Mistake, entry
+from nanogpt.vendor.shared.files import need
+from nanogpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
 
 WEEK = Path(__file__).resolve().parent
 FILE = WEEK.parents[1] / "data" / "smollm2-135m" / "SmolLM2-135M-Instruct.Q4_1.gguf"

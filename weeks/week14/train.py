@@ -50,7 +50,7 @@ PRESETS["full"] = {**PRESETS["default"], "seeds": 3}
 
 def main(argv=None):
     """Run the main job and return its metrics."""
-    from nanogpt.vendor.run import Stopwatch, command_line, cpu_count, parser, write_results
+    from nanogpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
 
     argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/train.py --preset default --seed 1")
@@ -118,7 +118,7 @@ def pretrained(setting, seed, domains, work, autocast, device, log):
     """The vocabulary and the model that knows Shakespeare only."""
     from nanogpt.model import GPTConfig
     from nanogpt.tasks import END, documents
-    from nanogpt.vendor.bpe import Tokenizer
+    from nanogpt.vendor.bpe.fast import Tokenizer
     from nanogpt.workspace.learn import new_course
     from nanogpt.workspace.store import open_course
 
@@ -168,7 +168,7 @@ def learn_one(course, domain, settings, seed, folder, autocast, log, label):
 def read(data, name, setting):
     """A Domain from data/<name>/train.txt and val.txt, cut to what the preset uses, at document ends."""
     from nanogpt.tasks import SEPARATOR, Domain, documents, read_text
-    from nanogpt.vendor.run import need
+    from nanogpt.vendor.shared.files import need
 
     def cut(path, most):
         text, parts = read_text(need(path, f"make data/{name}")), []
@@ -201,7 +201,7 @@ def print_samples(title, course, names, seed):
 
 def table(method, course):
     """The matrix and what it says, as text."""
-    from nanogpt.vendor.metrics import acc, rise
+    from nanogpt.vendor.continual.metrics import acc, rise
 
     lines = [
         f"\n{method}: bits per byte (lower is better)",
@@ -217,7 +217,7 @@ def table(method, course):
 
 def measured(setting, seed, course, matrices, rates, log, samples, precision):
     """The metrics of one seed."""
-    from nanogpt.vendor.metrics import acc, forgetting_cut, rise
+    from nanogpt.vendor.continual.metrics import acc, forgetting_cut, rise
 
     naive, replay = rise(matrices["naive"]), rise(matrices["replay"])
     cut = forgetting_cut(replay, naive)
@@ -268,6 +268,6 @@ def summary(runs):
 
 
 if __name__ == "__main__":
-    from nanogpt.vendor.run import entry
+    from nanogpt.vendor.shared.errors import entry
 
     sys.exit(entry(main))

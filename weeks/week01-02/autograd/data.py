@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .vendor.run import Mistake, need
+from .vendor.shared.errors import Mistake
+from .vendor.shared.files import need
 
 PIXELS = 28
 VALIDATION = 5_000  # the last images of the training files: every choice is made on them, never on the test files

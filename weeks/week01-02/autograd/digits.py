@@ -13,7 +13,8 @@ from . import augment, nn, serialize
 from .data import PIXELS, Loader
 from .optim import AdamW
 from .training import probabilities, train
-from .vendor.run import Mistake, Stopwatch
+from .vendor.shared.errors import Mistake
+from .vendor.shared.results import Stopwatch
 
 BATCH = 64
 UNSURE = 0.9  # below this probability the answer comes with a warning

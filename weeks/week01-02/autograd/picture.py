@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .data import PIXELS
-from .vendor.run import Mistake
+from .vendor.shared.errors import Mistake
 
 BOX = 20  # pixels of the digit's longer side
 LARGEST = 5_000  # pixels of a picture's side

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .vendor.run import atomic_write
+from .vendor.shared.files import atomic_write
 
 
 def save(path, model):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from autograd import augment, data
-from autograd.vendor.run import Mistake
+from autograd.vendor.shared.errors import Mistake
 from week0102_digits import drawing, idx, write_mnist
 
 pytestmark = pytest.mark.day(14)

@@ -9,7 +9,7 @@ from autograd.data import Loader
 from autograd.functional import cross_entropy
 from autograd.optim import SGD, cosine
 from autograd.training import probabilities, train
-from autograd.vendor.run import Mistake
+from autograd.vendor.shared.errors import Mistake
 from week0102_digits import drawing, png, write_mnist
 
 pytestmark = pytest.mark.day(14)

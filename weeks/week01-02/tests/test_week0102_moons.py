@@ -11,7 +11,7 @@ import torch
 from autograd.engine import Value
 from autograd.moons import moons, objective, train
 from autograd.scalar_nn import MLP
-from autograd.vendor.run import Mistake, entry
+from autograd.vendor.shared.errors import Mistake, entry
 from week0102_digits import write_mnist
 
 WEEK = "week01-02"

@@ -14,7 +14,7 @@ from . import finder, models
 from .counts import SMOOTHINGS, Counts
 from .fit import Recipe, evaluate, fit
 from .sample import sample, sort_samples
-from .vendor.run import Stopwatch
+from .vendor.shared.results import Stopwatch
 
 COUNTED = ("bigram", "trigram")
 # Recipes found on makemore's validation names; only steps differ between presets. A batch of 256 whole names holds

@@ -24,7 +24,7 @@ from .diagnostics import (
     weights_of,
 )
 from .model import Config
-from .vendor.fit import Recipe, fit
+from .vendor.makemore.fit import Recipe, fit
 
 SURPRISE = 0.5  # nats of the first loss above ln V: logits of standard deviation s cost s**2 / 2, so this is s = 1
 FADES = 2.0  # how far the spreads of z may lie apart before the first step; right gains keep them alike along the depth

@@ -15,9 +15,9 @@ from . import doctor
 from .diagnostics import look, saturation, typical
 from .init import GAINS, derived_gain, settled_std
 from .model import ACTIVATIONS, Config, DeepMLP, as_trained
-from .vendor.fit import Recipe, evaluate, fit
-from .vendor.names import windows
-from .vendor.run import Stopwatch
+from .vendor.makemore.fit import Recipe, evaluate, fit
+from .vendor.makemore.names import windows
+from .vendor.shared.results import Stopwatch
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from deepmlp import doctor
 from deepmlp.diagnostics import Report, weights_of
 from deepmlp.model import Config, DeepMLP
-from deepmlp.vendor.fit import Recipe
-from deepmlp.vendor.names import Names
+from deepmlp.vendor.makemore.fit import Recipe
+from deepmlp.vendor.makemore.names import Names
 from week05_names import data, invented
 
 pytestmark = pytest.mark.day(34)

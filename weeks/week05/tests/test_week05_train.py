@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 from deepmlp import doctor, ladder
-from deepmlp.vendor.fit import Recipe, evaluate
-from deepmlp.vendor.names import Names
-from deepmlp.vendor.run import Mistake
+from deepmlp.vendor.makemore.fit import Recipe, evaluate
+from deepmlp.vendor.makemore.names import Names
+from deepmlp.vendor.shared.errors import Mistake
 from week05_names import invented, write
 
 pytestmark = pytest.mark.day(35)

@@ -2,7 +2,7 @@
 
 import random
 
-from deepmlp.vendor.names import windows
+from deepmlp.vendor.makemore.names import windows
 
 
 def invented(count, seed=0):

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from .vendor.fit import Recipe, evaluate, fit
-from .vendor.names import Names, load, rows, windows
-from .vendor.run import atomic_write
+from .vendor.makemore.fit import Recipe, evaluate, fit
+from .vendor.makemore.names import Names, load, rows, windows
+from .vendor.shared.files import atomic_write
 from .wavenet import Dilated, Shape, Tree, parameters, products
 
 JUDGED = 20  # how often a training stops to look at the validation names

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .manual import causal_conv_forward, flatten_consecutive_forward
-from .vendor.names import IGNORE
+from .vendor.makemore.names import IGNORE
 
 ACTIVATIONS = {"gelu": F.gelu, "tanh": torch.tanh}
 

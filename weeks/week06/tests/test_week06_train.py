@@ -6,9 +6,10 @@ import math
 import pytest
 import torch
 from backprop import experiment
-from backprop.vendor.fit import Recipe
-from backprop.vendor.names import Names, load
-from backprop.vendor.run import command_line, entry
+from backprop.vendor.makemore.fit import Recipe
+from backprop.vendor.makemore.names import Names, load
+from backprop.vendor.shared.errors import entry
+from backprop.vendor.shared.results import command_line
 from backprop.wavenet import Dilated, Shape
 
 pytestmark = pytest.mark.day(42)

@@ -5,7 +5,7 @@ from lora import (
     base_state,
     parameters,
 )  # fmt: skip
-from lora.vendor.gpt import GPT, GPTConfig
+from lora.vendor.gpt.model import GPT, GPTConfig
 
 
 def tiny(**changes):

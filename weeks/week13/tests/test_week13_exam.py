@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 from continual import METHODS, Learner, Shuffle, Strategy, Task, judge, step
-from continual.vendor.gpt import GPT, GPTConfig
+from continual.vendor.gpt.model import GPT, GPTConfig
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 

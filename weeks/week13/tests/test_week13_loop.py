@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from continual import Learner, Shuffle, Strategy, Task, learn, learn_sequence, step, windows
-from continual.vendor.gpt import GPT, GPTConfig
+from continual.vendor.gpt.model import GPT, GPTConfig
 from hypothesis import given
 from hypothesis import strategies as st
 

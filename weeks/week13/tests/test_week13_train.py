@@ -8,7 +8,7 @@ import pytest
 import torch
 from continual import Learner, Task
 from continual.text import bits_per_byte, load_domain, read_bytes, spread, unigram_bits
-from continual.vendor.run import Mistake
+from continual.vendor.shared.errors import Mistake
 
 pytestmark = pytest.mark.day(90)
 

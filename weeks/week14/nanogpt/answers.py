@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from .tasks import read_text
-from .vendor.learner import Learner
-from .vendor.run import Mistake
-from .vendor.task import Task
+from .vendor.continual.learner import Learner
+from .vendor.continual.task import Task
+from .vendor.shared.errors import Mistake
 
 EXAMPLE = '{"prompt": "...", "response": "..."}'
 PAD = -1  # ~0: read as token 0, judged never, seen by nobody, for nothing judged comes after it

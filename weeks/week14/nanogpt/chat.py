@@ -12,8 +12,8 @@ import secrets
 from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from .vendor.bpe import ENDOFTEXT
-from .vendor.run import Mistake
+from .vendor.bpe.fast import ENDOFTEXT
+from .vendor.shared.errors import Mistake
 
 ROLES = ("system", "user", "assistant")
 PLAIN = "{{ bos_token }}{% for message in messages %}{{ message['content'] + '\\n' }}{% endfor %}"

@@ -21,8 +21,9 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from .model import GPT, GPTConfig
-from .vendor.bpe import Tokenizer
-from .vendor.run import Mistake, atomic_write
+from .vendor.bpe.fast import Tokenizer
+from .vendor.shared.errors import Mistake
+from .vendor.shared.files import atomic_write
 
 FORMAT = 2  # 1 knew no base and no chat template
 INDEX = "checkpoint.json"

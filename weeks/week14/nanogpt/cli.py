@@ -3,7 +3,7 @@
 import inspect
 import sys
 
-from .vendor.run import entry
+from .vendor.shared.errors import entry
 
 COMMANDS = {
     "train": "train a model from scratch on a text file",

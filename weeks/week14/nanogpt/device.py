@@ -4,7 +4,8 @@ from contextlib import nullcontext
 
 import torch
 
-from .vendor.run import Mistake, cpu_name
+from .vendor.shared.errors import Mistake
+from .vendor.shared.results import cpu_name
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 

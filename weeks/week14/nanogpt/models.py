@@ -11,9 +11,9 @@ from . import checkpoint
 from .chat import Template
 from .device import pick_precision
 from .model import GPT, rope_tables
-from .vendor import adapter
-from .vendor.bpe import Tokenizer
-from .vendor.run import Mistake
+from .vendor.bpe.fast import Tokenizer
+from .vendor.lora import adapter
+from .vendor.shared.errors import Mistake
 
 # Models that have a name: the file below data/ (or CHASE_DATA), and the command that puts it there.
 NAMES = {"smollm2-135m": ("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", "make data/smollm2-135m")}

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from .vendor.run import Mistake
-from .vendor.task import Task, windows
+from .vendor.continual.task import Task, windows
+from .vendor.shared.errors import Mistake
 
 END = "<|endoftext|>"
 SEPARATOR = f"\n{END}\n"

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 import torch
 from tqdm import tqdm
 
-from .vendor.loop import Shuffle, step
-from .vendor.run import Mistake
-from .vendor.strategy import Strategy
+from .vendor.continual.loop import Shuffle, step
+from .vendor.continual.strategy import Strategy
+from .vendor.shared.errors import Mistake
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from nanogpt.evaluate import answer_all, exact_match
 from nanogpt.infer.batch import common_prefix, generate_batch
 from nanogpt.infer.generate import generate
 from nanogpt.model import GPT, GPTConfig
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import CHATML, tiny_model
 
 ROWS = [

@@ -10,7 +10,7 @@ import torch
 from nanogpt import cli
 from nanogpt.checkpoint import read_index
 from nanogpt.models import NAMES, open_model
-from nanogpt.vendor.run import Mistake, entry
+from nanogpt.vendor.shared.errors import Mistake, entry
 from week14_tiny import publish
 
 MOOD = [("great", "good"), ("awful", "bad"), ("lovely", "good"), ("nasty", "bad")]
@@ -82,7 +82,7 @@ def test_second_task_keeps_the_first_in_view(home, capsys):
 
 def test_stopped_and_resumed_is_bit_equal(home, tmp_path, monkeypatch):
     """Ctrl-C, then the same command with --resume: the same adapter as in an undisturbed run."""
-    from nanogpt.vendor import loop
+    from nanogpt.vendor.continual import loop
 
     def command(out, *more):
         return run("learn", home / "colour.jsonl", "--model", home / "one", "--out", out, *QUICK, "--steps", 8, *more)

@@ -8,7 +8,7 @@ from nanogpt.commands import talking
 from nanogpt.commands.talking import Chat, Conversation
 from nanogpt.infer.generate import Context, generate
 from nanogpt.models import open_model
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import publish, tiny_model
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from nanogpt.chat import Template
-from nanogpt.vendor.bpe import Tokenizer, to_visible
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.bpe.fast import Tokenizer, to_visible
+from nanogpt.vendor.shared.errors import Mistake
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<s>["]  # the longest match counts
 TEMPLATES = {  # the ways in which published templates differ: blocks and blanks, trimming, folding, loops

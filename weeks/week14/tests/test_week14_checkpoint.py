@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nanogpt import checkpoint
 from nanogpt.model import GPT, GPTConfig
-from nanogpt.vendor.bpe import Tokenizer
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.bpe.fast import Tokenizer
+from nanogpt.vendor.shared.errors import Mistake
 
 TOKENIZER = Tokenizer.train("low lower lowest newer newest widest " * 9, 270)
 

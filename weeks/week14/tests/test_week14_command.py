@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from nanogpt import cli
-from nanogpt.vendor.run import entry
+from nanogpt.vendor.shared.errors import entry
 
 WORDS = {
     "cats": "The cat sat on the mat and looked at the moon.\n",

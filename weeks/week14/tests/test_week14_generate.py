@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nanogpt.infer.generate import generate, stream
 from nanogpt.model import GPT, GPTConfig
-from nanogpt.vendor.bpe import Tokenizer
+from nanogpt.vendor.bpe.fast import Tokenizer
 
 
 @pytest.fixture(scope="module")

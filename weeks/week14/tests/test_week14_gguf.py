@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nanogpt.formats import gguf as ours
 from nanogpt.model import GPT
-from nanogpt.vendor.bpe import PATTERNS, Tokenizer, to_visible
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer, to_visible
+from nanogpt.vendor.shared.errors import Mistake
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES, TYPES = "tokenizer.ggml.merges", "tokenizer.ggml.token_type"

@@ -14,8 +14,8 @@ from nanogpt.formats import hf_folder
 from nanogpt.formats.hf_folder import read, write
 from nanogpt.formats.published import Published
 from nanogpt.model import GPT, GPTConfig
-from nanogpt.vendor.bpe import Tokenizer
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.bpe.fast import Tokenizer
+from nanogpt.vendor.shared.errors import Mistake
 from safetensors.torch import load_file, save_file
 
 CONFIG = GPTConfig(320, block_size=64, n_layer=2, n_head=4, n_kv_head=2, n_embd=32, n_hidden=48, tie=False)

@@ -11,7 +11,7 @@ from nanogpt.formats import hf
 from nanogpt.formats.hf_folder import read, write
 from nanogpt.formats.published import Published
 from nanogpt.model import GPT, GPTConfig
-from nanogpt.vendor.bpe import PATTERNS, Tokenizer
+from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer
 from safetensors.torch import load_file, save_file
 
 transformers = pytest.importorskip("transformers", reason="the outside oracle is not installed")

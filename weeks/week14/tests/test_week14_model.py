@@ -4,7 +4,7 @@ import pytest
 import torch
 from nanogpt.formats.hf import read_config, read_tensors
 from nanogpt.model import GPT, GPTConfig
-from nanogpt.vendor.cache import KVCache
+from nanogpt.vendor.gpt.cache import KVCache
 
 # float32 sums of some hundred products in another order: differences of 1e-7 to 2e-6 were seen
 TOLERANCE = 1e-5

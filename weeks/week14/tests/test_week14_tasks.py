@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from nanogpt.evaluate import bits_per_byte
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.tasks import END, SEPARATOR, documents, encode, hold_out, read_text, rows_of
-from nanogpt.vendor.bpe import Tokenizer
-from nanogpt.vendor.learner import Learner
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.bpe.fast import Tokenizer
+from nanogpt.vendor.continual.learner import Learner
+from nanogpt.vendor.shared.errors import Mistake
 
 TOKENIZER = Tokenizer.train("one two three two one two " * 9, 262, special_tokens=(END,))
 

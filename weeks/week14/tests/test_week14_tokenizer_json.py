@@ -9,8 +9,8 @@ import regex
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from nanogpt.formats import tokenizer_json
-from nanogpt.vendor.bpe import PATTERNS, Tokenizer
-from nanogpt.vendor.run import Mistake
+from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer
+from nanogpt.vendor.shared.errors import Mistake
 
 hf = pytest.importorskip("tokenizers", reason="the outside oracle is not installed")
 

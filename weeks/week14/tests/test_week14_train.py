@@ -11,10 +11,10 @@ from nanogpt.device import autocast_for, pick_device
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.tasks import END
 from nanogpt.train import TrainConfig, make_optimizer, train
-from nanogpt.vendor.bpe import Tokenizer
-from nanogpt.vendor.learner import Learner
-from nanogpt.vendor.run import Mistake
-from nanogpt.vendor.task import Task
+from nanogpt.vendor.bpe.fast import Tokenizer
+from nanogpt.vendor.continual.learner import Learner
+from nanogpt.vendor.continual.task import Task
+from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace.learn import new_course, teach
 from nanogpt.workspace.store import open_course
 
@@ -114,7 +114,7 @@ def test_equals_a_plain_torch_loop():
         [{"params": decay, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.99), fused=True
     )
     # the order in which rows come is the loop's own affair (seed 0): asked of it, all else by hand
-    from nanogpt.vendor.loop import Shuffle
+    from nanogpt.vendor.continual.loop import Shuffle
 
     shuffle, expected = Shuffle(20, 4, 0), []
     theirs.train()

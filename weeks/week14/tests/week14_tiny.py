@@ -5,7 +5,7 @@ from nanogpt.checkpoint import weights
 from nanogpt.formats import hf_folder
 from nanogpt.formats.published import Published
 from nanogpt.model import GPT, GPTConfig
-from nanogpt.vendor.bpe import Tokenizer
+from nanogpt.vendor.bpe.fast import Tokenizer
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHATML = (

@@ -8,7 +8,7 @@ from tyro.conf import Positional
 from .. import checkpoint
 from ..models import open_model
 from ..tasks import end_id
-from ..vendor.run import Mistake
+from ..vendor.shared.errors import Mistake
 from .options import MODEL, Folder, Model
 
 

@@ -10,8 +10,8 @@ from ..device import autocast_for, pick_device
 from ..evaluate import answer_all, bits_per_byte, exact_match
 from ..models import open_model
 from ..tasks import read_text
-from ..vendor.learner import Learner
-from ..vendor.run import Mistake
+from ..vendor.continual.learner import Learner
+from ..vendor.shared.errors import Mistake
 from ..workspace.store import is_course, open_course
 from .options import MODEL, Model, Name, Precision
 from .teaching import ROW_LENGTH, matrix_table

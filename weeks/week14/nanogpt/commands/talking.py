@@ -9,7 +9,8 @@ from ..device import pick_device
 from ..infer.generate import Context, generate, stream
 from ..models import open_model
 from ..tasks import end_id, read_text
-from ..vendor.run import Mistake, atomic_write
+from ..vendor.shared.errors import Mistake
+from ..vendor.shared.files import atomic_write
 from .options import MODEL, Model, Name, Precision
 
 HELP = "/reset forgets, /save FILE keeps the conversation, /quit ends, Ctrl-C stops an answer."

@@ -16,10 +16,10 @@ from ..model import GPTConfig
 from ..models import open_model
 from ..tasks import END, SEPARATOR, Domain, documents, hold_out, read_text
 from ..train import TrainConfig
-from ..vendor.adapter import LoRAConfig
-from ..vendor.bpe import Tokenizer
-from ..vendor.metrics import rise
-from ..vendor.run import Mistake
+from ..vendor.bpe.fast import Tokenizer
+from ..vendor.continual.metrics import rise
+from ..vendor.lora.adapter import LoRAConfig
+from ..vendor.shared.errors import Mistake
 from ..workspace.learn import course_on, new_course, teach
 from ..workspace.store import is_course, open_course
 from .options import MODEL, Folder, Model, Name

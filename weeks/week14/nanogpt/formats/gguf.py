@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from ..model import GPTConfig
-from ..vendor.bpe import Tokenizer, from_visible, to_visible
-from ..vendor.run import Mistake
+from ..vendor.bpe.fast import Tokenizer, from_visible, to_visible
+from ..vendor.shared.errors import Mistake
 from .published import Published
 
 SETTINGS = {  # of ours: where the header has it (after "llama.")

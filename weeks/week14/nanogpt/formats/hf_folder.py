@@ -18,7 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..vendor.run import Mistake, atomic_write
+from ..vendor.shared.errors import Mistake
+from ..vendor.shared.files import atomic_write
 from . import hf, tokenizer_json
 from .published import Published
 from .tokenizer_json import read_json

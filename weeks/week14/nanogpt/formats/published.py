@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..model import GPTConfig
-from ..vendor.bpe import Tokenizer
+from ..vendor.bpe.fast import Tokenizer
 
 
 @dataclass

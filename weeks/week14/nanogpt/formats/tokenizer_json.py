@@ -11,8 +11,8 @@ import json
 
 import regex
 
-from ..vendor.bpe import PATTERNS, Tokenizer, from_visible, to_visible
-from ..vendor.run import Mistake
+from ..vendor.bpe.fast import PATTERNS, Tokenizer, from_visible, to_visible
+from ..vendor.shared.errors import Mistake
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
 DIGITS = {"type": "Digits", "individual_digits": True}

@@ -7,8 +7,8 @@
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from ..vendor.cache import KVCache
-from ..vendor.sampling import sample
+from ..vendor.gpt.cache import KVCache
+from ..vendor.gpt.sampling import sample
 
 
 @torch.no_grad()

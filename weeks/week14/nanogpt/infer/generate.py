@@ -4,8 +4,8 @@ import codecs
 
 import torch
 
-from ..vendor.cache import KVCache
-from ..vendor.sampling import sample
+from ..vendor.gpt.cache import KVCache
+from ..vendor.gpt.sampling import sample
 
 
 class Context:

@@ -7,10 +7,10 @@ from ..evaluate import answer_all, bits_per_byte, exact_match
 from ..model import GPT
 from ..models import ADAPTER, Loaded, digest, find
 from ..train import make_optimizer, restore_training_state, train, training_state
-from ..vendor import adapter
-from ..vendor.learner import Learner
-from ..vendor.methods.replay import Replay
-from ..vendor.run import Mistake
+from ..vendor.continual.learner import Learner
+from ..vendor.continual.methods.replay import Replay
+from ..vendor.lora import adapter
+from ..vendor.shared.errors import Mistake
 from .store import Course, rows_digest, save_course
 
 

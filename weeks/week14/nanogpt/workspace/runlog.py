@@ -5,7 +5,7 @@ import shutil
 import time
 from contextlib import contextmanager
 
-from ..vendor.run import atomic_write
+from ..vendor.shared.files import atomic_write
 
 FILE = "run.json"
 

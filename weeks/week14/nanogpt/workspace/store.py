@@ -7,10 +7,10 @@ import torch
 
 from .. import checkpoint
 from ..models import ADAPTER, Loaded, open_model
-from ..vendor import adapter
-from ..vendor.methods.replay import Replay
-from ..vendor.metrics import Matrix
-from ..vendor.run import Mistake
+from ..vendor.continual.methods.replay import Replay
+from ..vendor.continual.metrics import Matrix
+from ..vendor.lora import adapter
+from ..vendor.shared.errors import Mistake
 
 
 @dataclass

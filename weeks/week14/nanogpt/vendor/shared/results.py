@@ -1,7 +1,6 @@
-# vendored from tools/shared/run.py, sha256 0b3b332adc4e3862aed996653f993a13ee7875f46803c4b1ed9bc1a4d5db993f; edit there, then run: make vendor
-"""What every train script shares: its options, its exit status, its results file.
+# vendored from tools/shared/results.py, sha256 bcf692b0ab2bfadb29cb57c62f3fcb6737f6aec88faef8414f43a4e73bd10b29; edit there, then run: make vendor
+"""What every train script shares: its options, its threads, its results file.
 
-Copied by `make vendor` into the weeks that use it, so that a week still stands alone.
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
 """
 
@@ -12,16 +11,14 @@ import os
 import platform
 import shlex
 import subprocess
-import sys
 import time
 from importlib import metadata
 from pathlib import Path
 
+from .errors import Mistake
+from .files import atomic_write
+
 PRESETS = ("smoke", "default", "full")
-
-
-class Mistake(Exception):
-    """An expected failure, as one sentence: what was given, why it cannot be used, what to do."""
 
 
 def seed_number(text):
@@ -43,11 +40,21 @@ def parser(description, *, data=None, epilog=None):
     p.add_argument("--preset", choices=PRESETS, default="default", help="how long to run (default: %(default)s)")
     p.add_argument("--seed", type=seed_number, default=0, help="seed of everything random (default: %(default)s)")
     p.add_argument("--data", type=Path, default=data, help="folder or file to read (default: %(default)s)")
-    p.add_argument(
-        "--out", type=Path, default=None, help="folder for the results file (default: results/ beside train.py)"
-    )
+    p.add_argument("--out", type=Path, default=None, help="folder for results (default: runs/<week>/results)")
     p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all that this process may use)")
     return p
+
+
+def results_folder(script, out=None):
+    """Where a run of `script` writes its results: `out` if it was given, else runs/<week>/results, which git ignores.
+
+    The committed results beside a script change only when they are asked for: `make results`, or --out.
+    """
+    if out is not None:
+        return Path(out)
+    week = Path(script).resolve().parent
+    root = week.parents[1] if week.parent.name == "weeks" else Path.cwd()
+    return root / "runs" / week.name / "results"
 
 
 def cpu_count():
@@ -62,29 +69,6 @@ def thread_count(asked, otherwise=None):
     if asked < 1:
         raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
     return asked
-
-
-def need(path, made_by):
-    """`path` if it exists; else a Mistake that names the make target which writes it."""
-    path = Path(path)
-    if not path.exists():
-        raise Mistake(f"{path} does not exist; run: {made_by}")
-    return path
-
-
-def atomic_write(path, content):
-    """Write text or bytes so that `path` holds either the old content or all of the new, never a part."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as f:
-            f.write(content.encode() if isinstance(content, str) else content)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def cpu_name():
@@ -123,6 +107,20 @@ def commit(folder):
         return "unknown"
 
 
+def to_json(value, pad=""):
+    """Indented JSON whose innermost lists stand on one line each; NaN and infinity raise ValueError."""
+    inner = f"{pad}  "
+    if isinstance(value, dict) and value:
+        rows = [f"{json.dumps(str(key))}: {to_json(item, inner)}" for key, item in value.items()]
+        begin, end = "{}"
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
+        rows = [to_json(item, inner) for item in value]
+        begin, end = "[]"
+    else:
+        return json.dumps(value, allow_nan=False)
+    return f"{begin}\n{inner}" + f",\n{inner}".join(rows) + f"\n{pad}{end}"
+
+
 def write_results(path, *, command, preset, seed, seconds, metrics, threads):
     """Write one results file in the shape that all weeks share, and return its path.
 
@@ -139,7 +137,7 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
         "seconds": round(seconds, 1),
         "metrics": metrics,
     }
-    atomic_write(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    atomic_write(path, to_json(record) + "\n")
     return path
 
 
@@ -148,24 +146,6 @@ def command_line(script, argv):
     parts = Path(script).resolve().parts
     script = "/".join(parts[parts.index("weeks") :]) if "weeks" in parts else Path(script).name
     return shlex.join(["python", script, *argv])
-
-
-def entry(main, argv=None):
-    """Run `main(argv)` as a script: status 0 done, 1 failed, 2 wrong use, 130 interrupted.
-
-    A Mistake or an OSError prints one sentence; CHASE_DEBUG=1 shows the traceback as well.
-    """
-    try:
-        main(sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt as stop:
-        print(f"\ninterrupted{': ' + str(stop) if str(stop) else ''}", file=sys.stderr)
-        return 130
-    except (Mistake, OSError) as error:
-        if os.environ.get("CHASE_DEBUG"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
 
 
 class Stopwatch:
