@@ -66,7 +66,7 @@ def run(setting, args, work):
     """Both methods from the same start. A run that was stopped goes on from its last saved step."""
     from nanogpt.answers import read_rows
     from nanogpt.device import autocast_for, pick_device, pick_precision
-    from nanogpt.models import open_model
+    from nanogpt.sources import open_model
     from nanogpt.vendor.lora.adapter import LoRAConfig
     from nanogpt.vendor.shared.files import need
     from nanogpt.workspace.learn import course_on, examine, learner_of

@@ -108,9 +108,9 @@ def training(loaded, peers, batches):
 
 
 def main(argv=None):
-    from nanogpt.commands import Export
+    from nanogpt.commands.export import Export
     from nanogpt.device import pick_precision
-    from nanogpt.models import find, open_model
+    from nanogpt.sources import find, open_model
     from nanogpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging

@@ -58,7 +58,7 @@ BLANKS = [" "] * 12 + ["", "", "  ", "   ", "\t", "\n", "\r\n", "\n\n", " \n "]
 BLANKS += ["\u00a0", "\u3000", "\u2028", "\u0085", "\x0b"]
 LOAD = {  # what a fresh process runs; the imports before the watch are not timed
     "ours": """
-from nanogpt.models import open_model
+from nanogpt.sources import open_model
 watch = time.perf_counter()
 open_model(path)""",
     "theirs": """
@@ -114,7 +114,7 @@ def compare(path, lines):
     """Our reading of the file against theirs, as metrics."""
     import torch
     from nanogpt.infer.generate import generate
-    from nanogpt.models import open_model
+    from nanogpt.sources import open_model
 
     ours, (theirs, their_tokenizer) = open_model(path), their_model(path)
     theirs.generation_config.eos_token_id = None  # greedy to the end, past the end of a reply

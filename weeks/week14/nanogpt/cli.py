@@ -1,20 +1,12 @@
 """The `nanogpt` command: choose, parse, run. Heavy imports wait until a command is chosen."""
 
+import importlib
 import inspect
 import sys
 
+from .commands import COMMANDS
 from .vendor.shared.errors import entry
 
-COMMANDS = {
-    "train": "train a model from scratch on a text file",
-    "learn": "teach a model one more kind of text or one more task, without losing the old ones",
-    "sample": "let a model continue or answer a prompt",
-    "chat": "talk to a model, line by line",
-    "eval": "bits per byte of any text, or exact answers to a file of rows",
-    "info": "what a model is, what it was taught, what it forgot",
-    "import": "bring in a published model: a Hugging Face folder (GPT-2, Llama) or a GGUF file",
-    "export": "write a model as a folder that transformers loads",
-}
 USAGE = """usage: nanogpt COMMAND [options]
 
 Small language models that keep learning without forgetting.
@@ -33,7 +25,7 @@ examples:
 
 def main(argv):
     """Run one command; wrong use prints what to do and exits with 2."""
-    usage = USAGE.format(commands="\n".join(f"  {name:8}{about}" for name, about in COMMANDS.items()))
+    usage = USAGE.format(commands="\n".join(f"  {name:8}{about}" for name, (_, _, about) in COMMANDS.items()))
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage)
         sys.exit(0 if argv else 2)
@@ -43,9 +35,8 @@ def main(argv):
 
     import tyro
 
-    from . import commands
-
-    command = getattr(commands, argv[0].capitalize())
+    module, name, _ = COMMANDS[argv[0]]
+    command = getattr(importlib.import_module(f".commands.{module}", __package__), name)
     tyro.cli(command, prog=f"nanogpt {argv[0]}", args=argv[1:], description=inspect.getdoc(command)).run()
 
 

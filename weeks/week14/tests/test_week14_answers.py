@@ -16,10 +16,10 @@ from nanogpt.answers import (
     write_rows,
 )
 from nanogpt.chat import Template
-from nanogpt.evaluate import answer_all, exact_match
 from nanogpt.infer.batch import common_prefix, generate_batch
 from nanogpt.infer.generate import generate
 from nanogpt.model import GPT, GPTConfig
+from nanogpt.scores import answer_all, exact_match
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import CHATML, tiny_model
 

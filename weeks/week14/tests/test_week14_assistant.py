@@ -9,7 +9,7 @@ import pytest
 import torch
 from nanogpt import cli
 from nanogpt.checkpoint import read_index
-from nanogpt.models import NAMES, open_model
+from nanogpt.sources import NAMES, open_model
 from nanogpt.vendor.shared.errors import Mistake, entry
 from week14_tiny import publish
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 import torch
-from nanogpt.commands import talking
-from nanogpt.commands.talking import Chat, Conversation
+from nanogpt.commands import sample
+from nanogpt.commands.chat import Chat, Conversation
 from nanogpt.infer.generate import Context, generate
-from nanogpt.models import open_model
+from nanogpt.sources import open_model
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import publish, tiny_model
 
@@ -136,13 +136,13 @@ def test_a_backslash_goes_on_in_the_next_line(talk, tmp_path):
 
 def test_ctrl_c_stops_the_answer_and_not_the_chat(talk, monkeypatch, tmp_path):
     """What was said so far stays in the conversation; a Ctrl-C at the prompt ends the chat."""
-    real = talking.generate
+    real = sample.generate
 
     def interrupted(*args, **options):
         yield next(real(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(talking, "generate", interrupted)
+    monkeypatch.setattr(sample, "generate", interrupted)
     path = tmp_path / "stopped.json"
     out = talk(["nice", f"/save {path}", KeyboardInterrupt()])
     assert "[stopped]" in out

@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nanogpt.evaluate import bits_per_byte
 from nanogpt.model import GPT, GPTConfig
+from nanogpt.scores import bits_per_byte
 from nanogpt.tasks import END, SEPARATOR, documents, encode, hold_out, read_text, rows_of
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.continual.learner import Learner

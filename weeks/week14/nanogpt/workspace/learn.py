@@ -3,9 +3,9 @@
 import torch
 
 from ..answers import AnswerLearner, parse_rows
-from ..evaluate import answer_all, bits_per_byte, exact_match
 from ..model import GPT
-from ..models import ADAPTER, Loaded, digest, find
+from ..scores import answer_all, bits_per_byte, exact_match
+from ..sources import ADAPTER, Loaded, digest, find
 from ..train import make_optimizer, restore_training_state, train, training_state
 from ..vendor.continual.learner import Learner
 from ..vendor.continual.methods.replay import Replay

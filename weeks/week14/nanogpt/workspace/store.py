@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from .. import checkpoint
-from ..models import ADAPTER, Loaded, open_model
+from ..sources import ADAPTER, Loaded, open_model
 from ..vendor.continual.methods.replay import Replay
 from ..vendor.continual.metrics import Matrix
 from ..vendor.lora import adapter

@@ -1,4 +1,4 @@
-"""`nanogpt eval` and `nanogpt info`."""
+"""`nanogpt eval`: judge a model on text, or on rows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +7,13 @@ from tyro.conf import Positional
 
 from ..answers import AnswerLearner, read_rows
 from ..device import autocast_for, pick_device
-from ..evaluate import answer_all, bits_per_byte, exact_match
-from ..models import open_model
+from ..scores import answer_all, bits_per_byte, exact_match
+from ..sources import open_model
 from ..tasks import read_text
 from ..vendor.continual.learner import Learner
 from ..vendor.shared.errors import Mistake
-from ..workspace.store import is_course, open_course
+from .learn import ROW_LENGTH
 from .options import MODEL, Model, Name, Precision
-from .teaching import ROW_LENGTH, matrix_table
 
 
 @dataclass
@@ -54,37 +53,3 @@ class Eval:
                 learner = Learner(loaded.model, autocast=autocast)
                 score = bits_per_byte(learner, loaded.tokenizer, content, progress=path.name)
                 print(f"{score:.4f} bits per byte  {path}", flush=True)
-
-
-@dataclass
-class Info:
-    """What a model is, what it was taught, and what it forgot.
-
-    examples:
-      nanogpt info
-      nanogpt info --model smollm2-135m
-    """
-
-    model: Model = MODEL
-
-    def run(self):
-        course = open_course(self.model) if is_course(self.model) else None
-        loaded = course.loaded if course else open_model(self.model)
-        net, config = loaded.model, loaded.model.config
-        print(f"{self.model}: {net.n_params():,} parameters")
-        print("  " + ", ".join(f"{name} {value}" for name, value in config.to_dict().items()))
-        print(f"  {net.cache_bytes_per_token():,} bytes of keys and values for each token of context")
-        print(f"  {net.flops_per_token() / 1e6:.1f} MFLOP to train all of it on a token, at the full context")
-        if loaded.base:
-            learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
-            print(f"  {learned:,} of the parameters are an adapter on {loaded.base['model']}")
-        if loaded.chat:
-            print("  it has a chat template")
-        if not course:
-            return
-        print(f"  {len(course.replay.memory)} rows kept for replay: {course.replay.memory.counts() or 'none'}")
-        if course.progress:
-            begun = course.progress
-            print(f"  stopped at step {begun['step']} of learning {begun['domain']}: go on with --resume")
-        if course.rows:
-            print(matrix_table(course))

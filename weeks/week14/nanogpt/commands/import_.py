@@ -1,15 +1,13 @@
-"""`nanogpt import` and `nanogpt export`."""
+"""`nanogpt import`: bring in a published model."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
 from .. import checkpoint
-from ..models import open_model
-from ..tasks import end_id
+from ..sources import open_model
 from ..vendor.shared.errors import Mistake
-from .options import MODEL, Folder, Model
+from .options import Folder
 
 
 @dataclass
@@ -36,33 +34,3 @@ class Import:
         checkpoint.save(self.out, loaded.model, loaded.tokenizer, {"from": self.source}, chat=loaded.chat)
         print(f"{loaded.model.n_params():,} parameters, {loaded.tokenizer.vocab_size:,} tokens: saved in {self.out}")
         print(f"try: nanogpt {'chat' if loaded.chat else 'sample'} --model {self.out}")
-
-
-@dataclass
-class Export:
-    """Write a model as a Hugging Face folder that `transformers` loads, tokenizer and chat template included.
-
-    An adapter is added to the weights of its base.
-
-    examples:
-      nanogpt export exported/mine --model checkpoints/mine
-      nanogpt export exported/helper --model checkpoints/helper
-    """
-
-    out: Positional[Path]
-    """New folder."""
-    model: Model = MODEL
-
-    def run(self):
-        from ..formats import hf_folder
-        from ..formats.published import Published
-
-        loaded = open_model(self.model, fold=True)
-        special = {i: text for text, i in loaded.tokenizer.special_tokens.items()}
-        chat = loaded.chat or {"template": None, "bos": "", "eos": special[end_id(loaded.tokenizer)]}
-        tensors = checkpoint.weights(loaded.model)
-        hf_folder.write(
-            self.out,
-            Published(loaded.model.config, tensors, loaded.tokenizer, chat["template"], chat["bos"], chat["eos"]),
-        )
-        print(f"wrote {self.out}; in Python: AutoModelForCausalLM.from_pretrained({str(self.out)!r})")

@@ -1,0 +1,42 @@
+"""`nanogpt info`: what a model is, what it was taught, what it forgot."""
+
+from dataclasses import dataclass
+
+from ..sources import open_model
+from ..workspace.store import is_course, open_course
+from .learn import matrix_table
+from .options import MODEL, Model
+
+
+@dataclass
+class Info:
+    """What a model is, what it was taught, and what it forgot.
+
+    examples:
+      nanogpt info
+      nanogpt info --model smollm2-135m
+    """
+
+    model: Model = MODEL
+
+    def run(self):
+        course = open_course(self.model) if is_course(self.model) else None
+        loaded = course.loaded if course else open_model(self.model)
+        net, config = loaded.model, loaded.model.config
+        print(f"{self.model}: {net.n_params():,} parameters")
+        print("  " + ", ".join(f"{name} {value}" for name, value in config.to_dict().items()))
+        print(f"  {net.cache_bytes_per_token():,} bytes of keys and values for each token of context")
+        print(f"  {net.flops_per_token() / 1e6:.1f} MFLOP to train all of it on a token, at the full context")
+        if loaded.base:
+            learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
+            print(f"  {learned:,} of the parameters are an adapter on {loaded.base['model']}")
+        if loaded.chat:
+            print("  it has a chat template")
+        if not course:
+            return
+        print(f"  {len(course.replay.memory)} rows kept for replay: {course.replay.memory.counts() or 'none'}")
+        if course.progress:
+            begun = course.progress
+            print(f"  stopped at step {begun['step']} of learning {begun['domain']}: go on with --resume")
+        if course.rows:
+            print(matrix_table(course))
