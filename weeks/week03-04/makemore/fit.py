@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from .names import IGNORE
+from .schedules import constant, cosine
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Recipe:
 
 def learning_rate(step, recipe):
     """The rate of a step counted from 0: a rise over `warmup` steps, times half a cosine from 1 at step 0 to 0."""
-    rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    return recipe.lr * rise * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
+    rise = constant(step, recipe.steps, max(0, recipe.warmup - 1))  # a schedule's peak is the step after its warm-up
+    return recipe.lr * rise * cosine(step, recipe.steps)
 
 
 def optimizer_for(model, recipe):

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from gpt import text
-from gpt.loop import Recipe, bigram_loss, decay_groups, evaluate, learning_rate, random_batch, train
+from gpt.loop import Recipe, bigram_loss, evaluate, learning_rate, random_batch, train
 from gpt.model import GPT, GPTConfig
 
 TINY = GPTConfig(20, 8, 1, 2, 8)
@@ -75,16 +75,50 @@ def test_schedule_rises_then_falls_to_min_lr():
 
 
 @pytest.mark.day(55)
-def test_decay_groups_partition_the_model():
-    """Each parameter in exactly one group, the tied one once; only matrices decay."""
-    model = GPT(TINY)
-    decayed, free = decay_groups(model, 0.1)
-    grouped = [*decayed["params"], *free["params"]]
-    assert {id(p) for p in grouped} == {id(p) for p in model.parameters()} and len(grouped) == len(
-        set(map(id, grouped))
-    )
-    assert all(p.dim() == 2 for p in decayed["params"]) and all(p.dim() == 1 for p in free["params"])
-    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+@pytest.mark.parametrize(
+    "steps, warmup, lr, min_lr",
+    [
+        (1_500, 100, 3e-3, 3e-5),
+        (2_000, 100, 1e-3, 1e-4),
+        (400, 40, 3e-3, 3e-4),
+        (30, 5, 1e-3, 1e-4),
+        (4, 100, 1, 0),
+        (1, 0, 1, 0),
+    ],
+)
+def test_the_rates_of_the_committed_runs(steps, warmup, lr, min_lr):
+    """The loop's rate is the formula that weeks 7, 8 and 12 were trained with. Only rounding differs: 1e-14 of it."""
+    recipe = Recipe(steps=steps, batch_size=1, lr=lr, min_lr=min_lr, warmup=warmup)
+    for step in range(steps):
+        done = (step - warmup) / max(1, steps - 1 - warmup)
+        fall = min_lr + 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))) * (lr - min_lr)
+        expected = lr * (step + 1) / (warmup + 1) if step < warmup else fall
+        assert learning_rate(step, recipe) == pytest.approx(expected, rel=1e-14, abs=1e-15 * lr)
+
+
+@pytest.mark.day(55)
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        ({"schedule": "cosin"}, "no schedule 'cosin'; choose from cosine, linear, constant"),
+        ({"lr": 5e-5}, "lr = 5e-05 cannot fall to min_lr = 0.0001; give 0 < lr and 0 <= min_lr"),
+        ({"lr": 0.0, "min_lr": 0.0}, "lr = 0 cannot fall"),
+        ({"lr": math.nan}, "lr = nan cannot fall"),
+    ],
+)
+def test_a_recipe_refuses_nonsense(wrong, sentence):
+    """At once, and not in the middle of a training."""
+    with pytest.raises(ValueError, match=sentence):
+        Recipe(steps=2, batch_size=1, **wrong)
+
+
+@pytest.mark.day(55)
+def test_the_schedule_of_a_recipe_is_the_one_used():
+    """Another row of the table, another rate: a quarter of the way down a line is less far down the cosine."""
+    expected = {"cosine": 0.5 + 0.5 * math.cos(math.pi / 4), "linear": 0.75, "constant": 1.0}
+    for name, share in expected.items():
+        recipe = Recipe(steps=101, batch_size=1, lr=2.0, min_lr=0.0, warmup=0, schedule=name)
+        assert learning_rate(25, recipe) == pytest.approx(2 * share)
 
 
 @pytest.mark.day(55)

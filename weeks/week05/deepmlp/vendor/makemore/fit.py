@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/fit.py, sha256 9c4e448f9258a8b1bbcf1db9918c08d35798795af711417c7ae99da3ded4fee0; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/fit.py, sha256 9695ad6a228004fda04a4d3fb414b4508676f314e5529b59a884e9b7e719d3f3; edit there, then run: make vendor
 """Training and judging any model of the contract `logits, loss = model(tokens, targets)`, one loop for all.
 
 The loss is the mean in nats over all targets that are not padding, so a batch may hold windows (targets (B,)) or whole
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from .names import IGNORE
+from .schedules import constant, cosine
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Recipe:
 
 def learning_rate(step, recipe):
     """The rate of a step counted from 0: a rise over `warmup` steps, times half a cosine from 1 at step 0 to 0."""
-    rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
-    return recipe.lr * rise * 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
+    rise = constant(step, recipe.steps, max(0, recipe.warmup - 1))  # a schedule's peak is the step after its warm-up
+    return recipe.lr * rise * cosine(step, recipe.steps)
 
 
 def optimizer_for(model, recipe):

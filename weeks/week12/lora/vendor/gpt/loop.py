@@ -1,5 +1,5 @@
-# vendored from weeks/week07-08/gpt/loop.py, sha256 f083ea37ccdf80a414a1c960225561617498ba613766b0c64278b06bbf8a6608; edit there, then run: make vendor
-"""Training and judging a GPT on one long row of tokens: batches, learning rate, decay groups, the step, the score.
+# vendored from weeks/week07-08/gpt/loop.py, sha256 78b69f84972289e6d6f10e9bf23ce85b84f5d6cc4be08a602b79544b6908a62c; edit there, then run: make vendor
+"""Training and judging a GPT on one long row of tokens: batches, learning rate, the step, the score.
 
 Left out: accumulation, several devices, checkpoints (weeks 10 and 11).
 """
@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+
+from . import optimizers
+from ..makemore.schedules import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -24,21 +27,22 @@ class Recipe:
     weight_decay: float = 0.1
     betas: tuple = (0.9, 0.99)  # 0.99, not 0.999: few tokens a step, so a short memory is already long
     clip: float = 1.0  # a rare wild batch moves the weights no further than a common one
+    optimizer: str = "adamw"  # a row of OPTIMIZERS
+    schedule: str = "cosine"  # a row of SCHEDULES
+
+    def __post_init__(self):
+        if not 0 <= self.min_lr <= self.lr or not 0 < self.lr < math.inf:
+            raise ValueError(
+                f"lr = {self.lr:g} cannot fall to min_lr = {self.min_lr:g}; give 0 < lr and 0 <= min_lr <= lr"
+            )
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"there is no schedule {self.schedule!r}; choose from {', '.join(SCHEDULES)}")
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Linear warm-up to lr, then half a cosine down to min_lr at the last step. Steps count from 0; never 0 itself."""
-    if step < recipe.warmup:
-        return recipe.lr * (step + 1) / (recipe.warmup + 1)
-    done = (step - recipe.warmup) / max(1, recipe.steps - 1 - recipe.warmup)
-    return recipe.min_lr + 0.5 * (1.0 + math.cos(math.pi * min(1.0, done))) * (recipe.lr - recipe.min_lr)
-
-
-def decay_groups(model, weight_decay: float) -> list[dict]:
-    """Two groups for AdamW: matrices decay; biases and norms do not, for a norm pulled to 0 is a layer switched off."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    others = [p for p in model.parameters() if p.dim() < 2]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    """The rate of a step counted from 0: up to lr, then down; the last step of all is the one at min_lr."""
+    end = max(1, recipe.steps - 1)
+    return recipe.lr * SCHEDULES[recipe.schedule](step, end, recipe.warmup, recipe.min_lr / recipe.lr)
 
 
 def random_batch(tokens, batch_size: int, block_size: int, generator):
@@ -65,8 +69,8 @@ def train(model, tokens, recipe: Recipe, *, seed: int, half: str = "float32"):
             f"targets; give a longer text or a smaller block_size"
         )
     generator = torch.Generator().manual_seed(seed)  # its own: judging in between must not change the batches
-    groups = decay_groups(model, recipe.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)  # fused: one pass over memory
+    named, decay = dict(model.named_parameters()), recipe.weight_decay
+    optimizer = optimizers.make(recipe.optimizer, named, lr=recipe.lr, weight_decay=decay, betas=recipe.betas)
     for step in range(recipe.steps):
         lr = learning_rate(step, recipe)
         for group in optimizer.param_groups:
