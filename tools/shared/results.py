@@ -18,6 +18,7 @@ from .errors import Mistake
 from .files import atomic_write
 
 PRESETS = ("smoke", "default", "full")
+MOST_THREADS = 1024  # OpenMP ends the process, without a word from Python, where it cannot start what it is asked for
 
 
 def seed_number(text):
@@ -67,6 +68,8 @@ def thread_count(asked, otherwise=None):
         return otherwise or cpu_count()
     if asked < 1:
         raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
+    if asked > MOST_THREADS:
+        raise Mistake(f"--threads {asked} is more than a machine can start; give {MOST_THREADS} at most")
     return asked
 
 

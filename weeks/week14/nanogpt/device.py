@@ -1,5 +1,6 @@
 """Where to compute, and in which precision."""
 
+import re
 from contextlib import nullcontext
 
 import torch
@@ -15,6 +16,8 @@ def pick_device(name="auto"):
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
+        if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+            raise RuntimeError("no device that nanogpt knows")
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise Mistake(

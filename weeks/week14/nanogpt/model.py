@@ -217,7 +217,7 @@ class GPT(nn.Module):
         """
         B, T = tokens.shape
         start = cache.offset if cache is not None else 0
-        if start + T > self.config.block_size:
+        if positions is None and start + T > self.config.block_size:
             raise ValueError(
                 f"{start + T} tokens do not fit into this model's context of {self.config.block_size}; "
                 "keep the last ones only"

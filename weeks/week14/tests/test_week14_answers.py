@@ -175,11 +175,26 @@ def test_batch_equals_one_by_one(family):
     assert ended == [list(generate(model, p, 12, temperature=0, stop=stop)) for p in batch] and len(ended[0]) <= 3
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_a_batch_ends_each_row_where_the_context_ends(family):
+    """A full context is an answer, not an error; short rows go on, though long ones beside them are full."""
+    torch.manual_seed(1)
+    shape = {"block_size": 16, "n_layer": 2, "n_head": 4, "n_embd": 32}
+    model = GPT(GPTConfig(90, **shape) if family == "llama" else GPTConfig.gpt2(90, **shape)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(4)
+    prompts = [list(range(n)) for n in (13, 1, 16, 6, 15)] + [[40, 41, 42]]
+    for n in (0, 1, 5, 100):
+        wanted = [list(generate(model, p, min(n, 16 - len(p)), temperature=0)) for p in prompts]
+        assert generate_batch(model, prompts, n) == wanted
+
+
 def test_batch_refuses_what_does_not_fit():
     """Cutting one prompt of many in silence would be a wrong answer nobody sees."""
     model, _ = tiny_model(block_size=16)
-    with pytest.raises(ValueError, match="a prompt of 12 tokens and 5 new ones do not fit .* 16"):
-        generate_batch(model, [[1] * 12, [2]], 5)
+    with pytest.raises(ValueError, match="a prompt of 17 tokens does not fit .* 16; shorten it"):
+        generate_batch(model, [[1] * 17, [2]], 5)
     with pytest.raises(ValueError, match="at least one prompt"):
         generate_batch(model, [[1], []], 5)
 

@@ -1,11 +1,14 @@
 """The chat: what the model reads, what a full context does, what slash commands and Ctrl-C do."""
 
 import json
+import shlex
 
 import pytest
 import torch
-from nanogpt.commands import sample
-from nanogpt.commands.chat import Chat, Conversation
+from nanogpt import cli
+from nanogpt.commands.chat import Chat
+from nanogpt.infer import generate as infer
+from nanogpt.infer.conversation import Conversation
 from nanogpt.infer.generate import Context, generate
 from nanogpt.sources import open_model
 from nanogpt.vendor.shared.errors import Mistake
@@ -87,11 +90,12 @@ def test_messages_are_what_the_model_reads(base):
     assert conversation.messages == messages[:1]
 
 
-def test_a_full_context_drops_the_oldest_and_says_so(talk):
+def test_a_full_context_drops_the_oldest_and_says_so(talk, tmp_path):
     """A long conversation goes on; what was forgotten is told, and what is kept still fits."""
-    out = talk(["colour of the sky"] * 6)
+    out = talk([*["colour of the sky"] * 6, f"/save {tmp_path / 'kept.json'}"])
     assert "(the context of 96 tokens is full: the oldest 2 messages were dropped)" in out
-    assert out.count("> ") == 0  # prompts are printed by input, which is replaced here
+    kept = json.loads((tmp_path / "kept.json").read_text())["messages"]
+    assert 2 <= len(kept) < 12 and [m["role"] for m in kept] == ["user", "assistant"] * (len(kept) // 2)
 
 
 def test_what_never_fits_is_refused_and_forgotten(base):
@@ -104,10 +108,96 @@ def test_what_never_fits_is_refused_and_forgotten(base):
     assert conversation.messages == before
 
 
-def test_a_context_that_fills_up_ends_the_answer(talk):
-    """The answer stops where the context ends, and the user learns why."""
-    out = talk(["great " * 20], max_tokens=400)
-    assert "(the context is full, so the answer ends here" in out or "dropped" not in out
+FULL = "(the context is full, so the answer ends here; /reset begins anew)"
+
+
+def scripted(monkeypatch, length, end=None):
+    """The model says the letter a `length` times and then, where `end` is given, that id. Returns what n was asked."""
+    asked = []
+
+    def answer(model, ids, n, *, stop, **options):
+        asked.append(n)
+        for token in [97] * min(n, length) + [end] * (end is not None and length < n):
+            if token in stop:
+                return
+            yield token
+
+    monkeypatch.setattr(infer, "generate", answer)
+    return asked
+
+
+@pytest.mark.parametrize(("more", "cut"), [(-1, False), (0, False), (1, True), (9, True)])
+def test_a_context_that_fills_up_ends_the_answer(talk, base, monkeypatch, more, cut):
+    """An answer that exactly fits is whole; one token more, and the user learns why it stops."""
+    conversation = Conversation(open_model(base))
+    room = 96 - len(conversation.ask("nice")[0])
+    scripted(monkeypatch, room + more, end=min(conversation.stop))
+    assert (FULL in talk(["nice"], max_tokens=400)) == cut
+    assert FULL not in talk(["nice"], max_tokens=room)  # then --max-tokens ended it, not the context
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (Mistake("no such word"), "error: no such word"),
+        (ValueError("logits hold nan"), "error: logits hold nan"),
+        (MemoryError(), "error: this turn failed: MemoryError"),
+        (RuntimeError("mat1 and mat2"), "error: this turn failed: RuntimeError: mat1 and mat2"),
+        (KeyboardInterrupt(), "(stopped before a word was said; that turn is forgotten)"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_a_turn_that_fails_leaves_no_trace(talk, monkeypatch, tmp_path, failure, said):
+    """Two user messages in a row would be read as one conversation from then on; the chat itself goes on."""
+    real, turns = infer.generate, iter([False, True, False])
+
+    def failing(*args, **options):
+        if next(turns):
+            raise failure
+        yield from real(*args, **options)
+
+    monkeypatch.setattr(infer, "generate", failing)
+    out = talk(["nice", f"/save {tmp_path / 'a'}", "great", f"/save {tmp_path / 'b'}", "red", f"/save {tmp_path / 'c'}"])
+    before, after, end = (json.loads((tmp_path / name).read_text())["messages"] for name in "abc")
+    assert said in out and before == after and [m["content"] for m in end[::2]] == ["nice", "red"]
+
+
+def test_an_error_in_mid_answer_leaves_no_trace(talk, monkeypatch, tmp_path):
+    """Half an answer that a failure cut off is not what the model said."""
+
+    def failing(*args, **options):
+        yield 97
+        raise RuntimeError("mat1 and mat2")
+
+    monkeypatch.setattr(infer, "generate", failing)
+    talk(["nice", f"/save {tmp_path / 'a'}"])
+    assert json.loads((tmp_path / "a").read_text())["messages"] == []
+
+
+@pytest.mark.parametrize("line", ["nice \udce9", "/save talk\udce9.json", "/save a\0b", "/save ~nobody-here/x", "/save /"])
+def test_lines_that_no_file_and_no_model_takes(talk, tmp_path, line):
+    """A sentence, and the chat goes on with all that was said."""
+    out = talk(["nice", line, f"/save {tmp_path / 'kept'}"])
+    assert out.count("error: ") == 1 and f"(saved in {tmp_path / 'kept'};" in out
+    assert [m["role"] for m in json.loads((tmp_path / "kept").read_text())["messages"]] == ["user", "assistant"]
+
+
+SAID = '{"messages": [{"role": "user", "content": %s}]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "7", "{}", '{"messages": {}}', '{"messages": "ab"}', '{"messages": [7]}', '{"messages": [{"role": "user"}]}']
+    + [SAID % c for c in ("7", "null", '"gre\\ud83dat"', '"a\\u0000b"')]
+    + [(SAID % '"a"').replace("user", "pirate"), (SAID % '"a", "more": 1'), "[" * 100_000, "not JSON"],
+)
+def test_odd_conversations_are_refused(talk, tmp_path, content):
+    """What /save would not write is told at once, not at the first turn, and the file stays as it is."""
+    path = tmp_path / "odd.json"
+    path.write_text(content)
+    with pytest.raises(Mistake, match="odd.json is not a conversation; give a file that /save wrote"):
+        talk(["nice"], load=path)
+    assert path.read_text() == content
 
 
 def test_save_and_load(talk, tmp_path):
@@ -117,6 +207,8 @@ def test_save_and_load(talk, tmp_path):
     assert "name the file" in out and out.count(f"(saved in {path}; ") == 2 and "(forgotten)" in out
     saved = json.loads(path.read_text())["messages"]
     assert [m["role"] for m in saved] == ["user", "assistant"] * 2 and saved[2]["content"] == "great"
+    again = next(line for line in out.splitlines() if line.startswith("(saved in")).split("with: ")[1][:-1]
+    assert cli.parse(shlex.split(again)[1:]).load == path  # the advice can be typed as it stands
     out = talk([f"/save {path}", "lovely"], load=path)
     assert "going on after 4 messages" in out and "exists already; choose another name" in out
     assert json.loads(path.read_text())["messages"] == saved
@@ -136,13 +228,13 @@ def test_a_backslash_goes_on_in_the_next_line(talk, tmp_path):
 
 def test_ctrl_c_stops_the_answer_and_not_the_chat(talk, monkeypatch, tmp_path):
     """What was said so far stays in the conversation; a Ctrl-C at the prompt ends the chat."""
-    real = sample.generate
+    real = infer.generate
 
     def interrupted(*args, **options):
         yield next(real(*args, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sample, "generate", interrupted)
+    monkeypatch.setattr(infer, "generate", interrupted)
     path = tmp_path / "stopped.json"
     out = talk(["nice", f"/save {path}", KeyboardInterrupt()])
     assert "[stopped]" in out

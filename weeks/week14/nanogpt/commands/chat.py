@@ -1,20 +1,17 @@
 """`nanogpt chat`: a conversation, line by line."""
 
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..device import pick_device
-from ..infer.generate import Context
-from ..sources import open_model
-from ..tasks import end_id, read_text
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
-from .options import MODEL, Model, Name, Precision
+from ..vendor.shared.text import read_text
+from .options import BROKEN, MODEL, AnySeed, Count, Device, Model, Precision, Temperature, Threads, TopK, TopP
 from .sample import write_answer
 
 HELP = "/reset forgets, /save FILE keeps the conversation, /quit ends, Ctrl-C stops an answer."
-LEAST = 16  # tokens of room for an answer before old messages make way
 
 
 @dataclass
@@ -36,20 +33,22 @@ class Chat:
     """What the model is told before the conversation; by default what its template says."""
     load: Path | None = None
     """Go on with a conversation that /save wrote."""
-    max_tokens: int = 400
+    max_tokens: Count = 400
     """Longest answer."""
-    temperature: float = 0.7
-    """0 always takes the likeliest token."""
-    top_k: int | None = None
-    top_p: float | None = 0.95
-    seed: int | None = None
-    device: Name = "auto"
+    temperature: Temperature = 0.7
+    top_k: TopK = None
+    top_p: TopP = 0.95
+    seed: AnySeed = None
+    device: Device = "auto"
     precision: Precision = "auto"
+    threads: Threads = None
 
     def run(self):
-        if self.max_tokens < 1:
-            raise Mistake(f"--max-tokens is {self.max_tokens}; it must be at least 1")
         messages = read_conversation(self.load) if self.load else []
+        from ..device import pick_device  # in here, for torch takes a second and --help does not need it
+        from ..infer.conversation import Conversation
+        from ..sources import open_model
+
         loaded = open_model(self.model, pick_device(self.device), self.precision, fold=True)
         talk = Conversation(loaded, self.system, messages)
         print(greeting(loaded), HELP, sep="\n")
@@ -61,65 +60,43 @@ class Chat:
             except (EOFError, KeyboardInterrupt):
                 print()
                 return
-            if not line.strip():
-                continue
-            if line.startswith("/"):
-                if command(talk, line) == "quit":
-                    return
-                continue
             try:
-                self.turn(talk, line)
-            except Mistake as error:  # told, and the conversation stays as it was
-                print(f"error: {error}")
+                if BROKEN.search(line):
+                    raise Mistake(f"{line[:80]!r} is not UTF-8 text; type it again without what is shown as \\ud...")
+                if line.startswith("/"):
+                    if command(talk, line) == "quit":
+                        return
+                elif line.strip():
+                    self.turn(talk, line)
+            except KeyboardInterrupt:
+                print("(stopped before a word was said; that turn is forgotten)")
+            except BrokenPipeError:  # nobody reads any more
+                raise
+            except Exception as error:  # a library's too: what was said so far must not be lost with the chat
+                what = "" if isinstance(error, Mistake | OSError) else f"this turn failed: {type(error).__name__}: "
+                print(f"error: {what}{error}")
 
     def turn(self, talk, line):
-        """Ask, answer, remember both."""
-        ids, dropped = talk.ask(line)
-        if dropped:
-            block = talk.loaded.model.config.block_size
-            print(f"(the context of {block:,} tokens is full: the oldest {dropped} messages were dropped)")
-        answer, full = write_answer(
-            talk.loaded, ids, self, seed=self.seed, stop=talk.stop, context=talk.context, within=True
-        )
-        talk.messages.append({"role": "assistant", "content": answer})
-        if full:
+        """Ask, answer, remember both; or neither, where no answer comes."""
+        before, said, count = talk.messages, [], 0
+        block = talk.loaded.model.config.block_size
+        try:
+            ids, dropped = talk.ask(line)
+            if dropped:
+                print(f"(the context of {block:,} tokens is full: the oldest {dropped} messages were dropped)")
+            room = block - len(ids) + 1  # the token after a full context can still be foretold: it may end the answer
+            n = min(self.max_tokens, room)
+            options = {"seed": self.seed, "stop": talk.stop, "context": talk.context, "said": said}
+            count = write_answer(talk.loaded, ids, self, n, **options)
+            print(flush=True)
+        except BaseException as stop:
+            if not said or not isinstance(stop, KeyboardInterrupt):
+                talk.messages = before
+                raise
+            print(" [stopped]", flush=True)
+        talk.messages.append({"role": "assistant", "content": "".join(said)})
+        if count == room < self.max_tokens:
             print("(the context is full, so the answer ends here; /reset begins anew)")
-
-
-class Conversation:
-    """The messages so far, and what the model has already read of them."""
-
-    def __init__(self, loaded, system="", messages=()):
-        self.loaded, self.template, self.messages = loaded, loaded.template(), list(messages)
-        if system:
-            self.messages = [m for m in self.messages if m["role"] != "system"]
-            self.messages.insert(0, {"role": "system", "content": system})
-        self.stop = self.template.stop_ids | {end_id(loaded.tokenizer)}
-        self.context = Context(loaded.model)
-        self.saved = None
-
-    def system(self):
-        return [m for m in self.messages[:1] if m["role"] == "system"]
-
-    def reset(self):
-        self.messages, self.context = self.system(), Context(self.loaded.model)
-
-    def ask(self, content):
-        """Add what the user says; returns the ids to continue, and how many old messages had to make way."""
-        system, old = self.system(), self.messages[len(self.system()) :]
-        new, block, dropped = {"role": "user", "content": content}, self.loaded.model.config.block_size, 0
-        room = min(LEAST, block // 4)
-        while True:
-            ids = self.template.encode([*system, *old, new])
-            if len(ids) + room <= block:
-                self.messages = [*system, *old, new]
-                return ids, dropped
-            if not old:
-                raise Mistake(
-                    f"{len(ids)} tokens do not fit the context of {block:,} with room for an answer; write less"
-                )
-            leaving = 2 if len(old) > 1 else 1  # a question and its answer
-            old, dropped = old[leaving:], dropped + leaving
 
 
 def command(talk, line):
@@ -131,10 +108,9 @@ def command(talk, line):
         talk.reset()
         print("(forgotten)")
     elif word == "/save":
-        try:
-            print(f"(saved in {save_conversation(talk, rest.strip())}; go on later with --load)")
-        except (Mistake, OSError) as error:
-            print(f"error: {error}")
+        path = save_conversation(talk, rest.strip())
+        again = shlex.join(["nanogpt", "chat", "--model", talk.loaded.source, "--load", str(path)])
+        print(f"(saved in {path}; go on later with: {again})")
     else:
         print(HELP if word == "/help" else f"error: there is no {word}. {HELP}")
     return None
@@ -144,21 +120,28 @@ def save_conversation(talk, name):
     """Write the conversation as JSON, never over a file that this chat did not write."""
     if not name:
         raise Mistake("name the file: /save talk.json")
-    path = Path(name).expanduser()
-    if path.exists() and path != talk.saved:
-        raise Mistake(f"{path} exists already; choose another name")
     record = {"model": talk.loaded.source, "messages": talk.messages}
-    atomic_write(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    try:
+        path = Path(name).expanduser()
+        if path.exists() and path != talk.saved:
+            raise Mistake(f"{path} exists already; choose another name")
+        atomic_write(path, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    except (OSError, RuntimeError) as error:  # RuntimeError: a ~name that is nobody's
+        raise Mistake(f"{name} cannot be written ({error}); choose another name: /save talk.json") from error
     talk.saved = path
     return path
 
 
 def read_conversation(path):
     """The messages that /save wrote; a Mistake for any other file."""
+    text = read_text(path)
     try:
-        messages = json.loads(read_text(path))["messages"]
-        good = all(isinstance(m["role"], str) and isinstance(m["content"], str) for m in messages)
-    except (ValueError, KeyError, TypeError):
+        messages = json.loads(text)["messages"]
+        good = isinstance(messages, list) and all(
+            m.keys() == {"role", "content"} and m["role"] in ("system", "user", "assistant") for m in messages
+        )
+        good = good and not any(BROKEN.search(m["content"]) for m in messages)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
         raise Mistake(f"{path} is not a conversation; give a file that /save wrote")
@@ -166,11 +149,10 @@ def read_conversation(path):
 
 
 def greeting(loaded):
+    taught = ", ".join((loaded.record or {}).get("taught", []))
     if loaded.chat:
-        taught = (loaded.record or {}).get("taught")
-        return loaded.source + (f", which learned {', '.join(taught)}" if taught else "")
-    learned = ", ".join((loaded.record or {}).get("taught", [])) or "nothing that it told us"
-    return f"{loaded.source} learned {learned}. It continues text; it follows no orders."
+        return loaded.source + (f", which learned {taught}" if taught else "")
+    return f"{loaded.source} learned {taught or 'nothing that it told us'}. It continues text; it follows no orders."
 
 
 def read_line():

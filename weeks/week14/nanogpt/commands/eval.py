@@ -13,7 +13,7 @@ from ..tasks import read_text
 from ..vendor.continual.learner import Learner
 from ..vendor.shared.errors import Mistake
 from .learn import ROW_LENGTH
-from .options import MODEL, Model, Name, Precision
+from .options import MODEL, Device, Model, Precision, Threads
 
 
 @dataclass
@@ -29,7 +29,8 @@ class Eval:
     files: Positional[tuple[Path, ...]]
     """UTF-8 text files, or JSONL files of prompt/response rows."""
     model: Model = MODEL
-    device: Name = "auto"
+    device: Device = "auto"
+    threads: Threads = None
     precision: Precision = "auto"
     row_length: int = ROW_LENGTH
     """Tokens of a prompt and its response; longer prompts are cut, as in training."""

@@ -1,14 +1,11 @@
 """`nanogpt export`: write a model as a folder that transformers loads."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from tyro.conf import Positional
 
-from .. import checkpoint
-from ..sources import open_model
-from ..tasks import end_id
-from .options import MODEL, Model
+from ..vendor.shared.errors import Mistake
+from .options import MODEL, Folder, Model
 
 
 @dataclass
@@ -22,14 +19,19 @@ class Export:
       nanogpt export exported/helper --model checkpoints/helper
     """
 
-    out: Positional[Path]
+    out: Positional[Folder]
     """New folder."""
     model: Model = MODEL
 
     def run(self):
+        from .. import checkpoint  # in here, for torch takes a second and --help does not need it
         from ..formats import hf_folder
         from ..formats.published import Published
+        from ..sources import open_model
+        from ..tasks import end_id
 
+        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
+            raise Mistake(f"{self.out} exists and is not an empty folder; give another one, for nothing is overwritten")
         loaded = open_model(self.model, fold=True)
         special = {i: text for text, i in loaded.tokenizer.special_tokens.items()}
         chat = loaded.chat or {"template": None, "bos": "", "eos": special[end_id(loaded.tokenizer)]}

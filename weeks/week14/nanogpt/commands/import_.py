@@ -1,13 +1,13 @@
 """`nanogpt import`: bring in a published model."""
 
+import shlex
 from dataclasses import dataclass
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from .. import checkpoint
-from ..sources import open_model
 from ..vendor.shared.errors import Mistake
-from .options import Folder
+from .options import Folder, words
 
 
 @dataclass
@@ -21,16 +21,20 @@ class Import:
       nanogpt import model.gguf --out checkpoints/other
     """
 
-    source: Positional[str]
+    source: Annotated[Positional[str], words(str, "SOURCE")]
     """Folder with config.json and safetensors, a .gguf file, or a name such as smollm2-135m."""
     out: Folder
+    """New folder."""
 
     def run(self):
-        if self.out.exists() and any(self.out.iterdir()):
-            raise Mistake(f"{self.out} is not empty; give another --out")
+        from .. import checkpoint  # in here, for torch takes a second and --help does not need it
+        from ..sources import open_model
+
+        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
+            raise Mistake(f"{self.out} exists and is not an empty folder; give another --out")
         loaded = open_model(self.source)
         if loaded.record is not None:
             raise Mistake(f"{self.source} is a model of nanogpt already; use it with --model {self.source}")
         checkpoint.save(self.out, loaded.model, loaded.tokenizer, {"from": self.source}, chat=loaded.chat)
         print(f"{loaded.model.n_params():,} parameters, {loaded.tokenizer.vocab_size:,} tokens: saved in {self.out}")
-        print(f"try: nanogpt {'chat' if loaded.chat else 'sample'} --model {self.out}")
+        print("try:", shlex.join(["nanogpt", "chat" if loaded.chat else "sample", "--model", str(self.out)]))

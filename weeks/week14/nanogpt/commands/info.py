@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-from ..sources import open_model
-from ..workspace.store import is_course, open_course
-from .learn import matrix_table
 from .options import MODEL, Model
 
 
@@ -20,6 +17,10 @@ class Info:
     model: Model = MODEL
 
     def run(self):
+        from ..sources import open_model  # in here, for torch takes a second and --help does not need it
+        from ..workspace.store import is_course, open_course
+        from .learn import matrix_table
+
         course = open_course(self.model) if is_course(self.model) else None
         loaded = course.loaded if course else open_model(self.model)
         net, config = loaded.model, loaded.model.config

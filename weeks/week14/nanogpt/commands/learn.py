@@ -20,7 +20,7 @@ from ..vendor.lora.adapter import LoRAConfig
 from ..vendor.shared.errors import Mistake
 from ..workspace.learn import course_on, teach
 from ..workspace.store import is_course, open_course
-from .options import MODEL, Folder, Model, Name
+from .options import MODEL, Device, Folder, Model, Name, Precision, Threads
 
 LATER = TrainConfig(steps=80, warmup=8, lr=1e-3)  # a later domain of a small model: fewer steps, and half the rate
 ADAPT = TrainConfig(steps=80, lr=1e-3, warmup=5, weight_decay=0.0)  # LoRA; for rows the steps follow from their number
@@ -48,7 +48,7 @@ class Learning:
     """Largest norm of the gradient."""
     seed: int = 0
     """Seed of the adapter, the order of the rows and the replay."""
-    precision: Annotated[str, arg(metavar="{auto,float32,bfloat16}")] = "auto"
+    precision: Precision = "auto"
 
     def config(self, default, n_rows=None):
         """A TrainConfig: `default`, changed where an option was given; n_rows sets the steps of an adapter."""
@@ -115,7 +115,8 @@ class Learn:
     """Steps between checkpoints."""
     resume: bool = False
     """Go on with a run that was stopped: the same command plus --resume."""
-    device: Name = "auto"
+    device: Device = "auto"
+    threads: Threads = None
 
     def run(self):
         if self.method not in ("replay", "naive"):

@@ -1,17 +1,88 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how each kind of value is read: a wrong one is told before work begins."""
 
+import math
+import re
 from pathlib import Path
-from typing import Annotated
+from types import NoneType
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import arg
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 MODEL = "checkpoints/week14-default/replay"  # what `make week14` leaves behind
+REGISTRY = ConstructorRegistry()
+BROKEN = re.compile("[\0\ud800-\udfff]")  # bytes that were no UTF-8 arrive as half of a surrogate pair
+MOST = 10**6  # of what is made one by one: more would be a typing mistake
+
+
+def value(read, metavar):
+    """How tyro reads one word: by `read(word)`, whose ValueError says what is wrong and what to give."""
+    return PrimitiveConstructorSpec(1, metavar, lambda words: read(words[0]), lambda _: True, lambda v: [str(v)])
+
+
+def number(kind, wanted, *ranges):
+    """Reads a number, int or float, that lies in one of `ranges` (least, most); `wanted` says so in words."""
+
+    def read(word):
+        try:
+            given = kind(word)
+        except ValueError:
+            given = math.nan
+        if ranges and not any(least <= given <= most for least, most in ranges) or given != given:
+            raise ValueError(f"{word[:40]!r} cannot be used; give {wanted}")
+        return given
+
+    return value(read, "INT" if kind is int else "FLOAT")
+
+
+def words(kind, metavar):
+    """Reads a path or a name: anything but nothing."""
+
+    def read(word):
+        if not word.strip():
+            raise ValueError(f"{word!r} names nothing; give the {metavar}")
+        return kind(word)
+
+    return value(read, metavar)
+
+
+KINDS = {int: number(int, "a whole number"), float: number(float, "a number"), Path: words(Path, "PATH")}
+
+
+@REGISTRY.primitive_rule
+def plain(info):
+    """What no option says otherwise: numbers and paths, and the same where None stands for "not given"."""
+    kinds = set(get_args(info.type)) - {NoneType} if NoneType in get_args(info.type) else {info.type}
+    return KINDS.get(kinds.pop()) if len(kinds) == 1 else None
+
+
+AT_LEAST_1 = number(int, f"a whole number from 1 to {MOST:,}", (1, MOST))
+SEED = number(int, f"a whole number from 0 to {2**63 - 1}", (0, 2**63 - 1))
+
 Name = Annotated[str, arg(metavar="NAME")]
-Folder = Annotated[Path, arg(metavar="DIR")]
+Folder = Annotated[Path, words(Path, "DIR")]
 Model = Annotated[
     str,
-    arg(metavar="MODEL", help="smollm2-135m, a folder, or a .gguf file; the default is what `make week14` trained."),
+    words(str, "MODEL"),
+    arg(help="smollm2-135m, a folder, or a .gguf file; the default is what `make week14` trained."),
 ]
+Device = Annotated[str, words(str, "NAME"), arg(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[
-    str, arg(metavar="{auto,float32,bfloat16}", help="auto is bfloat16 where this processor is faster with it.")
+    Literal["auto", "float32", "bfloat16"],
+    arg(metavar="NAME", help="float32, bfloat16, or auto: bfloat16 where this processor is faster with it."),
+]
+Threads = Annotated[int | None, arg(help="CPU threads; by default all that this process may use.")]
+Count = Annotated[int, AT_LEAST_1]
+Seed = Annotated[int, SEED]
+AnySeed = Annotated[int | None, SEED, arg(help="By default another one each time.")]
+Temperature = Annotated[
+    float,
+    number(float, "0, or a number from 1e-06 to 1e+06", (0, 0), (1e-6, 1e6)),
+    arg(help="0 always takes the likeliest token."),
+]
+TopK = Annotated[int | None, AT_LEAST_1, arg(help="Draw from so many of the likeliest tokens.")]
+TopP = Annotated[
+    float | None,
+    number(float, "a number above 0 and at most 1", (math.ulp(0.0), 1)),
+    arg(help="Draw from the likeliest tokens that together have this probability."),
 ]

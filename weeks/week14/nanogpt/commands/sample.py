@@ -3,12 +3,8 @@
 import sys
 from dataclasses import dataclass
 
-from ..device import pick_device
-from ..infer.generate import generate, stream
-from ..sources import open_model
-from ..tasks import end_id
 from ..vendor.shared.errors import Mistake
-from .options import MODEL, Model, Name, Precision
+from .options import MODEL, Count, Device, Model, Precision, Seed, Temperature, Threads, TopK, TopP
 
 
 @dataclass
@@ -26,34 +22,39 @@ class Sample:
     """Text to continue or to answer; empty begins a new document."""
     raw: bool = False
     """Continue the prompt as plain text even if the model has a chat template."""
-    n: int = 1
+    n: Count = 1
     """How many samples."""
-    max_tokens: int = 200
-    temperature: float = 0.8
-    """0 always takes the likeliest token."""
-    top_k: int | None = None
-    top_p: float | None = None
-    seed: int = 0
-    device: Name = "auto"
+    max_tokens: Count = 200
+    """Longest continuation; past the context, the oldest half of it makes way."""
+    temperature: Temperature = 0.8
+    top_k: TopK = None
+    top_p: TopP = None
+    seed: Seed = 0
+    device: Device = "auto"
     precision: Precision = "auto"
+    threads: Threads = None
 
     def run(self):
-        if self.n < 1 or self.max_tokens < 1:
-            raise Mistake(f"--n is {self.n} and --max-tokens {self.max_tokens}; both must be at least 1")
+        from ..device import pick_device  # in here, for torch takes a second and --help does not need it
+        from ..sources import open_model
+        from ..tasks import end_id
+
         loaded = open_model(self.model, pick_device(self.device), self.precision, fold=True)
-        template, answer = loaded.template(), loaded.chat is not None and not self.raw and self.prompt
+        answer, end = loaded.chat is not None and not self.raw and self.prompt, end_id(loaded.tokenizer)
+        stop = {end}
         if answer:
-            ids = template.encode([{"role": "user", "content": self.prompt}])
+            template = loaded.template()
+            ids, stop = template.encode([{"role": "user", "content": self.prompt}]), stop | template.stop_ids
         else:
-            ids = [end_id(loaded.tokenizer), *ordinary(loaded.tokenizer, self.prompt)]
+            ids = [end, *ordinary(loaded.tokenizer, self.prompt)]
         block = loaded.model.config.block_size
         if len(ids) > block:
             print(f"note: {len(ids)} tokens do not fit the context of {block}; using the last {block}", file=sys.stderr)
-        stop = template.stop_ids | {end_id(loaded.tokenizer)}
         for i in range(self.n):
             if not answer:
                 sys.stdout.write(self.prompt)
-            write_answer(loaded, ids, self, seed=self.seed + i, stop=stop)
+            write_answer(loaded, ids, self, self.max_tokens, seed=self.seed + i, stop=stop)
+            print(flush=True)
 
 
 def ordinary(tokenizer, text):
@@ -63,35 +64,21 @@ def ordinary(tokenizer, text):
         raise Mistake(str(error)) from error
 
 
-def write_answer(loaded, ids, options, *, seed, stop, context=None, within=False):
-    """Print the continuation as it comes; returns it, and whether the context ended it. Ctrl-C ends it early.
+def write_answer(loaded, ids, options, n, *, seed, stop, context=None, said=None):
+    """Print up to `n` tokens after `ids` as they come; returns how many there were. `said`, a list, gets the pieces."""
+    from ..infer import generate
 
-    `within` keeps it inside the context; otherwise the oldest half of a full context is dropped and it goes on.
-    """
-    room = loaded.model.config.block_size - len(ids)
-    n, pieces, count = min(options.max_tokens, room) if within else options.max_tokens, [], [0]
+    count, said = [0], [] if said is None else said
+    chosen = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "seed": seed}
     try:
-        tokens = generate(
-            loaded.model,
-            ids,
-            n,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-            seed=seed,
-            stop=stop,
-            context=context,
-        )
-        for piece in stream(loaded.tokenizer, counted(tokens, count)):
-            pieces.append(piece)
+        tokens = generate.generate(loaded.model, ids, n, **chosen, stop=stop, context=context)
+        for piece in generate.stream(loaded.tokenizer, counted(tokens, count)):
+            said.append(piece)
             sys.stdout.write(piece)
             sys.stdout.flush()
-    except KeyboardInterrupt:
-        sys.stdout.write(" [stopped]")
     except ValueError as error:
         raise Mistake(str(error)) from error
-    print(flush=True)
-    return "".join(pieces), within and n < options.max_tokens and count[0] == n
+    return count[0]
 
 
 def counted(tokens, count):

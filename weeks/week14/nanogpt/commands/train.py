@@ -16,7 +16,7 @@ from ..vendor.shared.errors import Mistake
 from ..workspace.learn import new_course
 from ..workspace.store import open_course
 from .learn import read_domain, taught
-from .options import Folder, Name
+from .options import Device, Folder, Threads
 
 
 @dataclass
@@ -59,7 +59,8 @@ class Train:
     """Steps between checkpoints."""
     resume: bool = False
     """Go on with a run that was stopped: the same command plus --resume."""
-    device: Name = "auto"
+    device: Device = "auto"
+    threads: Threads = None
 
     def run(self):
         device = pick_device(self.device)

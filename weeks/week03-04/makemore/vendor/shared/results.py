@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 bcf692b0ab2bfadb29cb57c62f3fcb6737f6aec88faef8414f43a4e73bd10b29; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 db42c45e44e6f64cf095292dcf62958471439d7471baa11a5d64161aeccb9892; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -19,6 +19,7 @@ from .errors import Mistake
 from .files import atomic_write
 
 PRESETS = ("smoke", "default", "full")
+MOST_THREADS = 1024  # OpenMP ends the process, without a word from Python, where it cannot start what it is asked for
 
 
 def seed_number(text):
@@ -68,6 +69,8 @@ def thread_count(asked, otherwise=None):
         return otherwise or cpu_count()
     if asked < 1:
         raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
+    if asked > MOST_THREADS:
+        raise Mistake(f"--threads {asked} is more than a machine can start; give {MOST_THREADS} at most")
     return asked
 
 
