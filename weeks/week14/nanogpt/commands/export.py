@@ -5,9 +5,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from .. import checkpoint
+from .. import formats
 from ..sources import open_model
-from ..tasks import end_id
 from .options import MODEL, Model
 
 
@@ -27,15 +26,5 @@ class Export:
     model: Model = MODEL
 
     def run(self):
-        from ..formats import hf_folder
-        from ..formats.published import Published
-
-        loaded = open_model(self.model, fold=True)
-        special = {i: text for text, i in loaded.tokenizer.special_tokens.items()}
-        chat = loaded.chat or {"template": None, "bos": "", "eos": special[end_id(loaded.tokenizer)]}
-        tensors = checkpoint.weights(loaded.model)
-        hf_folder.write(
-            self.out,
-            Published(loaded.model.config, tensors, loaded.tokenizer, chat["template"], chat["bos"], chat["eos"]),
-        )
+        formats.write("huggingface", self.out, open_model(self.model, fold=True).published())
         print(f"wrote {self.out}; in Python: AutoModelForCausalLM.from_pretrained({str(self.out)!r})")

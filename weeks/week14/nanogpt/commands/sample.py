@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..device import pick_device
 from ..infer.generate import generate, stream
 from ..sources import open_model
-from ..tasks import end_id
+from ..tasks import begin_id, end_id
 from ..vendor.shared.errors import Mistake
 from .options import MODEL, Model, Name, Precision
 
@@ -45,7 +45,7 @@ class Sample:
         if answer:
             ids = template.encode([{"role": "user", "content": self.prompt}])
         else:
-            ids = [end_id(loaded.tokenizer), *ordinary(loaded.tokenizer, self.prompt)]
+            ids = [begin_id(loaded.tokenizer), *ordinary(loaded.tokenizer, self.prompt)]
         block = loaded.model.config.block_size
         if len(ids) > block:
             print(f"note: {len(ids)} tokens do not fit the context of {block}; using the last {block}", file=sys.stderr)
