@@ -3,49 +3,50 @@
 Nothing that a person writes becomes a control token. The template is run on random marks in place of the contents;
 special tokens are looked for in what it adds itself, and the contents are put back as ordinary text. For contents
 without special tokens the ids are those of transformers' `apply_chat_template`.
-Left out: tools, documents, `strftime_now`, the tag `generation`, contents that are not text.
+Left out: tools, documents, contents that are not text.
 """
 
 import re
 import secrets
+from functools import cached_property
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
+from . import jinja
 from .vendor.bpe.fast import ENDOFTEXT
 from .vendor.shared.errors import Mistake
 
 ROLES = ("system", "user", "assistant")
-PLAIN = "{{ bos_token }}{% for message in messages %}{{ message['content'] + '\\n' }}{% endfor %}"
 
 
 class Template:
     """Encodes messages such as [{"role": "user", "content": "Hello"}].
 
-    `source` is Jinja; None, for a model that was never taught a template, joins the contents by line breaks. `bos` and
-    `eos` are texts of special tokens of `tokenizer`, "" for none. Raises Mistake for a source that is no template.
+    `source` is Jinja, compiled where it is first used; None, for a model that was never taught a template, joins the
+    contents by line breaks. `bos` and `eos` are texts of special tokens of `tokenizer`, "" for none.
 
     `stop_ids` are the ids that end a reply: the special token that the template puts after what an assistant says, eos,
     <|endoftext|>. `end_of_reply`, to be learned after a reply, is the first of these that the vocabulary has, or None.
     """
 
     def __init__(self, source, tokenizer, bos="", eos=""):
-        self.tokenizer = tokenizer
+        self.source, self.tokenizer, self.eos = source, tokenizer, eos
         if source is None:
-            source, bos = PLAIN, bos or (ENDOFTEXT if ENDOFTEXT in tokenizer.special_tokens else "")
-        environment = ImmutableSandboxedEnvironment(  # as in transformers, whose templates count on it
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-        )
-        environment.globals |= {"raise_exception": _refuse, "bos_token": bos, "eos_token": eos}
-        try:
-            self._template = environment.from_string(source)
-        except (TemplateError, RecursionError) as error:
-            raise Mistake(f"the chat template is broken ({error}); get a whole copy of the model's files") from error
+            bos = bos or (ENDOFTEXT if ENDOFTEXT in tokenizer.special_tokens else "")
+        self.bos = bos
         longest_first = sorted(tokenizer.special_tokens, key=len, reverse=True)
         self._special = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")") if longest_first else None
-        ends = [*self._after_reply(), eos, ENDOFTEXT]
-        ends = [tokenizer.special_tokens[text] for text in ends if text in tokenizer.special_tokens]
-        self.stop_ids, self.end_of_reply = frozenset(ends), ends[0] if ends else None
+
+    @cached_property
+    def _ends(self):
+        ends = [*self._after_reply(), self.eos, ENDOFTEXT]
+        return [self.tokenizer.special_tokens[text] for text in ends if text in self.tokenizer.special_tokens]
+
+    @property
+    def stop_ids(self):
+        return frozenset(self._ends)
+
+    @property
+    def end_of_reply(self):
+        return self._ends[0] if self._ends else None
 
     def encode(self, messages, reply=True):
         """The ids of a conversation; with `reply`, up to where the assistant begins to speak.
@@ -55,10 +56,10 @@ class Template:
         """
         _check(messages)
         cores = [message["content"].strip() for message in messages]
-        parts = self._parts(messages, cores, reply)
+        parts, text = self._parts(messages, cores, reply)
         lost = [i for i, core in enumerate(cores) if core and str(i) not in parts[1::2]]
         parts[1::2] = [cores[int(i)] for i in parts[1::2]]
-        if "".join(parts) != self._render(messages, reply):
+        if "".join(parts) != text:
             raise Mistake("the chat template changes what a message says; use one that prints each content as it is")
         if lost:
             role = messages[lost[0]]["role"]
@@ -79,7 +80,8 @@ class Template:
             raise Mistake(str(error)) from error
 
     def _parts(self, messages, cores, reply):
-        """What the template wrote: its text, the number of the content that follows, its text, a number, ..., text.
+        """What the template wrote: its text, the number of the content that follows, its text, a number, ..., text; and
+        the same with the contents in their places.
 
         A mark keeps the blanks around its content, so that a template that looks at them, or trims, does as it would.
         """
@@ -88,26 +90,28 @@ class Template:
             {**message, "content": message["content"].replace(core, f"{mark}{i};") if core else message["content"]}
             for i, (message, core) in enumerate(zip(messages, cores))
         ]
-        return re.split(rf"{mark}(\d+);", self._render(marked, reply))
+        marked, text = self._render([marked, messages], reply)
+        return re.split(rf"{mark}(\d+);", marked), text
 
-    def _render(self, messages, reply):
+    def _render(self, conversations, reply):
+        if self.source is None:
+            return [self.bos + "".join(message["content"] + "\n" for message in messages) for messages in conversations]
+        words = {"bos_token": self.bos, "eos_token": self.eos, "tools": None, "documents": None}
+        words["add_generation_prompt"] = reply
         try:
-            return self._template.render(messages=messages, add_generation_prompt=reply, tools=None, documents=None)
-        except Exception as error:  # a template is a program from outside, and may fail in any way
-            raise Mistake(f"the chat template refuses this conversation ({error}); change its messages") from error
+            return jinja.render(self.source, words, [{"messages": messages} for messages in conversations])
+        except ValueError as error:  # a template is a program from outside, and may fail in any way
+            raise Mistake(f"the chat template fails or refuses this conversation ({error}); change its messages, or "
+                          "get a whole copy of the model's files") from error
 
     def _after_reply(self):
         """The special tokens that follow an assistant's last words, as texts."""
         messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
         try:
-            *_, last, rest = ["", *self._parts(messages, ["a", "b"], reply=False)]
+            *_, last, rest = ["", *self._parts(messages, ["a", "b"], reply=False)[0]]
         except Mistake:
             return []  # it says so again, to whoever asks for this conversation
         return self._special.findall(rest)[:1] if self._special and last == "1" else []
-
-
-def _refuse(message):
-    raise TemplateError(message)
 
 
 def _check(messages):

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
-from .model import GPT, GPTConfig
+from .model import GPTConfig, blank, build
 from .vendor.bpe.fast import Tokenizer
 from .vendor.shared.errors import Mistake
 from .vendor.shared.files import atomic_write
@@ -78,8 +78,8 @@ def load(folder, device="cpu"):
     except (ValueError, TypeError) as error:
         raise Mistake(f"{Path(folder) / INDEX}: {error}") from error
     tensors = load_part(folder, "model", index)
-    model = GPT(config)
-    fill(model, tensors, Path(folder) / index["files"]["model"]["name"])
+    fit(blank(config), tensors, Path(folder) / index["files"]["model"]["name"])
+    model = build(config, {name: tensor.to(device) for name, tensor in tensors.items()})
     _read_checked(folder, index, "tokenizer")
     try:
         tokenizer = Tokenizer.load(Path(folder) / index["files"]["tokenizer"]["name"])
@@ -90,7 +90,7 @@ def load(folder, device="cpu"):
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}; "
             "they do not belong together"
         )
-    return model.to(device).eval(), tokenizer, index["record"]
+    return model, tokenizer, index["record"]
 
 
 def load_part(folder, part, index=None):
@@ -124,7 +124,9 @@ def read_index(folder):
             raise Mistake(f"{path} has format {number} and this nanogpt reads up to {FORMAT}; install a newer nanogpt")
         index["record"]
         if "base" in index:
-            index["base"]["model"], index["base"]["sha256"], index["adapter"], index["files"]["adapter"]["sha256"]
+            if "sha256" in index["base"]:  # of the weights alone, as it was written at first
+                index["base"]["digest"] = {"weights": index["base"].pop("sha256")}
+            index["base"]["model"], dict(index["base"]["digest"]), index["adapter"], index["files"]["adapter"]["sha256"]
         else:
             index["model"], index["files"]["model"]["sha256"], index["files"]["tokenizer"]["name"]
     except (ValueError, KeyError, TypeError) as error:
@@ -140,14 +142,6 @@ def weights(model):
     if model.config.tie:
         del state["head.weight"]
     return state
-
-
-def fill(model, tensors, source):
-    """Load `tensors` into `model`, every one; missing, unknown and misshapen are all named in one Mistake."""
-    fit(weights(model), tensors, source)
-    with torch.no_grad():
-        for name, t in weights(model).items():
-            t.copy_(tensors[name])
 
 
 def fit(wanted, tensors, source):

@@ -11,7 +11,10 @@ from dataclasses import asdict, dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
+LARGEST = {"n_layer": 10_000}  # of the sizes; 2 ** 28 for the others: beyond it there is a slip, not a model
+ROPE_ROWS = 2048  # positions whose angles are computed at first; more when a text needs them
 CHOICES = {"position": ("rope", "learned"), "norm": ("rmsnorm", "layernorm"), "mlp": ("swiglu", "gelu")}
 
 
@@ -36,15 +39,15 @@ class GPTConfig:
     dropout: float = 0.0
 
     def __post_init__(self):
-        if not self.n_kv_head:
+        if self.n_kv_head == 0:
             object.__setattr__(self, "n_kv_head", self.n_head)
-        if not self.n_hidden:
-            wide = 4 * self.n_embd if self.mlp == "gelu" else 32 * math.ceil(8 * self.n_embd / 3 / 32)
+        if self.n_hidden == 0 and isinstance(self.n_embd, int):
+            wide = 4 * self.n_embd if self.mlp == "gelu" else 32 * -(-self.n_embd // 12)
             object.__setattr__(self, "n_hidden", wide)
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+            value, most = getattr(self, name), LARGEST.get(name, 2**28)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 to {most:,}")
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(allowed)}")
@@ -60,7 +63,14 @@ class GPTConfig:
             )
         if self.position == "rope" and self.head_dim % 2:
             raise ValueError(f"RoPE turns pairs of channels, and n_embd / n_head is {self.head_dim}; make it even")
-        if not 0 <= self.dropout < 1:
+        for name in ("rope_base", "norm_eps", "dropout"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value <= 1e12 or (not value and name != "dropout"):
+                raise ValueError(f"{name} is {value!r}; it must be a number above 0, and at most 1e12")
+        for name in ("bias", "tie"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+        if self.dropout >= 1:
             raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
     @property
@@ -101,15 +111,16 @@ def make_norm(config):
     return nn.LayerNorm(config.n_embd, eps=config.norm_eps, bias=config.bias)
 
 
-def rope_tables(config):
-    """cos and sin of position * frequency, each (block_size, head_dim) (Su et al. 2021, section 3.4.2).
+def rope_tables(config, rows):
+    """cos and sin of position * frequency, each (rows, head_dim) (Su et al. 2021, section 3.4.2).
 
     Channel c is paired with c + head_dim/2, the order in which Llama's weights are published. The first half of sin is
     negative, so that turning a pair (a, b) into (a cos - b sin, b cos + a sin) is one formula for both halves.
     """
-    half = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-    angles = torch.outer(torch.arange(config.block_size, dtype=torch.float32), config.rope_base**-half)
-    return torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)  # (block_size, D)
+    kind = {"dtype": torch.float32, "device": "cpu"}  # real numbers also where the weights have none yet
+    half = torch.arange(0, config.head_dim, 2, **kind) / config.head_dim
+    angles = torch.outer(torch.arange(rows, **kind), config.rope_base**-half)
+    return torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)  # (rows, D)
 
 
 def rotate(x, cos, sin):
@@ -196,7 +207,8 @@ class GPT(nn.Module):
         if config.tie:
             self.head.weight = self.embed.weight
         if config.position == "rope":
-            for name, table in zip(("cos", "sin"), rope_tables(config), strict=True):
+            tables = rope_tables(config, min(config.block_size, ROPE_ROWS))
+            for name, table in zip(("cos", "sin"), tables, strict=True):
                 self.register_buffer(name, table, persistent=False)
         self.init_weights()
 
@@ -228,6 +240,10 @@ class GPT(nn.Module):
         if self.position is not None:
             x = x + self.position.weight[place]
         else:
+            last = start + T if positions is None else int(positions.max()) + 1
+            if last > len(self.cos):  # cos comes last, for another thread looks at its length
+                rows = min(self.config.block_size, max(last, 2 * len(self.cos)))
+                self.sin, self.cos = (table.to(x.device) for table in reversed(rope_tables(self.config, rows)))
             rope = [table[place].to(x.dtype) for table in (self.cos, self.sin)]  # (T, D) or (B, T, D)
             rope = [table.unsqueeze(1) for table in rope] if positions is not None else rope  # (B, 1, T, D)
         if mask is None and start and T > 1:  # several new tokens after cached ones: row t sees the first start + t + 1
@@ -261,3 +277,42 @@ class GPT(nn.Module):
         """Bytes of keys and values that one token of context holds: what grouped-query attention saves."""
         c = self.config
         return 2 * c.n_layer * c.n_kv_head * c.head_dim * bytes_per_value
+
+
+def blank(config):
+    """The weights of `GPT(config)` on the meta device: every name and shape, no numbers, no memory. A tied head, which
+    is the embedding, has no name of its own."""
+    wide, hidden, kv = config.n_embd, config.n_hidden, config.n_kv_head * config.head_dim
+    block = {"norm1": (wide,), "attn.q": (wide, wide), "attn.k": (kv, wide), "attn.v": (kv, wide)}
+    block |= {"attn.proj": (wide, wide), "norm2": (wide,), "mlp.up": (hidden, wide), "mlp.down": (wide, hidden)}
+    block |= {"mlp.gate": (hidden, wide)} if config.mlp == "swiglu" else {}
+    shapes = {f"blocks.{i}.{name}": shape for i in range(config.n_layer) for name, shape in block.items()}
+    shapes["norm"] = (wide,)
+    biased = {1: config.bias and config.norm == "layernorm", 2: config.bias}  # by the number of dimensions
+    tensors = {f"{name}.weight": shape for name, shape in shapes.items()}
+    tensors |= {f"{name}.bias": shape[:1] for name, shape in shapes.items() if biased[len(shape)]}
+    tensors |= {"position.weight": (config.block_size, wide)} if config.position == "learned" else {}
+    tensors |= {name: (config.vocab_size, wide) for name in ("embed.weight", "head.weight")[: 1 if config.tie else 2]}
+    return {name: torch.empty(shape, device="meta") for name, shape in tensors.items()}
+
+
+class _Untouched(TorchFunctionMode):
+    """Within it, what initialises a tensor in place leaves it as it is."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        draws = (torch.Tensor.normal_, torch.Tensor.uniform_)
+        if function in draws or getattr(function, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
+
+
+def build(config, tensors):
+    """A GPT that takes over `tensors`, which have the names and shapes of `blank(config)`: no second copy, no
+    initialisation."""
+    with torch.device("meta"), _Untouched():
+        model = GPT(config)
+    state = {**tensors, "head.weight": tensors["embed.weight" if config.tie else "head.weight"]}
+    model.load_state_dict(state, assign=True)
+    if config.tie:
+        model.head.weight = model.embed.weight  # one Parameter again, not two that share memory
+    return model.to(model.embed.weight.device).requires_grad_(True).eval()

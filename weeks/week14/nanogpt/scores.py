@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from .answers import prompt_ids, response_ids
 from .infer.batch import generate_batch
-from .tasks import documents, encode, end_id
+from .tasks import begin_id, documents, encode, end_id
 
 LONGEST = 1024
 LOGITS = 2**26  # numbers at most in one forward pass: a quarter of a gigabyte
@@ -28,7 +28,7 @@ def bits_per_byte(learner, tokenizer, text, *, batch_size=16, progress=None):
     batch_size = max(1, min(batch_size, LOGITS // (block * model.config.vocab_size)))
     tokens = encode(tokenizer, text)
     targets = torch.cat([tokens[1:], tokens.new_tensor([-100])])
-    targets[targets == end_id(tokenizer)] = -100
+    targets[(targets == end_id(tokenizer)) | (targets == begin_id(tokenizer))] = -100
     count = math.ceil(len(tokens) / block)
     padding = count * block - len(tokens)
     x = F.pad(tokens, (0, padding)).view(count, block)  # (N, T)

@@ -1,21 +1,24 @@
-"""Where a model comes from: a folder of ours, an adapter on a base, a GGUF file, a Hugging Face folder, or a name."""
+"""Where a model comes from: a folder of ours, an adapter on a base, a published model, or a name."""
 
 import hashlib
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from . import checkpoint
+from . import checkpoint, formats
 from .chat import Template
 from .device import pick_precision
-from .model import GPT, rope_tables
+from .formats.published import Published
+from .model import GPT, GPTConfig, blank, build
+from .tasks import ENDS, end_of
 from .vendor.bpe.fast import Tokenizer
 from .vendor.lora import adapter
 from .vendor.shared.errors import Mistake
 
-# Models that have a name: the file below data/ (or CHASE_DATA), and the command that puts it there.
+# Models that have a name: the file below one of the `places`, and the command that puts it into data/.
 NAMES = {"smollm2-135m": ("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", "make data/smollm2-135m")}
 ADAPTER = "learned"  # the name of the one adapter that a model of ours carries
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -27,15 +30,32 @@ class Loaded:
 
     model: GPT
     tokenizer: Tokenizer
-    chat: dict | None = None  # {"template", "bos", "eos"}; None for a model that only continues text
+    special: dict | None = None  # {"template", "bos", "eos", "begin"}, as in Published; None where nothing is known
     record: dict | None = None  # what a course wrote; None for a published model
     source: str = ""  # as it was asked for
-    base: dict | None = None  # {"model", "sha256"} of the base that an adapter sits on
+    base: dict | None = None  # {"model", "digest"} of the base that an adapter sits on
+
+    def __post_init__(self):
+        self.special = {"template": None, "bos": "", "eos": "", "begin": ""} | (self.special or {})
+        # tasks.py asks the tokenizer what begins and ends a document; eos of a chat model may be the end of a turn
+        eos, first = self.special["eos"], 2 if self.chat else 0
+        self.tokenizer.begin, self.tokenizer.ends = self.special["begin"], (*ENDS[:first], eos, *ENDS[first:])
+
+    @property
+    def chat(self):
+        """What a conversation needs, or None for a model that only continues text."""
+        return self.special if self.special["template"] else None
 
     def template(self):
         """How a conversation becomes tokens; a model that was taught none gets its messages one after another."""
-        chat = self.chat or {"template": None, "bos": "", "eos": ""}
-        return Template(chat["template"], self.tokenizer, chat["bos"], chat["eos"])
+        bos = self.special["bos"] or ("" if self.chat else end_of(self.tokenizer))
+        return Template(self.special["template"], self.tokenizer, bos, self.special["eos"])
+
+    def published(self):
+        """The model as a format writes it."""
+        eos = self.special["eos"] or ("" if self.chat else end_of(self.tokenizer))
+        words = (self.special["template"], self.special["bos"], eos, self.special["begin"])
+        return Published(self.model.config, checkpoint.weights(self.model), self.tokenizer, *words)
 
 
 def open_model(source, device="cpu", precision="float32", *, fold=False):
@@ -46,13 +66,12 @@ def open_model(source, device="cpu", precision="float32", *, fold=False):
     """
     device, path = torch.device(device), find(source)
     dtype = DTYPES[pick_precision(precision, device)]
-    if not checkpoint.exists(path) and (path.is_file() or (path / "config.json").is_file()):
-        published = read(path)
-        chat = None
-        if published.chat_template:
-            chat = {"template": published.chat_template, "bos": published.bos, "eos": published.eos}
-        model = build(published.config, published.tensors, device, dtype)
-        return Loaded(model, published.tokenizer, chat, source=str(source))
+    if not checkpoint.exists(path) and (path.is_file() or formats.row_of(path)):
+        published = formats.read(path)
+        words = {"template": published.chat_template} | {n: getattr(published, n) for n in ("bos", "eos", "begin")}
+        tensors = {name: tensor.to(device, dtype) for name, tensor in published.tensors.items()}
+        checkpoint.fit(blank(published.config), tensors, "the model")
+        return Loaded(build(published.config, tensors), published.tokenizer, words, source=str(source))
     index = checkpoint.read_index(path)
     if "base" not in index:
         model, tokenizer, record = checkpoint.load(path, device)
@@ -71,8 +90,13 @@ def on_base(folder, index, device, precision):
         loaded = open_model(base["model"], device, precision)
     except Mistake as error:
         raise Mistake(f"{folder} is an adapter of {base['model']}, which cannot be opened: {error}") from error
-    if digest(find(base["model"])) != base["sha256"]:
-        raise Mistake(f"{folder} was trained on another {base['model']} than is there now; put the old file back")
+    now = digest(loaded)
+    other = [part for part, sha256 in base["digest"].items() if now.get(part) != sha256]
+    if other:
+        raise Mistake(
+            f"{folder} was trained on another {base['model']} than is there now: its {' and '.join(other)} changed; "
+            "put the old files back"
+        )
     try:
         config = adapter.LoRAConfig(**index["adapter"])
         adapter.attach(loaded.model, ADAPTER, config)
@@ -87,59 +111,66 @@ def on_base(folder, index, device, precision):
     return loaded
 
 
+def places():
+    """The folders in which named models are looked for, the first first."""
+    cache = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
+    folders = [os.environ.get("CHASE_DATA"), "data", Path(cache or Path.home() / ".cache") / "nanogpt"]
+    return [Path(folder) for folder in folders if folder]
+
+
 def find(source):
     """The path that `source` means: a name of NAMES, or a path."""
-    if str(source) not in NAMES or Path(source).exists():
-        return Path(source)
+    path = Path(source).expanduser()
+    if str(source) not in NAMES or path.exists():
+        return path
     file, made_by = NAMES[str(source)]
-    path = Path(os.environ.get("CHASE_DATA") or "data") / file
-    if not path.is_file():
-        raise Mistake(f"{source} is not here: {path} does not exist; run: {made_by}, or give a path to --model")
-    return path
+    looked = [folder / file for folder in places()]
+    for path in looked:
+        if path.is_file():
+            return path
+    raise Mistake(
+        f"{source} is not here; looked for {', '.join(map(str, looked))}. In a checkout run: {made_by}; elsewhere put the "
+        "file in one of these places, or give its path to --model"
+    )
 
 
-def read(path):
-    """The Published model in a GGUF file or a Hugging Face folder."""
-    if path.is_file():
-        from .formats import gguf  # each reader is imported by who needs it
-
-        return gguf.read(path)
-    from .formats import hf_folder
-
-    return hf_folder.read(path)
-
-
-def build(config, tensors, device="cpu", dtype=torch.float32):
-    """A GPT that takes `tensors` over as they are, without a second copy: nothing is allocated or initialised first."""
-    with torch.device("meta"):
-        model = GPT(config)
-    checkpoint.fit(checkpoint.weights(model), tensors, "the model")
-    state = {name: t.to(device, dtype) for name, t in tensors.items()}
-    if config.tie:
-        state["head.weight"] = state["embed.weight"]
-    model.load_state_dict(state, assign=True)
-    if config.tie:
-        model.head.weight = model.embed.weight  # one Parameter again, not two that share memory
-    if config.position == "rope":
-        model.cos, model.sin = (table.to(device) for table in rope_tables(config))
-    return model.requires_grad_(True).eval()
+def lasting(source):
+    """`source` as it is kept in a file: a name as it is, a path in full, so that it means the same everywhere."""
+    path = Path(source).expanduser()
+    return str(source) if str(source) in NAMES and not path.exists() else str(path.resolve())
 
 
 def fold_in(model):
-    """Add the adapter to the weights it sits on, in place, and take it off."""
-    with torch.no_grad():
-        for layer in adapter.layers(model).values():
-            layer.weight.copy_(layer.adapters[ADAPTER].weight(layer))
+    """Merge the adapter into the weights it sits on, for good. A tied head that it changed becomes a head of its own."""
+    try:
+        adapter.merge(model, ADAPTER)
+    except ValueError as error:
+        raise Mistake(f"the adapter cannot be added to the weights: {error}") from error
+    for layer in adapter.layers(model).values():
+        layer.merged = layer.kept = None  # what `unmerge` would put back is not needed any more
     adapter.detach(model, ADAPTER)
+    model.requires_grad_(True)
+    if model.config.tie and model.head.weight is not model.embed.weight:
+        model.config = replace(model.config, tie=False)
 
 
-def digest(path):
-    """sha256 of what a base consists of: the file, or the weights that a folder names."""
+def digest(loaded):
+    """{part: sha256} of what a base consists of, as it was opened: config, tokenizer, template, and its files of weights.
+
+    Settings that have their default value are left out, so that one which a later version adds changes nothing.
+    """
+    path, config = find(loaded.source), loaded.model.config.to_dict()
+    defaults = GPTConfig(1).to_dict()
+    parts = {
+        "config": {name: value for name, value in config.items() if value != defaults[name]},
+        "tokenizer": loaded.tokenizer.to_dict(),
+        "template": loaded.special,
+    }
+    hashes = {name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()}
     if checkpoint.exists(path):
-        return checkpoint.read_index(path)["files"]["model"]["sha256"]
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+        return {"weights": checkpoint.read_index(path)["files"]["model"]["sha256"], **hashes}
     total = hashlib.sha256()
-    for file in files:
+    for file in formats.row_of(path).files(path):
         with open(file, "rb") as f:
             total.update(hashlib.file_digest(f, "sha256").digest())
-    return total.hexdigest()
+    return {"weights": total.hexdigest(), **hashes}

@@ -17,12 +17,22 @@ SEPARATOR = f"\n{END}\n"
 ENDS = (END, "<|end_of_text|>", "</s>", "<|im_end|>")  # what vocabularies call the end of a document
 
 
+def end_of(tokenizer):
+    """The text of the token that ends a document, "" for none; an opened model's tokenizer knows its own `ends`."""
+    return next((text for text in getattr(tokenizer, "ends", ENDS) if text in tokenizer.special_tokens), "")
+
+
 def end_id(tokenizer):
     """The id that parts documents, whatever the vocabulary calls it."""
-    for text in ENDS:
-        if text in tokenizer.special_tokens:
-            return tokenizer.special_tokens[text]
+    if text := end_of(tokenizer):
+        return tokenizer.special_tokens[text]
     raise Mistake(f"this vocabulary has no token that ends a document; it should have one of: {', '.join(ENDS)}")
+
+
+def begin_id(tokenizer):
+    """The id before a document: BOS where the model was published so, else the one that ended the document before."""
+    begin = getattr(tokenizer, "begin", "")
+    return tokenizer.special_tokens[begin] if begin else end_id(tokenizer)
 
 
 @dataclass(frozen=True)
@@ -81,15 +91,15 @@ def hold_out(text, fraction=0.1, most=200_000):
 
 
 def encode(tokenizer, text, progress=None):
-    """All documents as one LongTensor, each *after* an end token: the model's cue that something new begins."""
-    end, ids = end_id(tokenizer), []
+    """All documents as one LongTensor, each *after* an end token, the model's cue that something new begins; or, where
+    the model has one token to begin a text and another to end it, between the two."""
+    begin, end, ids = begin_id(tokenizer), end_id(tokenizer), []
     parts = documents(text)
     with tqdm(
         total=len(text), desc=progress, unit="char", unit_scale=True, disable=progress is None, leave=False
     ) as bar:
         for part in parts:
-            ids.append(end)
-            ids.extend(tokenizer.encode_ordinary(part))
+            ids += [begin, *tokenizer.encode_ordinary(part), *([end] if begin != end else [])]
             bar.update(len(part))
     return torch.tensor(ids, dtype=torch.long)
 

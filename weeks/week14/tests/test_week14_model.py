@@ -113,7 +113,7 @@ def test_rope_sees_only_distance():
     from nanogpt.model import rope_tables, rotate
 
     config = GPTConfig(10, block_size=64, n_head=1, n_embd=16, n_layer=1)
-    cos, sin = rope_tables(config)
+    cos, sin = rope_tables(config, config.block_size)
     q, k = torch.randn(2, 16, generator=torch.Generator().manual_seed(0)).double()
 
     def score(m, n):

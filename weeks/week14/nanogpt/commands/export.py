@@ -24,20 +24,10 @@ class Export:
     model: Model = MODEL
 
     def run(self):
-        from .. import checkpoint  # in here, for torch takes a second and --help does not need it
-        from ..formats import hf_folder
-        from ..formats.published import Published
+        from .. import formats  # in here, for torch takes a second and --help does not need it
         from ..sources import open_model
-        from ..tasks import end_id
 
         if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
             raise Mistake(f"{self.out} exists and is not an empty folder; give another one, for nothing is overwritten")
-        loaded = open_model(self.model, fold=True)
-        special = {i: text for text, i in loaded.tokenizer.special_tokens.items()}
-        chat = loaded.chat or {"template": None, "bos": "", "eos": special[end_id(loaded.tokenizer)]}
-        tensors = checkpoint.weights(loaded.model)
-        hf_folder.write(
-            self.out,
-            Published(loaded.model.config, tensors, loaded.tokenizer, chat["template"], chat["bos"], chat["eos"]),
-        )
+        formats.write("huggingface", self.out, open_model(self.model, fold=True).published())
         print(f"wrote {self.out}; in Python: AutoModelForCausalLM.from_pretrained({str(self.out)!r})")

@@ -35,6 +35,6 @@ class Import:
         loaded = open_model(self.source)
         if loaded.record is not None:
             raise Mistake(f"{self.source} is a model of nanogpt already; use it with --model {self.source}")
-        checkpoint.save(self.out, loaded.model, loaded.tokenizer, {"from": self.source}, chat=loaded.chat)
+        checkpoint.save(self.out, loaded.model, loaded.tokenizer, {"from": self.source}, chat=loaded.special)
         print(f"{loaded.model.n_params():,} parameters, {loaded.tokenizer.vocab_size:,} tokens: saved in {self.out}")
         print("try:", shlex.join(["nanogpt", "chat" if loaded.chat else "sample", "--model", str(self.out)]))

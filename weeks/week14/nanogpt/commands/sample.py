@@ -37,7 +37,7 @@ class Sample:
     def run(self):
         from ..device import pick_device  # in here, for torch takes a second and --help does not need it
         from ..sources import open_model
-        from ..tasks import end_id
+        from ..tasks import begin_id, end_id
 
         loaded = open_model(self.model, pick_device(self.device), self.precision, fold=True)
         answer, end = loaded.chat is not None and not self.raw and self.prompt, end_id(loaded.tokenizer)

@@ -16,10 +16,11 @@ import gguf
 import numpy as np
 import torch
 
-from ..model import GPTConfig
+from ..model import GPTConfig, blank
 from ..vendor.bpe.fast import Tokenizer, from_visible, to_visible
 from ..vendor.shared.errors import Mistake
-from .published import Published
+from ..vendor.shared.progress import bar
+from .published import Published, several, take
 
 SETTINGS = {  # of ours: where the header has it (after "llama.")
     "block_size": "context_length",
@@ -32,10 +33,22 @@ SETTINGS = {  # of ours: where the header has it (after "llama.")
     "rope_base": "rope.freq_base",
 }
 OPTIONAL = {"n_kv_head": 0, "rope_base": 10_000.0}
+NAMES = {  # of the weights of a layer: theirs: ours
+    "attn_norm": "norm1",
+    "attn_q": "attn.q",
+    "attn_k": "attn.k",
+    "attn_v": "attn.v",
+    "attn_output": "attn.proj",
+    "ffn_norm": "norm2",
+    "ffn_gate": "mlp.gate",
+    "ffn_up": "mlp.up",
+    "ffn_down": "mlp.down",
+}
 PRE_TOKENIZERS = {"gpt-2": "gpt2", "smollm": "smollm"}  # llama.cpp's name -> the pattern's name here
 NORMAL, CONTROL, UNUSED = 1, 3, 5  # of tokenizer.ggml.token_type
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9  # the other types of a value in the header
+ABOUT, write = "a .gguf file", "nanogpt only reads it; export to huggingface, from which llama.cpp converts"
 ROWS_AT_ONCE = 2048  # de-quantised in one go, so that an embedding is never in memory twice
 
 
@@ -45,6 +58,14 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]  # as torch has it: the slowest dimension first
     kind: int
     offset: int  # from the start of the data
+
+
+def probe(path):
+    return path.is_file() and (path.suffix == ".gguf" or path.open("rb").read(4) == b"GGUF")
+
+
+def files(path):
+    return [path]
 
 
 def read(path) -> Published:
@@ -65,26 +86,24 @@ def _read(file, size):
     architecture = settings.get("general.architecture")
     if architecture != "llama":
         raise ValueError(f"its architecture is {architecture!r}, and of GGUF files nanogpt reads llama; choose another")
-    tokens = _need(settings, "tokenizer.ggml.tokens", list)
+    tokens = take(settings, "tokenizer.ggml.tokens", list)
     config = _config(settings, len(tokens), tie="output.weight" not in stored)
     places = _places(config, stored)
     _check_data(stored, size - start)
     tokenizer = _tokenizer(settings, tokens)
     tensors = {}
-    for name, tensor in sorted(stored.items(), key=lambda item: item[1].offset):
+    in_order = sorted(stored.items(), key=lambda item: item[1].offset)
+    for name, tensor in bar(in_order, f"load {Path(file.name).name}", delay=2, unit="tensor"):
         weight = _float32(file, start, tensor)
         ours = places[name]
         if ours.endswith(("attn.q.weight", "attn.k.weight")):
             weight = _unpermute(weight, config.head_dim)
         tensors[ours] = torch.from_numpy(weight)
-    return Published(
-        config,
-        tensors,
-        tokenizer,
-        chat_template=_need(settings, "tokenizer.chat_template", str, "") or None,
-        bos=_special(settings, "bos", tokens, tokenizer),
-        eos=_special(settings, "eos", tokens, tokenizer),
-    )
+    template = take(settings, "tokenizer.chat_template", str, "") or None
+    bos, eos = (_special(settings, role, tokens, tokenizer) for role in ("bos", "eos"))
+    begin = bos if _adds(settings, "bos", bos) else ""
+    _adds(settings, "eos", eos)
+    return Published(config, tensors, tokenizer, template, bos, eos, begin)
 
 
 # --- the header -------------------------------------------------------------------------------------------------------
@@ -112,7 +131,7 @@ class _Header:
         for _ in range(n_tensors):
             name, shape = self.string(), self.numbers("Q", self.number("I"))
             _add(stored, name, Stored(shape[::-1], self.number("I"), self.number("Q")))
-        alignment = _need(settings, "general.alignment", int, 32)
+        alignment = take(settings, "general.alignment", int, 32)
         if alignment < 1:
             raise ValueError(f"general.alignment is {alignment}, so the file is damaged; download it again")
         return settings, stored, math.ceil(self.file.tell() / alignment) * alignment
@@ -156,16 +175,6 @@ def _add(entries, name, value):
     entries[name] = value
 
 
-def _need(settings, key, kind, default=None):
-    """A setting of that type; an error for another type, and for none where there is no default."""
-    value = settings.get(key, default)
-    if value is None:
-        raise ValueError(f"its header has no {key}, without which it cannot be read; get another file of the model")
-    if not isinstance(value, kind):
-        raise ValueError(f"{key} is {str(value)[:40]!r}, which is of the wrong type; get another file of the model")
-    return value
-
-
 # --- config and tensors -----------------------------------------------------------------------------------------------
 
 
@@ -173,7 +182,7 @@ def _config(settings, vocab_size, tie):
     """Our config. A setting that it cannot express raises, for without it the logits would be wrong quietly."""
     if "split.count" in settings:
         raise ValueError("this is one part of a split model; join the parts with llama-gguf-split --merge")
-    fields = {ours: _need(settings, f"llama.{key}", int | float, OPTIONAL.get(ours)) for ours, key in SETTINGS.items()}
+    fields = {ours: take(settings, f"llama.{key}", int | float, OPTIONAL.get(ours)) for ours, key in SETTINGS.items()}
     config = GPTConfig(vocab_size, tie=tie, **fields)
     head, expressed = config.head_dim, {f"llama.{key}" for key in SETTINGS.values()}
     implied = {"vocab_size": vocab_size, "attention.key_length": head, "attention.value_length": head}
@@ -192,24 +201,10 @@ def _places(config, stored):
         raise ValueError("it scales RoPE (rope_freqs.weight), which nanogpt does not; choose a model that does not")
     if config.n_layer > len(stored):
         raise ValueError(f"it has {len(stored)} tensors for {config.n_layer} layers: damaged; download it again")
-    wide, hidden, kv = config.n_embd, config.n_hidden, config.n_kv_head * config.head_dim
-    places = {"token_embd": ("embed", (config.vocab_size, wide)), "output_norm": ("norm", (wide,))}
-    if not config.tie:
-        places["output"] = ("head", (config.vocab_size, wide))
-    layer = {
-        "attn_norm": ("norm1", (wide,)),
-        "attn_q": ("attn.q", (wide, wide)),
-        "attn_k": ("attn.k", (kv, wide)),
-        "attn_v": ("attn.v", (kv, wide)),
-        "attn_output": ("attn.proj", (wide, wide)),
-        "ffn_norm": ("norm2", (wide,)),
-        "ffn_gate": ("mlp.gate", (hidden, wide)),
-        "ffn_up": ("mlp.up", (hidden, wide)),
-        "ffn_down": ("mlp.down", (wide, hidden)),
-    }
-    for i in range(config.n_layer):
-        places |= {f"blk.{i}.{theirs}": (f"blocks.{i}.{ours}", shape) for theirs, (ours, shape) in layer.items()}
-    places = {f"{theirs}.weight": (f"{ours}.weight", shape) for theirs, (ours, shape) in places.items()}
+    shapes = {name.removesuffix(".weight"): tuple(tensor.shape) for name, tensor in blank(config).items()}
+    names = {f"blocks.{i}.{ours}": f"blk.{i}.{theirs}" for i in range(config.n_layer) for theirs, ours in NAMES.items()}
+    names |= {"embed": "token_embd", "norm": "output_norm", "head": "output"}
+    places = {f"{names[ours]}.weight": (f"{ours}.weight", shape) for ours, shape in shapes.items()}
     wrong = [f"{name} is missing" for name in places if name not in stored]
     wrong += [f"{name} has no place" for name in stored if name not in places]
     wrong += [
@@ -218,8 +213,7 @@ def _places(config, stored):
         if name in stored and stored[name].shape != shape
     ]
     if wrong:
-        more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-        raise ValueError(f"it is no Llama model as nanogpt builds it: {'; '.join(wrong[:8])}{more}; choose another")
+        raise ValueError(f"it is no Llama model as nanogpt builds it: {several(wrong)}; choose another")
     return {name: ours for name, (ours, _) in places.items()}
 
 
@@ -267,10 +261,10 @@ def _tokenizer(settings, tokens):
     if model != "gpt2" or pre not in PRE_TOKENIZERS:
         known = f"'gpt2' with {' or '.join(map(repr, PRE_TOKENIZERS))}"
         raise ValueError(f"its tokenizer is {model!r} with {pre!r}, and nanogpt knows {known}; choose another model")
-    if settings.get("tokenizer.ggml.add_space_prefix"):
+    if take(settings, "tokenizer.ggml.add_space_prefix", bool, False):
         raise ValueError("its tokenizer puts a blank before every text, and nanogpt's does not; choose another model")
-    kinds = _need(settings, "tokenizer.ggml.token_type", tuple)
-    merges = _need(settings, "tokenizer.ggml.merges", list)
+    kinds = take(settings, "tokenizer.ggml.token_type", tuple)
+    merges = take(settings, "tokenizer.ggml.merges", list)
     specials = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds)) if kind in (CONTROL, UNUSED)}
     ids = {token: i for i, (token, kind) in enumerate(zip(tokens, kinds)) if kind == NORMAL}
     if not len(ids) + len(specials) == len(tokens) == len(kinds):
@@ -299,3 +293,12 @@ def _special(settings, role, tokens, tokenizer):
     if text not in tokenizer.special_tokens:
         raise ValueError(f"{key} is {i!r}, which is no special token of its vocabulary; choose another model")
     return text
+
+
+def _adds(settings, role, text):
+    """Whether the file wants that token around every text. llama.cpp adds none where a file of the two vocabularies
+    that are read here says nothing. An eos after every text is what ends each document here anyway."""
+    key = f"tokenizer.ggml.add_{role}_token"
+    if take(settings, key, bool, False) and not text:
+        raise ValueError(f"{key} is true, and it names no {role} token; get another file of the model")
+    return settings.get(key, False)

@@ -8,6 +8,7 @@ Left out: dropout and the spread of the initial weights when reading, for they b
 import torch
 
 from ..model import GPTConfig
+from .published import take
 
 LLAMA = {
     "self_attn.q_proj": "attn.q",
@@ -74,7 +75,7 @@ def family(config):
 
 def read_config(fields):
     """Our config from the dict of a config.json; a setting that would change the logits raises ValueError."""
-    kind = fields.get("model_type")
+    kind = take(fields, "model_type", str, None)
     if kind not in DEMANDS:
         raise ValueError(f"model_type {kind!r} is not one that nanogpt knows; it reads gpt2 and llama")
     for name, allowed in DEMANDS[kind].items():
@@ -83,31 +84,31 @@ def read_config(fields):
             raise ValueError(f"{name} is {value!r} and nanogpt computes with {allowed[0]!r}; this model cannot be read")
     if kind == "gpt2":
         return GPTConfig.gpt2(
-            _number(fields, "vocab_size"),
-            block_size=_number(fields, "n_positions"),
-            n_layer=_number(fields, "n_layer"),
-            n_head=_number(fields, "n_head"),
-            n_embd=_number(fields, "n_embd"),
-            n_hidden=fields.get("n_inner") or 0,
-            norm_eps=_number(fields, "layer_norm_epsilon"),
-            tie=bool(fields.get("tie_word_embeddings", True)),
+            take(fields, "vocab_size", int),
+            block_size=take(fields, "n_positions", int),
+            n_layer=take(fields, "n_layer", int),
+            n_head=take(fields, "n_head", int),
+            n_embd=take(fields, "n_embd", int),
+            n_hidden=take(fields, "n_inner", int, 0),
+            norm_eps=take(fields, "layer_norm_epsilon", int | float),
+            tie=take(fields, "tie_word_embeddings", bool, True),
         )
-    rope = fields.get("rope_scaling") or fields.get("rope_parameters") or {}
-    kinds = {rope.get("rope_type", rope.get("type", "default")), rope.get("partial_rotary_factor", 1)} - {"default", 1}
-    if kinds or set(rope) - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}:
+    rope = take(fields, "rope_scaling", dict, {}) or take(fields, "rope_parameters", dict, {})
+    kinds = [rope.get("rope_type", rope.get("type", "default")), rope.get("partial_rotary_factor", 1)]
+    if kinds != ["default", 1] or set(rope) - {"rope_type", "type", "rope_theta", "partial_rotary_factor"}:
         raise ValueError(f"this model scales RoPE ({rope}), which nanogpt does not; choose one that does not")
-    heads = _number(fields, "num_attention_heads")
+    heads = take(fields, "num_attention_heads", int)
     config = GPTConfig(
-        _number(fields, "vocab_size"),
-        block_size=_number(fields, "max_position_embeddings"),
-        n_layer=_number(fields, "num_hidden_layers"),
+        take(fields, "vocab_size", int),
+        block_size=take(fields, "max_position_embeddings", int),
+        n_layer=take(fields, "num_hidden_layers", int),
         n_head=heads,
-        n_kv_head=fields.get("num_key_value_heads") or heads,
-        n_embd=_number(fields, "hidden_size"),
-        n_hidden=_number(fields, "intermediate_size"),
-        rope_base=float(_number({"rope_theta": 10_000.0, **fields, **rope}, "rope_theta")),
-        norm_eps=_number(fields, "rms_norm_eps"),
-        tie=bool(fields.get("tie_word_embeddings", False)),
+        n_kv_head=take(fields, "num_key_value_heads", int, heads),
+        n_embd=take(fields, "hidden_size", int),
+        n_hidden=take(fields, "intermediate_size", int),
+        rope_base=take({**fields, **rope}, "rope_theta", int | float, 10_000.0),
+        norm_eps=take(fields, "rms_norm_eps", int | float),
+        tie=take(fields, "tie_word_embeddings", bool, False),
     )
     if fields.get("head_dim") not in (None, config.head_dim):
         raise ValueError(
@@ -154,13 +155,6 @@ def write_config(config):
         "tie_word_embeddings": config.tie,
         "attention_dropout": config.dropout,
     }
-
-
-def _number(fields, name):
-    value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{name} is {value!r} where a number belongs; take config.json and weights from one place")
-    return value
 
 
 # ---- tensors ----
@@ -227,23 +221,3 @@ def write_tensors(config, tensors):
                 theirs[f"{start}{part}.{kind}"] = tensor.contiguous()
     return theirs
 
-
-def blank(config):
-    """Our tensors for a config of either family on the meta device: every name and shape, no numbers, no memory.
-
-    ValueError where the config's numbers are beyond any tensor.
-    """
-    gpt2, wide, hidden = family(config) == "gpt2", config.n_embd, config.n_hidden
-    kv = config.n_kv_head * config.head_dim
-    block = {"norm1": (wide,), "attn.q": (wide, wide), "attn.k": (kv, wide), "attn.v": (kv, wide)}
-    block |= {"attn.proj": (wide, wide), "norm2": (wide,), "mlp.up": (hidden, wide), "mlp.down": (wide, hidden)}
-    block |= {} if gpt2 else {"mlp.gate": (hidden, wide)}
-    shapes = {f"blocks.{layer}.{name}": shape for layer in range(config.n_layer) for name, shape in block.items()}
-    shapes = {f"{name}.weight": shape for name, shape in {"norm": (wide,), **shapes}.items()}
-    shapes |= {name.replace(".weight", ".bias"): shape[:1] for name, shape in shapes.items()} if gpt2 else {}
-    shapes |= {"position.weight": (config.block_size, wide)} if gpt2 else {}
-    shapes |= {name: (config.vocab_size, wide) for name in ("embed.weight", "head.weight")[: 1 if config.tie else 2]}
-    try:
-        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"no tensor has the sizes that the config says ({error})") from error

@@ -12,26 +12,37 @@ Where transformers would compute other logits or ids from a folder than nanogpt,
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..model import blank
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
+from ..vendor.shared.progress import bar
 from . import hf, tokenizer_json
-from .published import Published
+from .published import Published, several, take
 from .tokenizer_json import read_json
 
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 SETTINGS, GENERATION, INDEX = "tokenizer_config.json", "generation_config.json", "model.safetensors.index.json"
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FLOATS = ("F64", "F32", "F16", "BF16")
-LISTED = 8  # of all that is wrong
+ABOUT = f"a folder with {CONFIG} and {WEIGHTS}"
 
 
 # ---- reading ----
+
+
+def probe(path):
+    return any((path / name).is_file() for name in (CONFIG, WEIGHTS, INDEX))
+
+
+def files(folder):
+    return sorted(folder.glob("*.safetensors"))
 
 
 def read(folder) -> Published:
@@ -43,28 +54,32 @@ def read(folder) -> Published:
     fields = _optional(folder / CONFIG)
     if fields is None:
         raise Mistake(f"{folder} has no {CONFIG}, without which the weights have no shape; give a folder that has one")
-    try:
+    with _told(folder / CONFIG):
         config = hf.read_config(fields)
-    except ValueError as error:
-        raise Mistake(f"{folder / CONFIG}: {error}") from error
-    except (TypeError, AttributeError) as error:
-        raise Mistake(f"{folder / CONFIG} is damaged ({error}); download it again") from error
-    files = _weight_files(folder)
+    weights = _weight_files(folder)
     settings = [_optional(folder / name) or {} for name in (SETTINGS, "special_tokens_map.json")]
-    ids = [_optional(folder / GENERATION) or {}, fields]
-    try:
+    with _told(folder / SETTINGS):
         tokenizer = _tokenizer(folder, settings)
-        bos, eos = (_special(folder, role, tokenizer, settings, ids) for role in ("bos_token", "eos_token"))
+        ids = [_optional(folder / GENERATION) or {}, fields]
+        bos, eos = (_special(role, tokenizer, settings, ids) for role in ("bos_token", "eos_token"))
+        begin = _begin(tokenizer, settings[0], bos, eos)
         template = _chat_template(folder, settings[0])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise Mistake(f"{folder / SETTINGS} is damaged ({type(error).__name__}: {error}); download it again") from error
     if tokenizer.vocab_size > config.vocab_size:
         raise Mistake(
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}; "
             "they do not belong together, so take both from one place"
         )
-    names = _check_weights(folder, files, config)
-    return Published(config, _read_tensors(folder, names, config), tokenizer, template, bos, eos)
+    names = _check_weights(folder, weights, config)
+    return Published(config, _read_tensors(folder, names, config), tokenizer, template, bos, eos, begin)
+
+
+@contextmanager
+def _told(path):
+    """A ValueError in the block becomes a Mistake that names the file."""
+    try:
+        yield
+    except ValueError as error:
+        raise Mistake(f"{path}: {error}") from error
 
 
 def _optional(path):
@@ -94,7 +109,7 @@ def _weight_files(folder):
         files.setdefault(folder / file, []).append(name)
     missing = [path.name for path in files if not path.is_file()]
     if missing:
-        raise Mistake(f"{folder} lacks {_several(missing)}, which {INDEX} names; download the folder again")
+        raise Mistake(f"{folder} lacks {several(missing)}, which {INDEX} names; download the folder again")
     return dict(sorted(files.items()))
 
 
@@ -118,24 +133,21 @@ def _check_weights(folder, files, config):
     if config.n_layer > len(found):
         wrong.append(f"{config.n_layer} layers cannot be made of {len(found)} tensors")
     else:
-        try:
-            wanted = _shapes(hf.write_tensors(config, hf.blank(config)))
-        except ValueError as error:
-            raise Mistake(f"{folder / CONFIG}: {error}; download it again") from error
+        wanted = _shapes(hf.write_tensors(config, blank(config)))
         if config.tie and "lm_head.weight" in found:  # the embedding once more, or in place of the embedding
             embed = next(name for name in wanted if name.endswith(("embed_tokens.weight", "wte.weight")))
             wanted["lm_head.weight"] = wanted[embed]
             found.setdefault(embed, found["lm_head.weight"])
         wrong += _disagreements(wanted, found)
     if wrong:
-        raise Mistake(f"{folder}: {CONFIG} and the weights do not fit together: {_several(wrong)}; download both again")
+        raise Mistake(f"{folder}: {CONFIG} and the weights do not fit together: {several(wrong)}; download both again")
     return places
 
 
 def _read_tensors(folder, names, config):
     """Our tensors, one after the other: nothing but the result, and one tensor of the files, is in memory."""
     tensors = {}
-    for path, name in names:
+    for path, name in bar(names, f"load {folder.name}", delay=2, unit="tensor"):
         with _open(path) as file:  # anew, for what was read of a mapped file counts as memory until it is closed
             for ours, tensor in hf.convert(name, file.get_tensor(name), config).items():
                 tensors[ours] = torch.empty(tensor.shape, dtype=torch.float32).copy_(tensor)
@@ -171,16 +183,10 @@ def _disagreements(wanted, found):
     ]
 
 
-def _several(items):
-    more = f" and {len(items) - LISTED} more" if len(items) > LISTED else ""
-    return "; ".join(items[:LISTED]) + more
-
-
 def _tokenizer(folder, settings):
     """The Tokenizer of a folder; `settings` are the dicts that name its special tokens, the one that counts first."""
-    for name in ("add_bos_token", "add_eos_token", "add_prefix_space"):
-        if settings[0].get(name):
-            raise Mistake(f"{folder / SETTINGS} sets {name}, and nanogpt adds nothing to a text; choose another model")
+    if take(settings[0], "add_prefix_space", bool, False):
+        raise ValueError("it sets add_prefix_space, and nanogpt adds no blank to a text; choose another model")
     pair, named = (folder / "vocab.json", folder / "merges.txt"), _named(settings)
     if (folder / TOKENIZER).is_file():
         return tokenizer_json.read(folder / TOKENIZER, named)
@@ -193,29 +199,34 @@ def _tokenizer(folder, settings):
 
 
 def _named(settings):
-    """Every token that a folder's settings call special, as dicts with "content" and, where it is told, "id"."""
+    """Every token that a folder's settings name, as dicts with "content" and, where it is told, "id"."""
     named = []
     for fields in settings:
-        for i, token in (fields.get("added_tokens_decoder") or {}).items():
+        for i, token in take(fields, "added_tokens_decoder", dict, {}).items():
+            if not i.isdecimal() or not isinstance(token, dict):
+                raise ValueError(f"added_tokens_decoder has {i!r}: {str(token)[:40]!r}; get another copy of the model")
             named.append({**token, "id": int(i)})
-        more = [fields.get(name) or [] for name in ("additional_special_tokens", "extra_special_tokens")]
-        more = [token for tokens in more for token in (tokens.values() if isinstance(tokens, dict) else tokens)]
-        named += [token if isinstance(token, dict) else {"content": token} for token in _tokens(fields) + more]
-    return named
+        for name in ("additional_special_tokens", "extra_special_tokens"):
+            more = take(fields, name, list | dict, [])
+            for token in more.values() if isinstance(more, dict) else more:
+                named.append(_token({name: token}, name))
+        named += [_token(fields, role) for role in ROLES if fields.get(role)]
+    return [{**token, "special": True} if "id" not in token else token for token in named]
 
 
-def _tokens(fields):
-    return [fields[role] for role in ROLES if fields.get(role)]
+def _token(fields, key):
+    """A token of the settings, written as its text or as a dict."""
+    token = take(fields, key, str | dict)
+    return {"content": token} if isinstance(token, str) else {"content": take(token, "content", str)} | token
 
 
-def _special(folder, role, tokenizer, settings, ids):
+def _special(role, tokenizer, settings, ids):
     """The text of a special token: named in the settings or, where they say nothing, by its id in the config files."""
     for fields in settings:
         if role in fields:
-            token = fields[role] or ""
-            text = token["content"] if isinstance(token, dict) else token
+            text = _token(fields, role)["content"] if fields[role] else ""
             if text and text not in tokenizer.special_tokens:
-                raise Mistake(f"{folder}: its {role} is {text!r}, which its vocabulary lacks; get a clean copy")
+                raise ValueError(f"its {role} is {text!r}, which its vocabulary lacks; get a clean copy")
             return text
     for fields in ids:
         named = fields.get(f"{role}_id")
@@ -226,6 +237,20 @@ def _special(folder, role, tokenizer, settings, ids):
     return ""
 
 
+def _begin(tokenizer, settings, bos, eos):
+    """The text of the token before every text: what tokenizer.json puts there, or bos where the settings ask for it.
+
+    One after every text must be eos, which ends each document here anyway.
+    """
+    before, after = getattr(tokenizer, "around", ("", ""))
+    for name, text in (("add_bos_token", bos), ("add_eos_token", eos)):
+        if take(settings, name, bool, False) and not text:
+            raise ValueError(f"it sets {name} and names no {name[4:]}; get another copy of the model")
+    if after not in ("", eos):
+        raise ValueError(f"its tokenizer puts {after!r} after every text, which is not its eos_token; choose another")
+    return before or (bos if settings.get("add_bos_token") else "")
+
+
 def _chat_template(folder, settings):
     path = folder / "chat_template.jinja"
     if path.is_file():
@@ -233,11 +258,12 @@ def _chat_template(folder, settings):
             return path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise Mistake(f"{path} is not UTF-8 ({error}); download it again") from error
-    template = settings.get("chat_template")
+    template = take(settings, "chat_template", str | list, "")
     if isinstance(template, list):  # several, each with a name
-        template = {entry["name"]: entry["template"] for entry in template}.get("default")
-    if not isinstance(template, str | None):
-        raise TypeError("its chat_template is no text")
+        if not all(isinstance(entry, dict) for entry in template):
+            raise ValueError("chat_template is a list of no templates; get another copy of the model")
+        named = [entry for entry in template if entry.get("name") == "default"]
+        template = take(named[0], "template", str) if named else ""
     return template or None
 
 
@@ -288,15 +314,15 @@ def _texts(published):
         settings["chat_template"] = published.chat_template
     try:
         fields = {**hf.write_config(config), **ids, "torch_dtype": "float32"}
-        return {CONFIG: fields, TOKENIZER: tokenizer_json.write(tokenizer), SETTINGS: settings, GENERATION: ids}
+        return {CONFIG: fields, TOKENIZER: tokenizer_json.write(tokenizer, published.begin), SETTINGS: settings, GENERATION: ids}
     except ValueError as error:
         raise Mistake(f"this model cannot be exported: {error}") from error
 
 
 def _theirs(published):
     """The tensors under their names, once they are those that the config asks for."""
-    wrong = _disagreements(_shapes(hf.blank(published.config)), _shapes(published.tensors))
+    wrong = _disagreements(_shapes(blank(published.config)), _shapes(published.tensors))
     if wrong:
-        raise Mistake(f"the tensors are not those of the config: {_several(wrong)}; nothing was written")
+        raise Mistake(f"the tensors are not those of the config: {several(wrong)}; nothing was written")
     tensors = {name: t.detach().to("cpu", torch.float32) for name, t in published.tensors.items()}
     return hf.write_tensors(published.config, tensors)

@@ -13,6 +13,7 @@ import regex
 
 from ..vendor.bpe.fast import PATTERNS, Tokenizer, from_visible, to_visible
 from ..vendor.shared.errors import Mistake
+from .published import take
 
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
 DIGITS = {"type": "Digits", "individual_digits": True}
@@ -33,8 +34,8 @@ PORTABLE = regex.compile(
 def read(path, named=()):
     """The Tokenizer in the tokenizer.json at `path`; a Mistake names what it has that ours lacks.
 
-    `named` are tokens that other files of the folder call special: dicts with a "content", and an "id" where the
-    vocabulary may lack them.
+    `named` are tokens that other files of the folder name: dicts with a "content", and an "id" where the vocabulary may
+    lack them. The Tokenizer's `around` are the texts of the special tokens before and after every text, "" for none.
     """
     return _checked(path, read_json(path), named)
 
@@ -66,20 +67,18 @@ def _checked(path, fields, named):
         return _tokenizer(fields, named)
     except ValueError as error:
         raise Mistake(f"{path}: {error}") from error
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise Mistake(f"{path} is damaged ({type(error).__name__}: {error}); download it again") from error
 
 
 # ---- reading ----
 
 
 def _tokenizer(fields, named):
-    model, pre = fields["model"], fields.get("pre_tokenizer")
-    _refuse_other_ids(fields, model)
-    pattern = _pattern(pre)
-    vocab, specials = model["vocab"], {}
-    for token in [*(fields.get("added_tokens") or ()), *named]:
-        text = token["content"]
+    model = take(fields, "model", dict)
+    around = _refuse_other_ids(fields, model)
+    pattern = _pattern(take(fields, "pre_tokenizer", dict, None))
+    vocab, specials, ordinary = take(model, "vocab", dict), {}, {}
+    for token in [*_dicts(fields, "added_tokens"), *named]:
+        text = take(token, "content", str)
         i = token.get("id", vocab.get(text))
         if i is None:
             continue  # a name that no text can turn into an id of this model
@@ -89,59 +88,85 @@ def _tokenizer(fields, named):
         if not i == vocab.get(text, i) == specials.get(text, i):
             raise ValueError(f"its added token {text!r} has two ids; take all files of the tokenizer from one place")
         specials[text] = i
+        ordinary[text] = ordinary.get(text, True) and token.get("special", True) is False
+    if any(ordinary.values()):
+        text = next(text for text in ordinary if ordinary[text])
+        raise ValueError(f"its added token {text!r} is not special: it is found in any text, which nanogpt does for none")
     tokens = {written: _bytes(written) for written in vocab if written not in specials}
     absent = {bytes([byte]) for byte in set(range(256)) - NEVER} - set(tokens.values())
     if model.get("unk_token") and absent:
         raise ValueError(f"it lacks {len(absent)} bytes and writes {model['unk_token']!r} for them; nanogpt does not")
     ranks = {token: vocab[written] for written, token in tokens.items()}
     tokenizer = Tokenizer(ranks, pattern=pattern, special_tokens=specials)
-    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in take(model, "merges", list)]
     _check_order(tokenizer, merges, tokens)
+    tokenizer.around = around
+    if not set(filter(None, around)) <= specials.keys():
+        raise ValueError(f"its post_processor adds {around}, which is no added token; get another copy of the model")
     return tokenizer
 
 
+def _dicts(fields, key):
+    """A list of dicts, empty where there is none."""
+    entries = take(fields, key, list, [])
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{key} has an entry of the wrong type; get another copy of the model")
+    return entries
+
+
 def _refuse_other_ids(fields, model):
-    """ValueError for every step of the pipeline that our Tokenizer does not take."""
-    kind = model.get("type") or ("BPE" if "merges" in model else "a model without merges")  # old files name no type
+    """ValueError for every step of the pipeline that our Tokenizer does not take; what is put around every text."""
+    kind = take(model, "type", str, None) or ("BPE" if "merges" in model else "a model without merges")  # old files name no type
     if kind != "BPE":
         raise ValueError(f"its model is {kind}, and nanogpt reads byte-level BPE; choose another model")
-    normalizer = fields.get("normalizer") or {}
+    normalizer = take(fields, "normalizer", dict, {})
     if normalizer.get("normalizers", normalizer):  # an empty Sequence does nothing
-        raise ValueError(f"its normalizer {normalizer['type']} changes the text, and nanogpt has none")
+        raise ValueError(f"its normalizer {normalizer.get('type')} changes the text, and nanogpt has none")
     for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"):
         if model.get(name):
             raise ValueError(f"its model has {name} {model[name]!r}, which nanogpt does not support")
-    added = _added_around(fields.get("post_processor"))
-    if added:
-        raise ValueError(f"its post-processor adds {', '.join(added)} to every text, and nanogpt adds nothing")
+    before, after = _around(take(fields, "post_processor", dict, {"type": "ByteLevel"}))
+    if len(before) > 1 or len(after) > 1:
+        added = ", ".join(map(repr, before + after))
+        raise ValueError(f"its post_processor adds {added} to every text, and nanogpt one token on each side at most")
+    return "".join(before), "".join(after)
 
 
 def _pattern(pre):
     """The pattern of our Tokenizer that cuts text as a pre-tokenizer does."""
-    steps = pre["pretokenizers"] if pre and pre["type"] == "Sequence" else [pre] if pre else []
-    kinds, last = [step["type"] for step in steps], steps[-1] if steps else {}
-    if kinds[-1:] == ["ByteLevel"] and last["add_prefix_space"]:
+    steps = [] if pre is None else _dicts(pre, "pretokenizers") if take(pre, "type", str) == "Sequence" else [pre]
+    kinds, last = [take(step, "type", str) for step in steps], steps[-1] if steps else {}
+    if kinds[-1:] == ["ByteLevel"] and last.get("add_prefix_space", True):
         raise ValueError("its pre-tokenizer has add_prefix_space: a blank before every text, which nanogpt never adds")
     if kinds[-1:] == ["ByteLevel"] and last.get("use_regex", True):
         if kinds == ["ByteLevel"]:
             return PATTERNS["gpt2"]
-        if kinds == ["Digits", "ByteLevel"] and steps[0]["individual_digits"]:
+        if kinds == ["Digits", "ByteLevel"] and steps[0].get("individual_digits"):
             return PATTERNS["smollm"]
     elif kinds == ["Split", "ByteLevel"]:
         split = steps[0]
-        if split["behavior"] == "Isolated" and not split["invert"] and "Regex" in split["pattern"]:
-            return _portable(split["pattern"]["Regex"])
+        regular = take(split, "pattern", dict).get("Regex")
+        if split.get("behavior") == "Isolated" and split.get("invert") is False and isinstance(regular, str):
+            return _portable(regular)
     raise ValueError(f"its pre-tokenizer is {_short(steps)}, which is none of those that nanogpt knows")
 
 
-def _added_around(post):
-    """The texts that a post-processor puts around every text."""
-    kind = post["type"] if post else "ByteLevel"  # ByteLevel changes offsets only
+def _around(post):
+    """The texts that a post-processor puts before and after every text, as two lists."""
+    kind = take(post, "type", str)
+    if kind == "ByteLevel":  # it changes offsets only
+        return [], []
     if kind == "Sequence":
-        return [text for step in post["processors"] for text in _added_around(step)]
-    if kind == "TemplateProcessing":
-        return [repr(piece["SpecialToken"]["id"]) for piece in post["single"] if "SpecialToken" in piece]
-    return [] if kind == "ByteLevel" else [f"what {kind} says"]
+        pairs = [_around(step) for step in _dicts(post, "processors")]
+        return [text for before, _ in pairs for text in before], [text for _, after in pairs for text in after]
+    if kind != "TemplateProcessing":
+        raise ValueError(f"its post_processor adds what {kind} says, which nanogpt does not know; choose another model")
+    around, side = ([], []), 0
+    for piece in _dicts(post, "single"):
+        if "SpecialToken" in piece:
+            around[side].append(take(take(piece, "SpecialToken", dict), "id", str))
+        side = 1 if "Sequence" in piece else side
+    return around
 
 
 def _bytes(written):
@@ -158,7 +183,10 @@ def _check_order(tokenizer, merges, tokens):
     other pair in it (Llama 3 lists every way to split a token) is never met: its bytes have merged in the first way.
     """
     place = {}
-    for i, (left, right) in enumerate(merges):
+    for i, merge in enumerate(merges):
+        if not (isinstance(merge, list) and len(merge) == 2 and all(isinstance(part, str) for part in merge)):
+            raise ValueError(f"merges has {str(merge)[:40]!r}, which is no pair of tokens; get another copy of the model")
+        left, right = merge
         if not (left in tokens and right in tokens and left + right in tokens):
             raise ValueError(f"its merge {left!r} + {right!r} has a token that its vocabulary lacks; get a clean copy")
         place[tokens[left], tokens[right]] = i
@@ -194,8 +222,9 @@ def _short(steps):
 # ---- writing ----
 
 
-def write(tokenizer):
-    """The dict of a tokenizer.json that gives the ids of `tokenizer`, special tokens in the text included."""
+def write(tokenizer, begin=""):
+    """The dict of a tokenizer.json that gives the ids of `tokenizer`, special tokens in the text included, with the
+    special token `begin`, if there is one, before every text."""
     written = {to_visible(token): i for token, i in tokenizer.ranks.items()}
     both = written.keys() & tokenizer.special_tokens.keys()
     if both:
@@ -209,7 +238,7 @@ def write(tokenizer):
         "added_tokens": [{"id": i, "content": text, **flags, "special": True} for text, i in specials],
         "normalizer": None,
         "pre_tokenizer": _pre_tokenizer(tokenizer.pattern),
-        "post_processor": BYTE_LEVEL,
+        "post_processor": _post_processor(begin, tokenizer.special_tokens[begin]) if begin else BYTE_LEVEL,
         "decoder": BYTE_LEVEL,
         "model": {
             "type": "BPE",
@@ -224,6 +253,13 @@ def write(tokenizer):
             "merges": [f"{to_visible(left)} {to_visible(right)}" for left, right in tokenizer.merges],
         },
     }
+
+
+def _post_processor(begin, i):
+    first, text = {"SpecialToken": {"id": begin, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    rule = {"type": "TemplateProcessing", "single": [first, text], "pair": [first, text, {"Sequence": {"id": "B", "type_id": 1}}]}
+    rule["special_tokens"] = {begin: {"id": begin, "ids": [i], "tokens": [begin]}}
+    return {"type": "Sequence", "processors": [BYTE_LEVEL, rule]}
 
 
 def _pre_tokenizer(pattern):

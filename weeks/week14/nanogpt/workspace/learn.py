@@ -5,7 +5,7 @@ import torch
 from ..answers import AnswerLearner, parse_rows
 from ..model import GPT
 from ..scores import answer_all, bits_per_byte, exact_match
-from ..sources import ADAPTER, Loaded, digest, find
+from ..sources import ADAPTER, Loaded, digest, lasting
 from ..train import make_optimizer, restore_training_state, train, training_state
 from ..vendor.continual.learner import Learner
 from ..vendor.continual.methods.replay import Replay
@@ -27,14 +27,12 @@ def course_on(loaded, lora, *, kind, row_length, seed=0, keep_rows=512, replay_r
             f"{loaded.source} has no chat template, so it cannot tell a prompt from a response; "
             "teach it plain text, or take a model that has one, such as --model smollm2-135m"
         )
+    loaded.base = {"model": lasting(loaded.source), "digest": digest(loaded)}
     torch.manual_seed(seed)
     try:
         adapter.attach(loaded.model, ADAPTER, lora)
     except ValueError as error:
         raise Mistake(str(error)) from error
-    path = find(loaded.source)
-    name = loaded.source if path.as_posix() != loaded.source else str(path.resolve())
-    loaded.base = {"model": name, "sha256": digest(path)}
     length = min(row_length, loaded.model.config.block_size - 1)
     return Course(loaded, Replay(keep_rows, replay_rows, seed), kind, length)
 

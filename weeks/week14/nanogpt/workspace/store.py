@@ -77,7 +77,7 @@ def save_course(folder, course):
     parts = {"memory": memory, "exams": exams, "training": course.training if course.progress else {}}
     parts = {name: tensors for name, tensors in parts.items() if tensors}
     if course.loaded.base is None:
-        checkpoint.save(folder, course.model, course.tokenizer, record, chat=course.loaded.chat, **parts)
+        checkpoint.save(folder, course.model, course.tokenizer, record, chat=course.loaded.special, **parts)
         return
     config = adapter.adapters(course.model)[ADAPTER]
     shape = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout, "targets": list(config.targets)}
