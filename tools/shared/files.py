@@ -36,10 +36,11 @@ def atomic_write(path, content):
 def locked(folder):
     """Keep other commands from writing to `folder` while the block runs; a Mistake where one already does.
 
-    The system takes the lock off when a process ends, however it ends. The file stays: deleting it would let two
-    processes lock two files of one name.
+    The system takes the lock off when a process ends, however it ends. The file stays beside what was written: deleting
+    it would let two processes lock two files of one name. A folder that was made here and is empty is taken away again.
     """
     folder = Path(folder)
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a") as file:
         try:
@@ -51,6 +52,9 @@ def locked(folder):
         try:
             yield
         finally:
+            if made and [inside.name for inside in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                folder.rmdir()
             _unlock(file)
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from continual import METHODS, Learner, learn_sequence
+from continual import Learner, learn_sequence, make
 from continual.metrics import forgetting_cut, recovery
 from continual.text import bits_per_byte, load_domain, unigram_bits
 from continual.vendor.gpt.model import GPT, GPTConfig
+from continual.vendor.makemore.schedules import linear
 from continual.vendor.shared.errors import Mistake, entry
 from continual.vendor.shared.files import need
-from continual.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
-from tqdm import tqdm
+from continual.vendor.shared.progress import bar
+from continual.vendor.shared.results import Stopwatch, command_line, parser, results_folder, thread_count, write_results
 
 HERE = Path(__file__).resolve().parent
 DOMAINS = ("shakespeare", "bible", "recipes", "code")
@@ -33,15 +34,8 @@ PRESETS = {
 
 def build(method, tasks, size, seed):
     """The strategies of this run. Only their arguments differ: model, data order and steps are the same for all."""
-    if method == "replay":
-        return METHODS[method](budget=size["budget"], batch_rows=size["replay_rows"], seed=seed)
-    return METHODS[method](tasks) if method == "joint" else METHODS[method]()
-
-
-def schedule(steps, warmup=0.1):
-    """Multiplier of the learning rate: up in a line, then down in a line, anew for each task (re-warm, re-decay)."""
-    rise = max(1, round(warmup * steps))
-    return lambda step: min((step + 1) / rise, (steps - step) / max(1, steps - rise))
+    config = {"keep_rows": size["budget"], "replay_rows": size["replay_rows"]} if method == "replay" else {}
+    return make(method, config, seed=seed, tasks=tasks if method == "joint" else ())
 
 
 def run(method, tasks, size, seed):
@@ -54,20 +48,20 @@ def run(method, tasks, size, seed):
     learner = Learner(model)
     total = size["steps"] * len(tasks)
     batch = size["batch"] + (size["replay_rows"] if method == "joint" else 0)
-    with tqdm(total=total, desc=f"{method:>6} seed {seed}", unit="step", mininterval=0.5, leave=False) as bar:
+    with bar(total=total, label=f"{method:>6} seed {seed}", unit="step") as line:
 
         def on_step(step, info):
-            rate = bar.n * batch * size["length"] / max(watch.seconds, 1e-9)
-            bar.set_postfix(loss=f"{info['loss']:.3f}", new_tok_s=f"{rate:,.0f}", refresh=False)
-            bar.update()
+            rate = line.n * batch * size["length"] / max(watch.seconds, 1e-9)
+            line.set_postfix(loss=f"{info['loss']:.3f}", new_tok_s=f"{rate:,.0f}", refresh=False)
+            line.update()
 
         def on_task(i, row):
             name = tasks[i].name if i >= 0 else "nothing"
-            bar.write(f"  {method:>6}  after {name:<12}" + "".join(f"{score:>12.3f}" for score in row))
+            line.write(f"  {method:>6}  after {name:<12}" + "".join(f"{score:>12.3f}" for score in row))
 
         matrix = learn_sequence(
             learner, strategy, tasks, evaluate=bits_per_byte, higher_is_better=False, on_step=on_step, on_task=on_task,
-            steps=size["steps"], batch_size=batch, schedule=schedule(size["steps"]), clip=1.0, seed=seed,
+            steps=size["steps"], batch_size=batch, schedule=lambda i: linear(i, size["steps"], warmup=size["steps"] // 10), clip=1.0, seed=seed,
             make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=size["lr"], betas=(0.9, 0.95)),
         )  # fmt: skip
     return matrix, watch.seconds
@@ -129,7 +123,7 @@ def main(argv=None):
     p = parser(__doc__, data=HERE.parents[1] / "data", epilog="example: python weeks/week13/train.py --preset smoke")
     p.add_argument("--budget", type=int, default=None, help="rows that replay may keep (default: the preset's)")
     args = p.parse_args(argv)
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     size = dict(PRESETS[args.preset])
     if args.budget is not None:
@@ -156,11 +150,29 @@ def main(argv=None):
     metrics.update(uniform_floor=8.0, unigram_floor=floor, unigram_acc=mean(floor.values()), settings=size,
                    memory_share_pct=share)  # fmt: skip
     print(table(metrics))
-    out = args.out or HERE / "results"
-    path = write_results(Path(out) / f"{args.preset}.json", command=command_line(__file__, argv), preset=args.preset,
-                         seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads)  # fmt: skip
-    print(path)
+    path = write_results(
+        results_folder(__file__, args.out) / f"{args.preset}.json",
+        command=command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=watch.seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(said(metrics, path, args.preset))
     return metrics
+
+
+def said(metrics, path, preset):
+    """The last lines, for people: what was shown, where it lies, what to try next."""
+    naive, replay, budget = metrics["naive"]["rise"], metrics["replay"]["rise"], metrics["settings"]["budget"]
+    cut = metrics.get("forgetting_cut_pct")
+    spared = "" if cut is None else f", {cut:.0f} % less"
+    return (
+        f"While {', '.join(DOMAINS[1:])} were learned, older text rose by {naive:+.3f} bits per byte on average "
+        f"with naive training,\nand by {replay:+.3f} with replay of {budget} kept rows{spared}. Try a smaller memory next:\n"
+        f"  python weeks/week13/train.py --preset {preset} --budget {budget // 10}\n{path}"
+    )
 
 
 if __name__ == "__main__":

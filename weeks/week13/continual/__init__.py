@@ -3,12 +3,13 @@
 from .learner import Learner
 from .loop import Shuffle, judge, learn, learn_sequence, step
 from .memory import Balanced, Memory, Reservoir
-from .methods import METHODS
+from .methods import METHODS, make
 from .metrics import Matrix
-from .strategy import Strategy
-from .task import Task, windows
+from .rows import Rows, all_judged, windows
+from .strategy import Config, Strategy
+from .task import Task
 
 __all__ = [
-    "METHODS", "Balanced", "Learner", "Matrix", "Memory", "Reservoir", "Shuffle", "Strategy", "Task",
-    "judge", "learn", "learn_sequence", "step", "windows",
+    "METHODS", "Balanced", "Config", "Learner", "Matrix", "Memory", "Reservoir", "Rows", "Shuffle", "Strategy", "Task",
+    "all_judged", "judge", "learn", "learn_sequence", "make", "step", "windows",
 ]  # fmt: skip

@@ -42,18 +42,22 @@ class Shuffle:
         return torch.cat(parts)
 
 
-def step(learner, strategy, optimizer, batches, *, clip=1.0):
-    """One update from a list of equally large micro-batches, whose gradients add up to the gradient of their mean.
+def step(learner, strategy, optimizer, rows, *, parts=1, clip=1.0):
+    """One update from the new `rows` of a step, in `parts` micro-batches that need less memory than one.
 
-    `clip` bounds the norm of the gradient (None: never). A loss or gradient that is not finite raises
-    FloatingPointError before any weight has moved: the model keeps its last good weights.
+    The loss is the mean over all judged targets of the step, however the rows are parted and however long they are:
+    each micro-batch weighs what it judges. `clip` bounds the norm of the gradient (None: never). A loss or gradient
+    that is not finite raises FloatingPointError before any weight has moved: the model keeps its last good weights.
     """
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for batch in batches:
-        loss = strategy.loss(learner, batch) / len(batches)
-        total += _finite(loss.item(), "loss", optimizer)
-        loss.backward()
+    rows, total = strategy.batch(learner, rows), 0.0
+    batches = rows.split(math.ceil(len(rows) / parts))
+    counts = [learner.count(batch) for batch in batches]
+    for batch, count in zip(batches, counts):
+        if count:
+            loss = strategy.loss(learner, batch) * (count / sum(counts))
+            total += _finite(loss.item(), "loss", optimizer)
+            loss.backward()
     strategy.grads(learner)
     bound = math.inf if clip is None else clip  # infinity scales by exactly 1: the norm is only measured
     norm = torch.nn.utils.clip_grad_norm_(learner.parameters().values(), bound)
@@ -91,7 +95,7 @@ def learn(learner, strategy, task, *, steps, batch_size, make_optimizer, schedul
         for i in range(steps):
             for group, lr in zip(optimizer.param_groups, base):
                 group["lr"] = lr * (schedule(i) if schedule else 1.0)
-            info = step(learner, strategy, optimizer, [rows[shuffle.at(i)]], clip=clip)
+            info = step(learner, strategy, optimizer, rows[shuffle.at(i)], clip=clip)
             if on_step:
                 on_step(i, {**info, "lr": optimizer.param_groups[0]["lr"]})
         strategy.finish(learner, task)
@@ -108,7 +112,7 @@ def judge(learner, strategy, tasks, evaluate):
     try:
         for task in tasks:
             model.eval()
-            with torch.no_grad(), strategy.view(learner, task):
+            with torch.no_grad(), strategy.view(learner, task.name):
                 scores.append(float(evaluate(learner, task)))
     finally:
         model.train(was_training)

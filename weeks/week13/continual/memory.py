@@ -7,9 +7,11 @@ Left out: choosing rows by what is in them (k-means, gradients); the random choi
 
 import torch
 
+from .rows import Rows, cat
+
 
 class Memory:
-    """Base of both: holds rows (M, ...), the task of each, and the generator. Subclasses say which rows stay."""
+    """Base of both: holds M Rows, the task of each, and the generator. Subclasses say which rows stay."""
 
     def __init__(self, budget, seed=0):
         if budget < 0:
@@ -17,18 +19,18 @@ class Memory:
         self.budget = budget
         # Its own generator: a run with a memory shuffles its data and drops its units exactly as one without.
         self.generator = torch.Generator().manual_seed(seed)
-        self.rows = None  # (M, ...) on the CPU; None until a row is kept, for only then its shape is known
+        self.rows = None  # Rows on the CPU; None until a row is kept, for only then its shape is known
         self.tasks = []  # M names: whose row it is
 
     def __len__(self):
         return len(self.tasks)
 
     def add(self, task_name, rows):
-        """See the rows (N, ...) of a task and keep some. May be called many times, also again for the same task."""
+        """See the Rows of a task and keep some. May be called many times, also again for the same task."""
         raise NotImplementedError
 
     def sample(self, k):
-        """k rows (k, ...), each drawn from all that are kept (with replacement); None where there is nothing to draw.
+        """k Rows, each drawn from all that are kept (with replacement); None where there is nothing to draw.
 
         Drawing nothing leaves the generator alone.
         """
@@ -43,7 +45,8 @@ class Memory:
     def state(self):
         """A flat dict of tensors and JSON values: see Strategy.state."""
         state = {"generator": self.generator.get_state(), "budget": self.budget, "tasks": list(self.tasks)}
-        return state if self.rows is None else {**state, "rows": self.rows.clone()}
+        tensors = {} if self.rows is None else self.rows.map(torch.clone).tensors
+        return state | {f"rows.{name}": t for name, t in tensors.items()}
 
     def load(self, state):
         if state["budget"] != self.budget:
@@ -53,16 +56,8 @@ class Memory:
             )
         self.generator.set_state(state["generator"])
         self.tasks = list(state["tasks"])
-        self.rows = state["rows"].clone() if "rows" in state else None
-
-    def _check(self, rows):
-        """The rows on the CPU, after checking that they can lie beside those kept."""
-        if self.rows is not None and rows.shape[1:] != self.rows.shape[1:]:
-            raise ValueError(
-                f"rows of shape {tuple(rows.shape[1:])} cannot lie beside kept rows of shape "
-                f"{tuple(self.rows.shape[1:])}; cut or pad all tasks to one length"
-            )
-        return rows.detach().cpu()
+        kept = {key.removeprefix("rows."): t.clone() for key, t in state.items() if key.startswith("rows.")}
+        self.rows = Rows(**kept) if kept else None
 
 
 class Reservoir(Memory):
@@ -73,20 +68,22 @@ class Reservoir(Memory):
         self.seen = 0
 
     def add(self, task_name, rows):
-        rows = self._check(rows)
+        rows = rows.to("cpu")
         if self.budget == 0 or len(rows) == 0:
             return
-        if self.rows is None:
-            self.rows = rows[:0].clone()
         free = min(self.budget - len(self), len(rows))  # the first rows fill the memory ...
-        self.rows = torch.cat([self.rows, rows[:free]])
+        self.rows = rows[:free].map(torch.clone) if self.rows is None else cat([self.rows, rows[:free]])
         self.tasks += [task_name] * free
         # ... and the n-th row then takes a place drawn from n: kept if that place is one of the budget's.
         n = torch.arange(self.seen + free + 1, self.seen + len(rows) + 1, dtype=torch.float64)
         places = (torch.rand(len(n), generator=self.generator, dtype=torch.float64) * n).long().tolist()
-        for row, place in zip(rows[free:], places):
-            if place < self.budget:
-                self.rows[place], self.tasks[place] = row, task_name
+        chosen = {place: free + i for i, place in enumerate(places) if place < self.budget}  # the last one stays
+        for place in chosen:
+            self.tasks[place] = task_name
+        if chosen:
+            places, sources = torch.tensor(list(chosen)), torch.tensor(list(chosen.values()))
+            for name, kept in self.rows.tensors.items():
+                kept[places] = rows.tensors[name][sources]
         self.seen += len(rows)
 
     def state(self):
@@ -111,11 +108,11 @@ class Balanced(Memory):
         self.names = []  # tasks seen, also those that the budget has no row for
 
     def add(self, task_name, rows):
-        rows = self._check(rows)
+        rows = rows.to("cpu")
         if self.budget == 0 or len(rows) == 0:
             return
         keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
-        rows = rows if self.rows is None else torch.cat([self.rows, rows])
+        rows = rows if self.rows is None else cat([self.rows, rows])
         keys = torch.cat([self.keys, keys])
         tasks = self.tasks + [task_name] * (len(rows) - len(self.tasks))
         self.names += [task_name] if task_name not in self.names else []

@@ -8,24 +8,18 @@ from pathlib import Path
 
 import torch
 
-from .task import Task, windows
+from .rows import windows
+from .task import Task
+from .vendor.shared.errors import Mistake
+from .vendor.shared.text import documents, read_text
 
-END = "<|endoftext|>"  # alone on a line, it separates documents in our data files
 EVAL_BATCH = 64  # rows judged at once: small enough for the caches of a CPU, and the sum does not depend on it
 
 
 def read_bytes(path):
     """The documents of a file as one 1-D LongTensor of bytes, each document closed by byte 0, which no text holds."""
-    raw = Path(path).read_bytes()
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text (byte {error.start} is {raw[error.start]:#04x}); give a text file"
-        ) from None
-    parts = [part.strip("\n") for part in f"\n{text}\n".split(f"\n{END}\n")]
-    data = b"".join(part.encode() + b"\n\0" for part in parts if part.strip())
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).long() if data else torch.empty(0, dtype=torch.long)
+    data = b"".join(part.encode() + b"\n\0" for part in documents(read_text(path)))
+    return torch.frombuffer(bytearray(data), dtype=torch.uint8).long()
 
 
 def spread(rows, n):
@@ -41,7 +35,7 @@ def load_domain(folder, name, *, length, train_rows, valid_rows):
     for part, n in (("train", train_rows), ("val", valid_rows)):
         tokens = read_bytes(Path(folder) / f"{part}.txt")
         if len(tokens) <= length:
-            raise ValueError(
+            raise Mistake(
                 f"{folder}/{part}.txt holds {len(tokens)} bytes of text, too few for one window of {length} + 1; "
                 "give a longer text"
             )
@@ -53,9 +47,8 @@ def bits_per_byte(learner, task):
     """Mean bits per byte on the validation rows. Each row starts without context, so the value is slightly high."""
     nats = n = 0
     for rows in task.valid.split(EVAL_BATCH):
-        targets = rows.shape[0] * (rows.shape[1] - 1)
-        nats += learner.loss(rows).item() * targets
-        n += targets
+        nats += learner.loss(rows).item() * learner.count(rows)
+        n += learner.count(rows)
     return nats / n / math.log(2)
 
 
@@ -64,6 +57,6 @@ def unigram_bits(task):
 
     A trained model that scores above this on an old domain has kept less of it than a table of 256 counts would.
     """
-    counts = torch.bincount(task.train[:, 1:].flatten(), minlength=256).double() + 1
+    counts = torch.bincount(task.train.ids[:, 1:].flatten(), minlength=256).double() + 1
     bits = -(counts / counts.sum()).log2()  # (256,)
-    return bits[task.valid[:, 1:]].mean().item()
+    return bits[task.valid.ids[:, 1:]].mean().item()

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 import torch
-from continual import METHODS, Learner, Shuffle, Strategy, Task, judge, step
+from continual import METHODS, Learner, Shuffle, Strategy, Task, all_judged, judge, make, step
+from continual.rows import cat
 from continual.vendor.gpt.model import GPT, GPTConfig
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -20,8 +21,12 @@ EXAM = {
     "naive": ({}, []),
     "joint": ({}, []),
     "replay": (
-        dict(budget=6, batch_rows=3, seed=1),
-        [dict(budget=0, batch_rows=3), dict(budget=6, batch_rows=0), dict(budget=0, batch_rows=2, memory="reservoir")],
+        dict(keep_rows=6, replay_rows=3),
+        [
+            dict(keep_rows=0, replay_rows=3),
+            dict(keep_rows=6, replay_rows=0),
+            dict(keep_rows=0, replay_rows=2, memory="reservoir"),
+        ],
     ),
 }
 
@@ -31,15 +36,17 @@ def test_every_method_takes_the_exam():
     assert EXAM.keys() == METHODS.keys()
 
 
-def make(name):
-    return METHODS[name](**EXAM[name][0])
+def fresh(name):
+    return make(name, EXAM[name][0], seed=1)
 
 
 def tasks():
     """Two tasks with disjoint tokens: 0-5 and 6-11, so that a row tells whose it is."""
     g = torch.Generator().manual_seed(0)
     low, high = (torch.randint(start, start + 6, (20, T + 1), generator=g) for start in (0, 6))
-    return [Task("low", low), Task("high", high)]
+    high = all_judged(high)
+    high.judged[:, 1:3] = False  # prompts, that are read and not judged
+    return [Task("low", all_judged(low)), Task("high", high)]
 
 
 class Run:
@@ -60,7 +67,7 @@ class Run:
         shuffle = Shuffle(len(self.rows), 4, seed=3)
         self.learner.model.train()
         for i in range(first, last):
-            step(self.learner, self.strategy, self.optimizer, list(self.rows[shuffle.at(i)].chunk(parts)))
+            step(self.learner, self.strategy, self.optimizer, self.rows[shuffle.at(i)], parts=parts)
 
     def sequence(self, tasks):
         for task in tasks:
@@ -101,7 +108,7 @@ ZERO = [(name, zero) for name, (_, zeros) in EXAM.items() for zero in zeros]
 @pytest.mark.parametrize("name, zero", ZERO, ids=[f"{n}-{i}" for i, (n, _) in enumerate(ZERO)])
 def test_strength_zero_is_naive_bit_for_bit(name, zero):
     """Without its one idea a method must be nothing but plain training: no stray random draw, no extra rounding."""
-    assert same(Run(METHODS[name](**zero)).sequence(tasks()).weights(), Run(Strategy()).sequence(tasks()).weights())
+    assert same(Run(make(name, zero)).sequence(tasks()).weights(), Run(Strategy()).sequence(tasks()).weights())
 
 
 @pytest.mark.parametrize("name", EXAM)
@@ -109,7 +116,7 @@ def test_strength_zero_is_naive_bit_for_bit(name, zero):
 def test_stopped_anywhere_it_goes_on_bit_for_bit(name, at):
     """Stop in the second task, when there is a past to remember; go on from files alone, in new objects."""
     first, second = tasks()
-    whole = Run(make(name)).sequence([first])
+    whole = Run(fresh(name)).sequence([first])
     whole.begin(second)
     whole.steps(0, at)
     saved = dict(
@@ -121,11 +128,11 @@ def test_stopped_anywhere_it_goes_on_bit_for_bit(name, at):
     whole.steps(at, STEPS)
     whole.strategy.finish(whole.learner, second)
 
-    resumed = Run(make(name))
+    resumed = Run(fresh(name))
     resumed.strategy.load(saved["strategy"])
     resumed.begin(second)
     assert equal_states(resumed.strategy.state(), saved["strategy"]), "start moved the state of a task under way"
-    assert torch.equal(resumed.rows, whole.rows)
+    assert same(resumed.rows.tensors, whole.rows.tensors)
     resumed.learner.model.load_state_dict(saved["weights"], strict=False)
     resumed.optimizer.load_state_dict(saved["optimizer"])
     torch.set_rng_state(saved["rng"])
@@ -138,7 +145,7 @@ def test_stopped_anywhere_it_goes_on_bit_for_bit(name, at):
 @pytest.mark.parametrize("name", EXAM)
 def test_a_state_is_a_snapshot(name):
     """A state that shares memory with the living method changes while it is being written to disk."""
-    run = Run(make(name)).sequence(tasks()[:1])
+    run = Run(fresh(name)).sequence(tasks()[:1])
     state = run.strategy.state()
     before = copy.deepcopy(state)
     run.sequence(tasks()[1:])
@@ -148,7 +155,7 @@ def test_a_state_is_a_snapshot(name):
 @pytest.mark.parametrize("name", EXAM)
 def test_all_that_start_leaves_trainable_is_optimised(name):
     """A parameter added in start but unknown to the optimizer would sit at its first value, and nothing would fail."""
-    run = Run(make(name)).sequence(tasks()[:1])
+    run = Run(fresh(name)).sequence(tasks()[:1])
     named = run.begin(tasks()[1])
     held = {id(p) for group in run.optimizer.param_groups for p in group["params"]}
     assert held == {id(p) for p in run.learner.parameters().values()}
@@ -160,7 +167,7 @@ def test_all_that_start_leaves_trainable_is_optimised(name):
 @pytest.mark.parametrize("name", EXAM)
 def test_frozen_tensors_stay_as_they_are(name):
     """What the caller froze, and every buffer, keeps its bits: weight decay and momentum included."""
-    run = Run(make(name))
+    run = Run(fresh(name))
     run.learner.model.wpe.weight.requires_grad_(False)
     run.learner.model.register_buffer("still", torch.arange(3.0))
     before = run.weights()
@@ -172,7 +179,7 @@ def test_frozen_tensors_stay_as_they_are(name):
 
 def training_rows_in(state, rows):
     """How many of the training rows stand somewhere in the state, whatever shape or type it gives them."""
-    wanted = Counter(tuple(row) for row in rows.tolist())
+    wanted = Counter(tuple(row) for row in rows.ids.tolist())
     values = [v.flatten().tolist() for v in tensors_of(state).values()]
     text = json.dumps({k: v for k, v in state.items() if k not in tensors_of(state)})
     found = {tuple(v[i : i + T + 1]) for v in values for i in range(len(v) - T)}
@@ -182,25 +189,25 @@ def training_rows_in(state, rows):
 @pytest.mark.parametrize("name", EXAM)
 def test_keeps_is_honoured(name):
     """`keeps` is a promise about privacy: unless it says "rows", no training row may be found in what is stored."""
-    assert METHODS[name].keeps in ("nothing", "weights", "rows", "synthetic")
-    run = Run(make(name)).sequence(tasks())
-    state, rows = run.strategy.state(), torch.cat([task.train for task in tasks()])
-    if METHODS[name].keeps == "rows":
+    assert METHODS[name][1].keeps in ("nothing", "weights", "rows", "synthetic")
+    run = Run(fresh(name)).sequence(tasks())
+    state, rows = run.strategy.state(), cat([task.train for task in tasks()])
+    if METHODS[name][1].keeps == "rows":
         assert training_rows_in(state, rows) > 0, "keeps rows, but this search finds none: the search is broken"
     else:
         assert training_rows_in(state, rows) == 0
-    if METHODS[name].keeps == "nothing":
+    if METHODS[name][1].keeps == "nothing":
         assert not tensors_of(state)
 
 
 @pytest.mark.parametrize("name", EXAM)
 def test_a_view_is_left_as_it_was_entered(name):
     """A view may swap weights, for tasks learned or not; afterwards, and after an error inside, every bit is back."""
-    run = Run(make(name)).sequence(tasks()[:1])
+    run = Run(fresh(name)).sequence(tasks()[:1])
     before = run.weights()
     scores = [judge(run.learner, run.strategy, tasks(), lambda learner, task: learner.loss(task.train)) for _ in "ab"]
     assert scores[0] == scores[1] and same(before, run.weights())
-    with pytest.raises(KeyError), run.strategy.view(run.learner, tasks()[0]):
+    with pytest.raises(KeyError), run.strategy.view(run.learner, "low"):
         raise KeyError
     assert same(before, run.weights())
 
@@ -208,12 +215,12 @@ def test_a_view_is_left_as_it_was_entered(name):
 @pytest.mark.parametrize("name", EXAM)
 def test_random_numbers_are_the_methods_own(name):
     """start, finish, state and view draw nothing from torch's global generator, which dropout uses."""
-    run = Run(make(name)).sequence(tasks()[:1])
+    run = Run(fresh(name)).sequence(tasks()[:1])
     before = torch.get_rng_state()
     run.begin(tasks()[1])
     run.strategy.finish(run.learner, tasks()[1])
     run.strategy.state()
-    with run.strategy.view(run.learner, tasks()[0]):
+    with run.strategy.view(run.learner, "low"):
         pass
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -233,40 +240,46 @@ class Spy(Learner):
         return super().loss(rows)
 
 
+def replay(seed=0, **settings):
+    return make("replay", settings, seed=seed)
+
+
 @pytest.mark.day(89)
 @pytest.mark.parametrize("memory", ["balanced", "reservoir"])
-def test_replay_adds_old_rows_in_one_forward(memory):
-    """Each batch is the new rows, untouched, then batch_rows rows of earlier tasks: one forward, one mean."""
-    run = Run(METHODS["replay"](budget=6, batch_rows=3, seed=1, memory=memory))
+@pytest.mark.parametrize("parts", [1, 4])
+def test_replay_joins_old_rows_to_each_step(memory, parts):
+    """A step is its new rows, untouched, then replay_rows rows of earlier tasks: as many for one micro-batch as for
+    four."""
+    run = Run(replay(keep_rows=6, replay_rows=3, memory=memory))
     spy = run.learner = Spy(run.learner.model)
     low, high = tasks()
     run.sequence([low])
-    assert all(len(batch) == 2 for batch in spy.batches), "nothing is old during the first task"
+    assert sum(map(len, spy.batches)) == STEPS * 4, "nothing is old during the first task"
     spy.batches.clear()
-    loss = run.strategy.loss(spy, high.train[:4])
-    (batch,) = spy.batches
-    assert torch.equal(batch[:4], high.train[:4]) and batch.shape == (7, T + 1)
-    old = {tuple(row) for row in low.train.tolist()}
-    assert all(tuple(row) in old for row in batch[4:].tolist())
-    run.learner.model.eval()
-    assert run.strategy.loss(spy, high.train[:4]).item() == Learner(run.learner.model).loss(spy.batches[-1]).item()
-    assert loss.requires_grad and len(run.strategy.memory) == 6
+    run.begin(high)
+    run.steps(0, 1, parts)
+    seen = cat(spy.batches)
+    assert len(spy.batches) == parts and len(seen) == 4 + 3
+    assert same(seen[:4].tensors, high.train[Shuffle(20, 4, seed=3).at(0)].tensors)
+    old = {tuple(row) for row in low.train.ids.tolist()}
+    assert all(tuple(row) in old for row in seen[4:].ids.tolist())
+    assert len(run.strategy.memory) == 6
 
 
 @pytest.mark.day(89)
 def test_replay_remembers_more_than_naive():
     """The point of it all, on two opposite rules: the next token is one up, or one down. Naive forgets the first."""
     walk = lambda d: (torch.arange(8)[:, None] + d * torch.arange(T + 1)) % 8  # (8, T+1)  # noqa: E731
-    up, down = Task("up", walk(1)), Task("down", walk(-1))
+    up, down = Task("up", all_judged(walk(1))), Task("down", all_judged(walk(-1)))
     loss = {}
-    for name, strategy in (("naive", Strategy()), ("replay", METHODS["replay"](budget=8, batch_rows=4))):
+    for name, strategy in (("naive", Strategy()), ("replay", replay(keep_rows=8, replay_rows=4))):
         torch.manual_seed(0)
         learner = Learner(GPT(GPTConfig(8, T, n_layer=1, n_head=2, n_embd=16)))
         for task in (up, down):
             rows = strategy.start(learner, task)
             optimizer = torch.optim.AdamW(learner.parameters().values(), lr=1e-2)
             for i in range(60):
-                step(learner, strategy, optimizer, [rows[Shuffle(8, 4).at(i)]])
+                step(learner, strategy, optimizer, rows[Shuffle(8, 4).at(i)])
             strategy.finish(learner, task)
         loss[name] = judge(learner, strategy, [up, down], lambda learner, task: learner.loss(task.train))
     assert loss["naive"][0] > 2.0 and loss["replay"][0] < 1.0  # ln 8 = 2.08 is knowing nothing
@@ -274,21 +287,55 @@ def test_replay_remembers_more_than_naive():
 
 
 @pytest.mark.day(89)
-def test_replay_refuses_what_cannot_be():
+@pytest.mark.parametrize(
+    ("name", "config", "said"),
+    [
+        ("replay", dict(memory="fifo"), "no memory is called 'fifo'; choose one of balanced, reservoir"),
+        ("replay", dict(replay_rows=-1), "replay_rows is -1; use 0"),
+        ("replay", dict(keep_rows=-1), "keep_rows is -1; use 0"),
+        ("replay", dict(budget=1), "replay has no setting budget; it has keep_rows, replay_rows, memory"),
+        ("naive", dict(keep_rows=1), "naive has no setting keep_rows; it has no settings at all"),
+        ("reply", {}, "no method is called 'reply'; choose one of naive, joint, replay"),
+    ],
+)
+def test_methods_refuse_what_cannot_be(name, config, said):
     """Wrong settings are told when the method is built, not hours later when the second task starts."""
-    with pytest.raises(ValueError, match="no memory is called 'fifo'; choose one of balanced, reservoir"):
-        METHODS["replay"](budget=1, batch_rows=1, memory="fifo")
-    with pytest.raises(ValueError, match="cannot add -1 old rows"):
-        METHODS["replay"](budget=1, batch_rows=-1)
+    with pytest.raises(ValueError, match=said):
+        make(name, config)
+
+
+@pytest.mark.parametrize("name", EXAM)
+def test_settings_go_through_a_file(name):
+    """A stored course names its method and settings; from these alone the same method is built."""
+    config = fresh(name).config
+    assert make(name, json.loads(json.dumps(vars(config)))).config == config
+
+
+def test_a_new_method_is_a_file_and_a_row(monkeypatch):
+    """A method with settings of its own that nobody else knows: one class and one row make it."""
+    from dataclasses import dataclass
+
+    from continual import Config
+
+    @dataclass(frozen=True)
+    class Frugal(Config):
+        share: float = 0.5
+
+    class Half(Strategy):
+        def start(self, learner, task):
+            return task.train[: int(self.config.share * len(task.train))]
+
+    monkeypatch.setitem(METHODS, "half", (Frugal, Half))
+    assert len(make("half", {"share": 0.25}).start(None, tasks()[0])) == 5
 
 
 @pytest.mark.day(88)
 def test_joint_trains_on_all_rows_it_knows():
-    """Joint() knows the tasks that have come, Joint(tasks) all of them at once. No row is lost or doubled."""
+    """Without `tasks` it knows those that have come, with them all of them at once. No row is lost or doubled."""
     low, high = tasks()
-    as_counts = lambda rows: Counter(map(tuple, rows.tolist()))  # noqa: E731
-    online, offline = METHODS["joint"](), METHODS["joint"]([low, high])
-    everything = as_counts(torch.cat([low.train, high.train]))
+    as_counts = lambda rows: Counter(map(tuple, rows.ids.tolist()))  # noqa: E731
+    online, offline = make("joint"), make("joint", tasks=[low, high])
+    everything = as_counts(cat([low.train, high.train]))
     assert as_counts(online.start(None, low)) == as_counts(low.train)
     assert as_counts(offline.start(None, low)) == everything
     assert as_counts(online.start(None, high)) == as_counts(offline.start(None, high)) == everything
@@ -297,13 +344,13 @@ def test_joint_trains_on_all_rows_it_knows():
 @pytest.mark.day(88)
 def test_joint_is_naive_on_the_first_task():
     """With one task there is nothing to join: the same bits."""
-    joint, naive = (Run(strategy).sequence(tasks()[:1]).weights() for strategy in (METHODS["joint"](), Strategy()))
+    joint, naive = (Run(strategy).sequence(tasks()[:1]).weights() for strategy in (make("joint"), Strategy()))
     assert same(joint, naive)
 
 
 @pytest.mark.day(88)
 def test_naive_refuses_a_state_that_it_cannot_hold():
     """Loading replay's state into a strategy without memory would lose it silently."""
-    state = Run(make("replay")).sequence(tasks()[:1]).strategy.state()
+    state = Run(fresh("replay")).sequence(tasks()[:1]).strategy.state()
     with pytest.raises(ValueError, match="Strategy keeps no state, but was given .*build the method that wrote this"):
         Strategy().load(state)

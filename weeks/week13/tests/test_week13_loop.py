@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from continual import Learner, Shuffle, Strategy, Task, learn, learn_sequence, step, windows
+from continual import Learner, Shuffle, Strategy, Task, all_judged, learn, learn_sequence, step, windows
+from continual.rows import cat
 from continual.vendor.gpt.model import GPT, GPTConfig
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ def tiny(seed=0, dropout=0.1):
 
 
 def rows(n, seed=0):
-    return torch.randint(V, (n, T + 1), generator=torch.Generator().manual_seed(seed))
+    return all_judged(torch.randint(V, (n, T + 1), generator=torch.Generator().manual_seed(seed)))
 
 
 def adamw(named):
@@ -44,7 +45,7 @@ def test_learn_is_a_plain_torch_loop_bit_for_bit():
     shuffle = Shuffle(10, 4, seed=2)
     for i in range(7):
         optimizer.param_groups[0]["lr"] = 1e-2 * warm(i)
-        batch = task.train[shuffle.at(i)]
+        batch = task.train[shuffle.at(i)].ids
         _, loss = plain(batch[:, :-1], batch[:, 1:])
         optimizer.zero_grad()
         loss.backward()
@@ -55,17 +56,24 @@ def test_learn_is_a_plain_torch_loop_bit_for_bit():
         assert torch.equal(a, b), name
 
 
-def test_micro_batches_add_up_to_the_whole_batch():
-    """Accumulation must change memory, not the update: the gradient of 4 x 2 rows is that of 8."""
-    batch = rows(8)
-    moved = []
-    for parts in (1, 4):
+@pytest.mark.parametrize("parts", [2, 3, 4, 8])
+def test_micro_batches_add_up_to_the_whole_batch(parts):
+    """Accumulation must change memory, not the update: in parts the gradient of 8 rows is that of 8, also where some
+    rows judge one token and others six. The mean of the parts' means is another number."""
+    batch, moved = rows(8), {}
+    batch.judged[:3, 1:T] = False
+    batch.judged[7] = False  # nothing at all to learn here
+    for n in (1, parts):
         model = tiny(dropout=0.0)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        info = step(Learner(model), Strategy(), optimizer, list(batch.chunk(parts)), clip=None)
-        moved.append((info, torch.cat([p.detach().flatten() for p in model.parameters()])))
-    assert moved[0][0]["loss"] == pytest.approx(moved[1][0]["loss"], rel=1e-6)  # float32, sums in another order
-    assert torch.allclose(moved[0][1], moved[1][1], atol=1e-6)
+        info = step(Learner(model), Strategy(), optimizer, batch, parts=n, clip=None)
+        moved[n] = info["loss"], torch.cat([p.detach().flatten() for p in model.parameters()])
+    assert moved[1][0] == pytest.approx(moved[parts][0], rel=1e-6)  # float32, sums in another order
+    assert torch.allclose(moved[1][1], moved[parts][1], atol=1e-6)
+    if parts == 4:
+        learner = Learner(tiny(dropout=0.0))
+        mean_of_means = sum(learner.loss(part).item() for part in batch[:6].split(2)) / 3
+        assert mean_of_means != pytest.approx(learner.loss(batch[:6]).item(), rel=1e-3), "this batch shows nothing"
 
 
 class Diary(Strategy):
@@ -129,10 +137,10 @@ def test_a_broken_loss_stops_before_the_update(how, at):
     """NaN must never reach the weights: not in the first micro-batch, not in a later one, not through the gradient."""
     model = tiny()
     learner, optimizer, strategy = Learner(model), torch.optim.AdamW(model.parameters(), lr=1e-2), Broken(at, how)
-    step(learner, strategy, optimizer, [rows(2), rows(2, 1)])
+    step(learner, strategy, optimizer, cat([rows(2), rows(2, 1)]), parts=2)
     good, state = copy.deepcopy(model.state_dict()), copy.deepcopy(optimizer.state_dict())
     with pytest.raises(FloatingPointError, match=f"the {how}.* is (nan|inf); the weights are those of the step before"):
-        step(learner, strategy, optimizer, [rows(2), rows(2, 1)])
+        step(learner, strategy, optimizer, cat([rows(2), rows(2, 1)]), parts=2)
     assert all(torch.equal(good[k], v) for k, v in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     for k, v in optimizer.state_dict()["state"].items():
@@ -160,7 +168,7 @@ def test_epochs_and_seeds_shuffle_differently():
 class Veil(Strategy):
     """A view that swaps a weight while a task is judged."""
 
-    def view(self, learner, task):
+    def view(self, learner, name):
         from contextlib import contextmanager
 
         @contextmanager
@@ -223,20 +231,40 @@ def test_gradient_equals_backward_and_leaves_grad_alone():
     assert not any(g.requires_grad for g in got.values())
 
 
-def test_padding_with_minus_100_changes_nothing():
+def test_what_is_not_judged_changes_nothing():
     """Rows of different lengths share a batch: a padded row has the loss of the row without padding."""
     learner = Learner(tiny(dropout=0.0))
     row = rows(1)
-    padded = torch.cat([row[:, :4], torch.full((1, T - 3), -100)], dim=1)
-    assert learner.loss(padded).item() == pytest.approx(learner.loss(row[:, :4]).item(), rel=1e-6)  # other sum lengths
+    padded = rows(1)
+    padded.ids[:, 4:], padded.judged[:, 4:] = 0, False
+    short = all_judged(row.ids[:, :4])
+    assert learner.count(padded) == learner.count(short) == 3
+    assert learner.loss(padded).item() == pytest.approx(learner.loss(short).item(), rel=1e-6)  # other sum lengths
     assert torch.allclose(learner.logits(padded)[:, :3], learner.logits(row)[:, :3], atol=1e-6)
+
+
+def test_rows_are_taken_and_joined_together():
+    """A row's ids and what is judged of them must never part."""
+    both = cat([rows(3), rows(2, 1)])
+    assert len(both) == 5 and both.split(2)[2].ids.shape == (1, T + 1)
+    assert torch.equal(both[torch.tensor([3])].ids, rows(2, 1).ids[:1])
+    assert not both.judged[:, 0].any() and both.judged[:, 1:].all()
+    other = rows(3)
+    other.judged[0, 1] = False
+    assert rows(3).digest() == rows(3).digest() != other.digest()
+    with pytest.raises(ValueError, match="cut or pad all tasks to one length"):
+        cat([rows(3), all_judged(rows(3).ids[:, :4])])
+    with pytest.raises(AttributeError, match="these rows have ids, judged, no label"):
+        _ = rows(3).label
 
 
 def test_windows_predict_each_token_once():
     """Overlapping targets would count some bytes twice in bits per byte; gaps would hide some."""
     tokens = torch.arange(23)
     cut = windows(tokens, 5)
-    assert cut[:, 1:].flatten().tolist() == list(range(1, 21)) and torch.equal(cut[:, :-1] + 1, cut[:, 1:])
+    assert cut.ids[:, 1:].flatten().tolist() == list(range(1, 21))
+    assert torch.equal(cut.ids[:, :-1] + 1, cut.ids[:, 1:])
+    assert not cut.judged[:, 0].any() and cut.judged[:, 1:].all()
     with pytest.raises(ValueError, match="3 tokens do not fill one window of 5"):
         windows(torch.arange(3), 5)
 

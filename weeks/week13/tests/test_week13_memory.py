@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from continual.memory import MEMORIES, Balanced, Reservoir
+from continual.rows import Rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load as load_tensors
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.day(87)
 
 def numbered(start, n):
     """Rows (n, 2) that can be told apart."""
-    return torch.stack([torch.arange(start, start + n)] * 2, dim=1)
+    return Rows(ids=torch.stack([torch.arange(start, start + n)] * 2, dim=1))
 
 
 def through_files(state):
@@ -40,7 +41,7 @@ def test_every_row_seen_is_kept_equally_often(kind, pieces):
         for n in pieces:
             memory.add("a", numbered(start, n))
             start += n
-        counts += torch.bincount(memory.rows[:, 0] // 100, minlength=10)
+        counts += torch.bincount(memory.rows.ids[:, 0] // 100, minlength=10)
     assert counts.sum() == 100 * trials
     sigma = (8.1 / trials) ** 0.5
     assert ((counts / trials - 10).abs() < 4.5 * sigma).all(), counts  # 10 cells: 1 false alarm in 15,000 seeds
@@ -58,7 +59,7 @@ def test_three_rows_for_one_place(kind, piece):
         memory = MEMORIES[kind](1, seed)
         for start in range(0, 3, piece):
             memory.add("a", numbered(start, piece))
-        wins[memory.rows[0, 0]] += 1
+        wins[memory.rows.ids[0, 0]] += 1
     assert ((wins - 1000).abs() < 4.5 * 25.8).all(), wins
 
 
@@ -85,7 +86,7 @@ def test_budget_and_origin_hold_for_any_stream(budget, stream):
             owner |= {i: name for i in range(start, start + n)}
             start += n
         seen = {name: sum(o == name for o in owner.values()) for name in dict.fromkeys(owner.values())}
-        kept = [] if memory.rows is None else memory.rows[:, 0].tolist()
+        kept = [] if memory.rows is None else memory.rows.ids[:, 0].tolist()
         assert len(kept) == len(set(kept)) == len(memory) <= budget
         assert [owner[i] for i in kept] == memory.tasks
         if cls is Reservoir:
@@ -102,7 +103,7 @@ def test_balanced_gives_each_task_the_room_that_the_docstring_says():
     before = None
     for name, start in (("a", 0), ("b", 100), ("c", 200)):
         memory.add(name, numbered(start, 50))
-        own = {i for i in memory.rows[:, 0].tolist() if i < 50}
+        own = {i for i in memory.rows.ids[:, 0].tolist() if i < 50}
         assert before is None or own <= before
         before = own
     assert memory.counts() == {"a": 4, "b": 3, "c": 3}
@@ -131,7 +132,7 @@ def test_random_numbers_are_its_own(kind):
     torch.manual_seed(1)
     again = MEMORIES[kind](5, seed=0)
     again.add("a", numbered(0, 100))
-    assert torch.equal(first, again.sample(8))
+    assert torch.equal(first.ids, again.sample(8).ids)
 
 
 @pytest.mark.parametrize("kind", MEMORIES)
@@ -141,14 +142,14 @@ def test_a_loaded_memory_goes_on_bit_for_bit(kind):
     memory.add("a", numbered(0, 100))
     memory.sample(3)
     state = memory.state()
-    snapshot = state["rows"].clone()
+    snapshot = state["rows.ids"].clone()
     twin = MEMORIES[kind](20, seed=6)
     twin.load(through_files(state))
     for m in (memory, twin):
         m.add("b", numbered(100, 70))
-    assert torch.equal(memory.sample(50), twin.sample(50))
-    assert memory.tasks == twin.tasks and torch.equal(memory.rows, twin.rows)
-    assert torch.equal(state["rows"], snapshot) and state["tasks"] == ["a"] * 20, "the snapshot changed later"
+    assert torch.equal(memory.sample(50).ids, twin.sample(50).ids)
+    assert memory.tasks == twin.tasks and torch.equal(memory.rows.ids, twin.rows.ids)
+    assert torch.equal(state["rows.ids"], snapshot) and state["tasks"] == ["a"] * 20, "the snapshot changed later"
 
 
 @pytest.mark.parametrize("kind", MEMORIES)
@@ -157,16 +158,16 @@ def test_the_memory_owns_its_rows(kind):
     rows = numbered(0, 8)
     memory = MEMORIES[kind](100, seed=0)
     memory.add("a", rows)
-    rows.fill_(-1)
-    assert memory.rows.min() == 0
-    assert memory.rows.untyped_storage().nbytes() == memory.rows.nbytes
+    rows.ids.fill_(-1)
+    assert memory.rows.ids.min() == 0
+    assert memory.rows.ids.untyped_storage().nbytes() == memory.rows.ids.nbytes
 
 
 def test_sample_reaches_every_row_equally():
     """Drawing is uniform: 4 rows, 40,000 draws, each 10,000 with sigma sqrt(40000 * 1/4 * 3/4) = 87."""
     memory = Balanced(4, seed=0)
     memory.add("a", numbered(0, 4))
-    counts = torch.bincount(memory.sample(40_000)[:, 0], minlength=4)
+    counts = torch.bincount(memory.sample(40_000).ids[:, 0], minlength=4)
     assert (counts - 10_000).abs().max() < 4.5 * 87
 
 
@@ -176,7 +177,7 @@ def test_refusals_are_sentences():
         Reservoir(-1)
     memory = Balanced(4)
     memory.add("a", numbered(0, 4))
-    with pytest.raises(ValueError, match=r"shape \(3,\) cannot lie beside kept rows of shape \(2,\).*one length"):
-        memory.add("b", torch.zeros(5, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match=r"\(3,\)} cannot lie beside rows of shape .*\(2,\)}.*one length"):
+        memory.add("b", Rows(ids=torch.zeros(5, 3, dtype=torch.long)))
     with pytest.raises(ValueError, match="memory of 4 rows, but this one has 9; build it with budget=4"):
         Balanced(9).load(memory.state())

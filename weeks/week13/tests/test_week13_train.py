@@ -6,7 +6,7 @@ import random
 
 import pytest
 import torch
-from continual import Learner, Task
+from continual import Learner, Task, all_judged
 from continual.text import bits_per_byte, load_domain, read_bytes, spread, unigram_bits
 from continual.vendor.shared.errors import Mistake
 
@@ -68,13 +68,13 @@ def test_expected_failures_are_sentences(load_script, data, tmp_path):
     args = ["--preset", "smoke", "--out", str(tmp_path / "o"), "--data"]
     with pytest.raises(Mistake, match=r"shakespeare does not exist; run: make data/shakespeare"):
         train.main([*args, str(tmp_path / "nowhere")])
-    with pytest.raises(Mistake, match="memory of -1 rows cannot be; use 0"):
+    with pytest.raises(Mistake, match="keep_rows is -1; use 0"):
         train.main([*args, str(data), "--budget", "-1"])
     (data / "code" / "train.txt").write_text("x = 1\n")
     with pytest.raises(Mistake, match=r"code/train.txt holds 7 bytes of text, too few.*give a longer text"):
         train.main([*args, str(data)])
     (data / "code" / "train.txt").write_bytes(b"caf\xe9 " * 100)
-    with pytest.raises(Mistake, match=r"train.txt is not UTF-8 text \(byte 3 is 0xe9\)"):
+    with pytest.raises(Mistake, match="train.txt is not UTF-8: byte 3 is 0xe9"):
         train.main([*args, str(data)])
     assert not (tmp_path / "o").exists()
 
@@ -90,8 +90,11 @@ def test_documents_are_closed_by_byte_zero(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("one\n<|endoftext|>\n\n<|endoftext|>\ntwo é\n")
     assert bytes(read_bytes(path).tolist()) == "one\n\0two é\n\0".encode()
-    path.write_text("\n")
-    assert len(read_bytes(path)) == 0
+    path.write_text("one\n<|endoftext|>\n<|endoftext|>\ntwo\n")
+    assert bytes(read_bytes(path).tolist()) == b"one\n\0two\n\0", "two separators in a row separate once"
+    path.write_text("<|endoftext|>\n")
+    with pytest.raises(Mistake, match="holds nothing but"):
+        read_bytes(path)
 
 
 def test_spread_takes_rows_from_the_whole_file():
@@ -118,7 +121,7 @@ def test_bits_per_byte_of_a_known_model():
     """
     rows = torch.zeros(130, 5, dtype=torch.long)
     rows[-2:] = 1
-    task = Task("t", rows, rows)
+    task = Task("t", all_judged(rows), all_judged(rows))
     uniform = torch.full((256,), 1 / 256)
     assert bits_per_byte(Learner(Table(uniform)), task) == pytest.approx(8, abs=1e-5)  # float32 log-softmax
     skewed = torch.tensor([1 / 8, 1 / 2] + [3 / 8 / 254] * 254)
@@ -130,12 +133,12 @@ def test_unigram_bits_by_hand():
     train = torch.cat([torch.zeros(254, 2, dtype=torch.long), torch.ones(254, 2, dtype=torch.long)])
     valid = torch.tensor([[9, 0], [9, 1], [9, 2]])
     want = (2 * math.log2(764 / 255) + math.log2(764)) / 3
-    assert unigram_bits(Task("t", train, valid)) == pytest.approx(want, rel=1e-9)
+    assert unigram_bits(Task("t", all_judged(train), all_judged(valid))) == pytest.approx(want, rel=1e-9)
 
 
 def test_the_floor_is_what_a_model_without_context_reaches(data):
     """unigram_bits and bits_per_byte are two roads to one number: a table of frequencies, judged as a model."""
     task = load_domain(data / "bible", "bible", length=16, train_rows=200, valid_rows=20)
-    counts = torch.bincount(task.train[:, 1:].flatten(), minlength=256) + 1.0
+    counts = torch.bincount(task.train.ids[:, 1:].flatten(), minlength=256) + 1.0
     model = Learner(Table(counts / counts.sum()))
     assert bits_per_byte(model, task) == pytest.approx(unigram_bits(task), abs=1e-5)  # float32 against float64

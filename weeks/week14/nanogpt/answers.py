@@ -1,8 +1,7 @@
 """From prompt/response rows to training rows, and the learner whose loss counts the responses only.
 
-A task file is JSONL: {"prompt": "...", "response": "..."} on each line, and an optional "system". A training row is
-one LongTensor: ids that are judged as they are, ids that are only read (the prompt) as ~id, which is negative, and -1
-(~0) where the row is shorter than the others. So rows of this kind can be batched, kept and replayed like any other.
+A task file is JSONL: {"prompt": "...", "response": "..."} on each line, and an optional "system". A training row holds
+the ids of both; only the response is judged. Shorter rows are filled up with id 0, which nothing judged attends to.
 """
 
 import json
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from .tasks import read_text
 from .vendor.continual.learner import Learner
+from .vendor.continual.rows import Rows
 from .vendor.continual.task import Task
 from .vendor.shared.errors import Mistake
+from .vendor.shared.text import read_text
 
 EXAMPLE = '{"prompt": "...", "response": "..."}'
-PAD = -1  # ~0: read as token 0, judged never, seen by nobody, for nothing judged comes after it
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,8 @@ def parse_rows(text, path):
         for name, value in fields.items():
             if not isinstance(value, str):
                 raise Mistake(f'{where}: "{name}" is {json.dumps(value)[:40]}; it must be a text in quotes')
+            if any("\ud800" <= c <= "\udfff" for c in value):
+                raise Mistake(f'{where}: "{name}" holds half a character (such as \\ud83d alone); write it whole')
             if not value.strip() and name != "system":
                 raise Mistake(f'{where}: "{name}" is empty; write one, or delete the line')
         rows.append(Row(**fields))
@@ -98,7 +99,8 @@ def response_ids(template, row):
 
 def make_task(name, rows, template, length):
     """A Task of training rows (N, length + 1), and how many prompts were cut to fit."""
-    out, cut = torch.full((len(rows), length + 1), PAD), 0
+    ids, cut = torch.zeros(len(rows), length + 1, dtype=torch.long), 0
+    judged = torch.zeros_like(ids, dtype=torch.bool)
     for i, row in enumerate(rows):
         reply = response_ids(template, row)
         if len(reply) > length // 2:
@@ -109,25 +111,24 @@ def make_task(name, rows, template, length):
         most = length + 1 - len(reply)
         prompt = prompt_ids(template, row, most)
         cut += len(prompt) == most
-        ids = torch.tensor([*(~token for token in prompt), *reply])
-        out[i, : len(ids)] = ids
-    return Task(name, out), cut
+        end = len(prompt) + len(reply)
+        ids[i, :end], judged[i, len(prompt) : end] = torch.tensor([*prompt, *reply]), True
+    return Task(name, Rows(ids=ids, judged=judged)), cut
 
 
 class AnswerLearner(Learner):
     """A learner whose rows are those of `make_task`: the loss is the mean over response tokens."""
 
     def forward(self, rows):
-        """(B, T+1) -> logits (M, V) at the M judged positions, and their mean cross-entropy.
+        """Rows of ids (B, T+1) -> logits (M, V) at the M judged positions, and their mean cross-entropy.
 
         The head is the dearest matrix of a small model with a large vocabulary, so it is asked only where there is
         something to judge; columns behind the last judged token are not computed at all.
         """
         rows = rows.to(self.model.embed.weight.device)
-        judged = rows[:, 1:] >= 0  # (B, T)
+        judged = rows.judged[:, 1:]  # (B, T)
         length = int(judged.any(dim=0).nonzero().max()) + 1
-        inputs = torch.where(rows < 0, ~rows, rows)[:, :length]  # (B, T')
-        judged = judged[:, :length]
+        judged = judged[:, :length]  # (B, T')
         with self.autocast():
-            logits = self.model.head(self.model.hidden(inputs)[judged])  # (M, V)
-        return logits, F.cross_entropy(logits.float(), rows[:, 1 : length + 1][judged])
+            logits = self.model.head(self.model.hidden(rows.ids[:, :length])[judged])  # (M, V)
+        return logits, F.cross_entropy(logits.float(), rows.ids[:, 1 : length + 1][judged])

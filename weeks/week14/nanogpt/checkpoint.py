@@ -4,29 +4,35 @@
     folder/model-3f2a….safetensors     weights (a tied head is stored once); or, for a model that another one is
     folder/adapter-….safetensors         the base of, what LoRA learned: checkpoint.json then names the base
     folder/training-….safetensors      optimizer, RNG and the like; only where training may go on
-    folder/memory-….safetensors        rows kept for replay
     folder/tokenizer-….json, .vocab    the vocabulary, and its twin for human eyes (an adapter uses its base's)
+    folder/state-….safetensors         what the method remembers, such as rows kept for replay
+    folder/previous.json               the commit before the last task was learned: `undo` goes back to it
 
 A save writes every new file under a name made of its own hash, then replaces checkpoint.json. A crash, a full disk
-or Ctrl-C before that last step leaves the previous checkpoint whole; files nobody names are swept afterwards.
+or Ctrl-C before that last step leaves the previous checkpoint whole. Afterwards files are swept that an index of ours
+named and none names any more, and no others.
 """
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 
 from .model import GPTConfig, blank, build
+from .upgrades import FORMAT, upgrade_index, upgrade_tensors
 from .vendor.bpe.fast import Tokenizer
 from .vendor.shared.errors import Mistake
 from .vendor.shared.files import atomic_write
 
-FORMAT = 2  # 1 knew no base and no chat template
-INDEX = "checkpoint.json"
+INDEX, PREVIOUS, UNDONE = "checkpoint.json", "previous.json", "undone.json"
+
+
+class Missing(Mistake):
+    """A file that an index names is not there: another command may have replaced it between two reads."""
 
 
 def save(folder, model, tokenizer, record, *, chat=None, **parts):
@@ -50,27 +56,73 @@ def _commit(folder, index, parts, tokenizer=None):
     files = {}
     if tokenizer is not None:
         name = f"tokenizer-{_sha256(json.dumps(tokenizer.to_dict(), sort_keys=True).encode())[:16]}.json"
-        if not (folder / name).exists():
-            tokenizer.save(folder / name)
+        tokenizer.save(folder / name)
         content = (folder / name).read_bytes()
         files["tokenizer"] = {"name": name, "bytes": len(content), "sha256": _sha256(content)}
     for part, tensors in parts.items():
         content = tensors_to_bytes({name: t.detach().cpu().contiguous() for name, t in tensors.items()})
-        name = f"{part}-{_sha256(content)[:16]}.safetensors"
-        if not (folder / name).exists() or (folder / name).stat().st_size != len(content):
+        digest = _sha256(content)
+        name = f"{part}-{digest[:16]}.safetensors"
+        if not (folder / name).is_file() or _sha256((folder / name).read_bytes()) != digest:
             atomic_write(folder / name, content)
-        files[part] = {"name": name, "bytes": len(content), "sha256": _sha256(content)}
+        files[part] = {"name": name, "bytes": len(content), "sha256": digest}
+    before = _named(folder)
+    current = folder / INDEX
+    if _finished(current):
+        atomic_write(folder / PREVIOUS, current.read_bytes())  # saves on the way to the next one keep it
     index = {"format": FORMAT, **index, "files": files}
-    atomic_write(folder / INDEX, json.dumps(index, indent=2, allow_nan=False) + "\n")
-    kept = {Path(entry["name"]).stem for entry in files.values()}
-    for stale in folder.glob("*-" + "[0-9a-f]" * 16 + ".*"):
-        if stale.stem not in kept and stale.suffix in (".safetensors", ".json", ".vocab"):
-            stale.unlink(missing_ok=True)
+    atomic_write(current, json.dumps(index, indent=2, allow_nan=False) + "\n")
+    for name in before - _named(folder):
+        (folder / name).unlink(missing_ok=True)
+        if name.startswith("tokenizer-"):
+            (folder / name).with_suffix(".vocab").unlink(missing_ok=True)
 
 
-def load(folder, device="cpu"):
+def _finished(path):
+    """Whether the index at `path` is of a whole state, and not of a task on the way. Damage is neither."""
+    try:
+        return not json.loads(path.read_text(encoding="utf-8"))["record"].get("progress")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _named(folder):
+    """Names of the files that the indexes in `folder` stand for."""
+    found = set()
+    for index in (INDEX, PREVIOUS):
+        try:
+            found |= {entry["name"] for entry in json.loads((folder / index).read_text())["files"].values()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # what cannot be read names nothing, so nothing of it is swept
+    return {name for name in found if Path(name).name == name}
+
+
+def undo(folder):
+    """Go back to the commit before; a second time, forward again. Each step is one rename or one atomic write."""
+    folder = Path(folder)
+    read_index(folder)
+    if not (folder / PREVIOUS).is_file():
+        raise Mistake(f"{folder} holds nothing older to go back to; only a task that was learned can be undone")
+    atomic_write(folder / UNDONE, (folder / INDEX).read_bytes())
+    os.replace(folder / PREVIOUS, folder / INDEX)
+    os.replace(folder / UNDONE, folder / PREVIOUS)
+
+
+def steady(folder, read):
+    """`read(index)`, again where another command replaced the index meanwhile: a reader never sees a half state."""
+    for _ in range(10):
+        index = read_index(folder)
+        try:
+            return read(index)
+        except Missing:
+            if read_index(folder) == index:
+                raise
+    raise Mistake(f"{folder} changes all the time; wait until the command that writes there has ended")
+
+
+def load(folder, device="cpu", index=None):
     """`(model, tokenizer, record)` from a folder that `save` wrote; a Mistake says what is wrong and what to do."""
-    index = read_index(folder)
+    index = index or read_index(folder)
     if "base" in index:
         raise Mistake(f"{folder} holds an adapter of {index['base']['model']}, not a whole model")
     try:
@@ -100,7 +152,7 @@ def load_part(folder, part, index=None):
         return {}
     content = _read_checked(folder, index, part)
     try:
-        return tensors_from_bytes(content)
+        return upgrade_tensors(index, part, tensors_from_bytes(content))
     except SafetensorError as error:
         raise Mistake(f"{Path(folder) / index['files'][part]['name']} is not a safetensors file: {error}") from error
 
@@ -118,18 +170,23 @@ def read_index(folder):
             f"no model at {folder}: {hint}; make one with `nanogpt train TEXT --out {folder}` or `make week14`"
         )
     try:
-        index = json.loads(path.read_text())
+        index = json.loads(path.read_text(encoding="utf-8"))
         number = index["format"]
         if number > FORMAT:
             raise Mistake(f"{path} has format {number} and this nanogpt reads up to {FORMAT}; install a newer nanogpt")
-        index["record"]
+        index = upgrade_index(index)
+        index["record"].items()
+        for part in ("adapter",) if "base" in index else ("model", "tokenizer"):
+            index["files"][part]
+        for file in index["files"].values():
+            if Path(file["name"]).name != file["name"] or not file["name"] or len(file["sha256"]) != 64:
+                raise ValueError(f"{file['name']!r} is no file of this folder")
+            file["bytes"] + 0
         if "base" in index:
-            if "sha256" in index["base"]:  # of the weights alone, as it was written at first
-                index["base"]["digest"] = {"weights": index["base"].pop("sha256")}
-            index["base"]["model"], dict(index["base"]["digest"]), index["adapter"], index["files"]["adapter"]["sha256"]
+            index["base"]["model"], index["base"]["digest"].items(), index["adapter"].items()
         else:
-            index["model"], index["files"]["model"]["sha256"], index["files"]["tokenizer"]["name"]
-    except (ValueError, KeyError, TypeError) as error:
+            index["model"].items()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Mistake(
             f"{path} is damaged ({type(error).__name__}: {error}); restore the folder from a copy, or train again"
         ) from error
@@ -169,7 +226,7 @@ def _read_checked(folder, index, part):
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise Mistake(f"{path} is missing, though {INDEX} names it; restore it from a copy, or train again") from error
+        raise Missing(f"{path} is missing, though {INDEX} names it; restore it from a copy, or train again") from error
     if len(content) != entry["bytes"]:
         raise Mistake(
             f"{path} has {len(content)} bytes, not {entry['bytes']}: it was cut short or replaced; "

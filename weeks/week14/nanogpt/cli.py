@@ -58,11 +58,13 @@ def parse(argv):
             refuse(f"{word[:80]!r} is not UTF-8 text; type it without what is shown as \\udc.. or \\x00")
     module, name, _ = COMMANDS[argv[0]]
     command = getattr(importlib.import_module(f".commands.{module}", __package__), name)
+    described = inspect.getdoc(command)
+    command = command.of(argv) if hasattr(command, "of") else command  # with options that depend on what was chosen
     return tyro.cli(
         command,
         prog=f"nanogpt {argv[0]}",
         args=argv[1:],
-        description=inspect.getdoc(command),
+        description=described,
         config=(tyro.conf.FlagCreatePairsOff,),
         registry=REGISTRY,
     )

@@ -4,11 +4,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from .answers import prompt_ids, response_ids
 from .infer.batch import generate_batch
-from .tasks import begin_id, documents, encode, end_id
+from .tasks import begin_id, encode, end_id
+from .vendor.shared.progress import bar
+from .vendor.shared.text import documents
 
 LONGEST = 1024
 LOGITS = 2**26  # numbers at most in one forward pass: a quarter of a gigabyte
@@ -36,7 +37,7 @@ def bits_per_byte(learner, tokenizer, text, *, batch_size=16, progress=None):
     was_training, nats = model.training, 0.0
     model.eval()
     try:
-        for start in tqdm(range(0, count, batch_size), desc=progress, disable=progress is None, leave=False):
+        for start in bar(range(0, count, batch_size), progress, disable=progress is None):
             with learner.autocast():
                 logits, _ = model(x[start : start + batch_size].to(device))
             losses = F.cross_entropy(
@@ -56,20 +57,21 @@ def answer_all(learner, template, rows, *, length, batch_size=25, most=None, pro
     """
     model, tokenizer = learner.model, template.tokenizer
     most = most or 2 + max(len(response_ids(template, row)) for row in rows)
-    prompts = [prompt_ids(template, row, length + 1 - len(response_ids(template, row))) for row in rows]
+    block = model.config.block_size  # which leaves an answer one token at least; it ends where the context does
+    prompts = [prompt_ids(template, row, min(length + 1 - len(response_ids(template, row)), block - 1)) for row in rows]
     answers = [""] * len(rows)
     order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
     was_training = model.training
     model.eval()
     try:
-        with tqdm(total=len(rows), desc=progress, unit="row", disable=progress is None, leave=False) as bar:
+        with bar(total=len(rows), label=progress, unit="row", disable=progress is None) as line:
             for start in range(0, len(rows), batch_size):
                 part = order[start : start + batch_size]
                 with learner.autocast():
                     ids = generate_batch(model, [prompts[i] for i in part], most, stop=template.stop_ids)
                 for i, answer in zip(part, ids, strict=True):
                     answers[i] = tokenizer.decode(answer)
-                bar.update(len(part))
+                line.update(len(part))
     finally:
         model.train(was_training)
     return answers

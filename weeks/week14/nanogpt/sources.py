@@ -58,11 +58,12 @@ class Loaded:
         return Published(self.model.config, checkpoint.weights(self.model), self.tokenizer, *words)
 
 
-def open_model(source, device="cpu", precision="float32", *, fold=False):
+def open_model(source, device="cpu", precision="float32", *, fold=False, index=None):
     """The model that `source` names, on `device`, ready to run; a Mistake says what is wrong and what to do.
 
     `precision` is of published weights: ours are always trained, and therefore kept, in float32. `fold` adds an
-    adapter to the weights for good: faster to run, but it can no longer be trained.
+    adapter to the weights for good: faster to run, but it can no longer be trained. `index` is what checkpoint.json
+    said, for whoever reads more than the model and needs all of it of one moment.
     """
     device, path = torch.device(device), find(source)
     dtype = DTYPES[pick_precision(precision, device)]
@@ -72,13 +73,16 @@ def open_model(source, device="cpu", precision="float32", *, fold=False):
         tensors = {name: tensor.to(device, dtype) for name, tensor in published.tensors.items()}
         checkpoint.fit(blank(published.config), tensors, "the model")
         return Loaded(build(published.config, tensors), published.tokenizer, words, source=str(source))
-    index = checkpoint.read_index(path)
-    if "base" not in index:
-        model, tokenizer, record = checkpoint.load(path, device)
-        model = model if "replay" in record else model.to(dtype)
+
+    def ours(index):
+        if "base" in index:
+            return on_base(path, index, device, precision)
+        model, tokenizer, record = checkpoint.load(path, device, index)
+        model = model if record.get("kind") == "course" else model.to(dtype)
         return Loaded(model, tokenizer, index.get("chat"), record, str(source))
-    loaded = on_base(path, index, device, precision)
-    if fold:
+
+    loaded = ours(index) if index else checkpoint.steady(path, ours)
+    if fold and loaded.base:
         fold_in(loaded.model)
     return loaded
 

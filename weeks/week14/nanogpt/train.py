@@ -9,92 +9,86 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
-from tqdm import tqdm
 
+from .device import PRECISIONS
 from .vendor.continual.loop import Shuffle, step
 from .vendor.continual.strategy import Strategy
+from .vendor.gpt import optimizers
+from .vendor.gpt.optimizers import OPTIMIZERS
+from .vendor.makemore.schedules import SCHEDULES
 from .vendor.shared.errors import Mistake
+from .vendor.shared.progress import bar
+
+
+def option(default, help):
+    """A setting whose text is shown by --help."""
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. The defaults suit a small model on a CPU."""
 
-    steps: int = 800
-    """Optimizer steps."""
-    batch_size: int = 8
-    """Rows of block_size tokens in one forward pass."""
-    accumulate: int = 1
-    """Forward passes whose gradients make one step: a larger batch without more memory."""
-    lr: float = 2e-3
-    """Highest learning rate."""
-    min_lr: float = 0.1
-    """Share of lr that is left at the end of the cosine."""
-    warmup: int = 40
-    """Steps in which the learning rate rises from 0."""
-    weight_decay: float = 0.1
-    """Decoupled decay of weight matrices; gains and biases have none."""
-    beta2: float = 0.99
-    """AdamW's memory of squared gradients."""
-    clip: float = 1.0
-    """Largest norm of the gradient."""
-    seed: int = 0
-    """Seed of the weights, the order of the rows and dropout."""
-    precision: str = "auto"
-    """float32, bfloat16, or auto: bfloat16 where the processor computes in it."""
+    steps: int = option(800, "optimizer steps")
+    batch_size: int = option(8, "new rows in one forward pass")
+    accumulate: int = option(1, "forward passes that make one step: a larger batch without more memory")
+    lr: float = option(2e-3, "highest learning rate")
+    min_lr: float = option(0.1, "share of lr that is left at the end")
+    warmup: int = option(40, "steps in which the learning rate rises from 0")
+    schedule: str = option("cosine", f"how the rate falls: {', '.join(SCHEDULES)}")
+    optimizer: str = option("adamw", f"one of {', '.join(OPTIMIZERS)}")
+    weight_decay: float = option(0.1, "decay of weight matrices; gains and biases have none")
+    beta2: float = option(0.99, "AdamW's memory of squared gradients")
+    clip: float = option(1.0, "largest norm of the gradient")
+    seed: int = option(0, "seed of the weights, the order of the rows and dropout")
+    precision: str = option("auto", "float32, bfloat16, or auto: bfloat16 where it is faster")
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
+            if not 1 <= getattr(self, name) < 2**53:
                 raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1")
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise Mistake(f"--{name} is {getattr(self, name)}; it must be above 0")
-        for name in ("warmup", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must not be negative")
+        if not 0 <= self.warmup < 2**53 or not 0 <= self.weight_decay < math.inf:
+            raise Mistake(f"--warmup is {self.warmup} and --weight-decay {self.weight_decay}; neither may be negative")
         if not 0 <= self.min_lr <= 1 or not 0 <= self.beta2 < 1:
             raise Mistake(f"--min-lr is {self.min_lr} and --beta2 {self.beta2}; both lie between 0 and 1")
-        if self.precision not in ("auto", "float32", "bfloat16"):
-            raise Mistake(f"--precision is {self.precision!r}; choose auto, float32 or bfloat16")
+        if not 0 <= self.seed < 2**63:
+            raise Mistake(f"--seed is {self.seed}; give a whole number from 0 to {2**63 - 1}")
+        for name, known in (("schedule", SCHEDULES), ("optimizer", OPTIMIZERS), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise Mistake(f"--{name} is {getattr(self, name)!r}; choose one of {', '.join(known)}")
 
     def to_dict(self):
         return asdict(self)
 
-    def lr_factor(self, i):
-        """Multiplier of lr at step i: linear warm-up, then half a cosine down to min_lr (Loshchilov & Hutter 2017)."""
-        if i < self.warmup:
-            return (i + 1) / (self.warmup + 1)
-        progress = (i - self.warmup) / max(1, self.steps - self.warmup)
-        return self.min_lr + (1 - self.min_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    def lr_at(self, i):
+        """The learning rate of step i."""
+        return self.lr * SCHEDULES[self.schedule](i, self.steps, self.warmup, self.min_lr)
 
 
 def make_optimizer(parameters, config):
-    """AdamW in two groups: weight matrices decay, gains and biases do not. `parameters`: name -> Parameter."""
-    matrices = [p for p in parameters.values() if p.dim() >= 2]
-    vectors = [p for p in parameters.values() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]],
-        lr=config.lr,
-        betas=(0.9, config.beta2),
-        fused=matrices[0].device.type != "mps",
+    """`parameters`: name -> Parameter."""
+    return optimizers.make(
+        config.optimizer, parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, config.beta2)
     )
 
 
 def tokens_in(rows):
-    """Tokens of rows (B, T+1) that a model reads; -1 fills a row that is shorter than the others."""
-    return int((rows[:, :-1] != -1).sum())
+    """Tokens that a model reads of these rows: all before the last one that is judged."""
+    places = torch.arange(rows.judged.shape[1])
+    return int((rows.judged * places).amax(dim=1).sum())
 
 
 def training_state(optimizer):
     """The optimizer's tensors and torch's random state, as one flat dict for a safetensors file."""
     tensors = {"rng": torch.get_rng_state()}
     for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if value is not None}
     return tensors
 
 
@@ -142,7 +136,7 @@ def train(
     on_step=None,
     label="train",
 ):
-    """Run steps `start` .. config.steps on `rows` (N, T+1), and return the list of training losses.
+    """Run steps `start` .. config.steps on the Rows, and return the list of training losses.
 
     save(step) is called every `save_every` steps and on Ctrl-C, which then raises KeyboardInterrupt.
     A loss that is not finite raises a Mistake that names the step; weights and saved files are of before it.
@@ -152,27 +146,21 @@ def train(
     shuffle = Shuffle(len(rows), config.batch_size * config.accumulate, config.seed)
     losses, average, read, began = [], None, 0, time.perf_counter()
     learner.model.train()
-    with (
-        stop_request() as stopped,
-        tqdm(total=config.steps, initial=start, desc=label, unit="step") as bar,
-    ):
+    with stop_request() as stopped, bar(total=config.steps, initial=start, label=label, unit="step") as line:
         for i in range(start, config.steps):
             for group in optimizer.param_groups:
-                group["lr"] = config.lr * config.lr_factor(i)
-            batches = rows[shuffle.at(i)].split(config.batch_size)
+                group["lr"] = config.lr_at(i)
+            batch = rows[shuffle.at(i)]
             try:
-                info = step(learner, strategy, optimizer, batches, clip=config.clip)
+                info = step(learner, strategy, optimizer, batch, parts=config.accumulate, clip=config.clip)
             except FloatingPointError as error:
-                kept = "; the last checkpoint saved is whole" if save else ""
-                raise Mistake(
-                    f"training stopped at step {i}: {error}{kept}. A lower --lr (now {config.lr:g}) usually helps"
-                ) from error
+                raise Mistake(f"training stopped at step {i}: {error}") from error
             losses.append(info["loss"])
             average = info["loss"] if average is None else 0.95 * average + 0.05 * info["loss"]
-            read += sum(map(tokens_in, batches))
+            read += tokens_in(batch)
             rate = read / (time.perf_counter() - began)
-            bar.set_postfix_str(f"loss {average:.3f}, {rate:,.0f} tok/s", refresh=False)
-            bar.update()
+            line.set_postfix_str(f"loss {average:.3f}, {rate:,.0f} tok/s", refresh=False)
+            line.update()
             if on_step:
                 on_step(i + 1, info)
             if stopped():

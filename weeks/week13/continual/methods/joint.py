@@ -1,29 +1,34 @@
 """Joint training: every row of every task, in one pot. What a method that forgets nothing would learn from."""
 
-import torch
-
+from ..rows import Rows, cat
 from ..strategy import Strategy
 
 
 class Joint(Strategy):
     """Train on the rows of all tasks known so far.
 
-    Joint() knows a task once it has come: the honest "keep everything and train on it all".
-    Joint(tasks) knows all of them from the start, also the future ones: multi-task training, which is no continual
+    By itself it knows a task once it has come: the honest "keep everything and train on it all".
+    With `tasks` it knows all of them from the start, also the future ones: multi-task training, which is no continual
     learning at all and serves as the upper bound in tables.
     """
 
     keeps = "rows"
 
-    def __init__(self, tasks=()):
+    def __init__(self, config=None, *, seed=0, tasks=()):
+        super().__init__(config)
         self.rows = {task.name: task.train for task in tasks}
 
     def start(self, learner, task):
         self.rows[task.name] = task.train
-        return torch.cat(list(self.rows.values()))
+        return cat(list(self.rows.values()))
 
     def state(self):
-        return {"tasks": list(self.rows), **{f"rows.{name}": rows for name, rows in self.rows.items()}}
+        tensors = {f"{i}.{name}": t for i, rows in enumerate(self.rows.values()) for name, t in rows.tensors.items()}
+        return {"tasks": list(self.rows), **tensors}
 
     def load(self, state):
-        self.rows = {name: state[f"rows.{name}"] for name in state["tasks"]}
+        def rows_of(i):
+            start = f"{i}."
+            return Rows(**{key.removeprefix(start): t for key, t in state.items() if key.startswith(start)})
+
+        self.rows = {name: rows_of(i) for i, name in enumerate(state["tasks"])}

@@ -4,6 +4,7 @@
 COMMANDS = {
     "train": ("train", "Train", "train a model from scratch on a text file"),
     "learn": ("learn", "Learn", "teach a model one more kind of text or one more task, without losing the old ones"),
+    "undo": ("undo", "Undo", "go back to what a model was before its last task"),
     "sample": ("sample", "Sample", "let a model continue or answer a prompt"),
     "chat": ("chat", "Chat", "talk to a model, line by line"),
     "eval": ("eval", "Eval", "bits per byte of any text, or exact answers to a file of rows"),

@@ -5,14 +5,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from ..answers import AnswerLearner, read_rows
 from ..device import autocast_for, pick_device
-from ..scores import answer_all, bits_per_byte, exact_match
+from ..kinds import KINDS, kind_of
+from ..presets import ROW_LENGTH
 from ..sources import open_model
-from ..tasks import read_text
-from ..vendor.continual.learner import Learner
 from ..vendor.shared.errors import Mistake
-from .learn import ROW_LENGTH
 from .options import MODEL, Device, Model, Precision, Threads
 
 
@@ -32,25 +29,23 @@ class Eval:
     device: Device = "auto"
     threads: Threads = None
     precision: Precision = "auto"
-    row_length: int = ROW_LENGTH
-    """Tokens of a prompt and its response; longer prompts are cut, as in training."""
+    row_length: int | None = None
+    """Tokens of a prompt and its response (default: as it was taught, else 256); longer prompts are cut."""
 
     def run(self):
         if not self.files:
             raise Mistake("no file given; name at least one: nanogpt eval FILE")
-        contents = [read_rows(path) if path.suffix == ".jsonl" else read_text(path) for path in self.files]
+        if self.row_length is not None and self.row_length < 16:
+            raise Mistake(f"--row-length is {self.row_length}; a row needs at least 16 tokens")
+        contents = [(path, KINDS[kind_of(path)], KINDS[kind_of(path)].read(path)) for path in self.files]
         device = pick_device(self.device)
         loaded = open_model(self.model, device, self.precision, fold=True)
         autocast, _ = autocast_for(self.precision, device)
-        if any(path.suffix == ".jsonl" for path in self.files) and loaded.chat is None:
-            raise Mistake(f"{self.model} has no chat template, so it cannot answer rows; judge it on text files")
-        for path, content in zip(self.files, contents, strict=True):
-            if path.suffix == ".jsonl":
-                learner, template = AnswerLearner(loaded.model, autocast=autocast), loaded.template()
-                answers = answer_all(learner, template, content, length=self.row_length, progress=path.name)
-                right = 100 * exact_match(answers, content)
-                print(f"{right:.1f} % of {len(content)} answers right  {path}", flush=True)
-            else:
-                learner = Learner(loaded.model, autocast=autocast)
-                score = bits_per_byte(learner, loaded.tokenizer, content, progress=path.name)
-                print(f"{score:.4f} bits per byte  {path}", flush=True)
+        most = loaded.model.config.block_size
+        if self.row_length is not None and self.row_length > most:
+            raise Mistake(f"--row-length is {self.row_length}, and the context of {self.model} holds {most}")
+        length = self.row_length or (loaded.record or {}).get("row_length") or min(ROW_LENGTH, most)
+        learners = [kind.learner(loaded, autocast) for _, kind, _ in contents]
+        for (path, kind, content), learner in zip(contents, learners, strict=True):
+            score = kind.score(learner, loaded, content, length, progress=path.name)
+            print(f"{kind.told(score, content)}  {path}", flush=True)

@@ -2,79 +2,36 @@
 
 import math
 import sys
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Literal, NamedTuple
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from .. import checkpoint
-from ..answers import hold_out_rows, make_task, read_rows, write_rows
-from ..checkpoint import read_index
-from ..device import autocast_for, pick_device
-from ..sources import open_model
-from ..tasks import SEPARATOR, Domain, documents, hold_out, read_text
+from ..device import autocast_for, pick_device, pick_precision
+from ..kinds import KINDS, kind_of
+from ..presets import ADAPT_ROWS, ADAPT_TEXT, EPOCHS, LATER, REPLAY_ROWS, ROW_LENGTH, Lora
+from ..sources import ADAPTER, open_model
 from ..train import TrainConfig
-from ..vendor.continual.metrics import rise
-from ..vendor.lora.adapter import LoRAConfig
+from ..vendor.continual.methods import METHODS, make
+from ..vendor.continual.strategy import Config
+from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
-from ..workspace.learn import course_on, teach
+from ..vendor.shared.files import locked
+from ..workspace import gate
+from ..workspace.learn import course_on, learn
 from ..workspace.store import is_course, open_course
-from .options import MODEL, Device, Folder, Model, Name, Precision, Threads
-
-LATER = TrainConfig(steps=80, warmup=8, lr=1e-3)  # a later domain of a small model: fewer steps, and half the rate
-ADAPT = TrainConfig(steps=80, lr=1e-3, warmup=5, weight_decay=0.0)  # LoRA; for rows the steps follow from their number
-ADAPT_TEXT = replace(ADAPT, batch_size=4)  # every token of a row is judged, and a large vocabulary makes that dear
-EPOCHS = 2  # passes over the rows of a task
-ROW_LENGTH = 256
+from .options import MODEL, Count, Device, Folder, Model, Name, Threads
+from .settings import given, option, options_of, settle
 
 
-@dataclass
-class Learning:
-    """How to learn. What is not given is chosen by what is taught: a small model's text, or rows for an adapter."""
+class Method(NamedTuple):
+    """A method by name, its settings, and the values among them that were given."""
 
-    steps: int | None = None
-    """Optimizer steps (default 80; for .jsonl rows as many as make two passes over them)."""
-    batch_size: int | None = None
-    """New rows in one forward pass (default 8; 4 for text of a published model)."""
-    accumulate: int | None = None
-    """Forward passes whose gradients make one step."""
-    lr: float | None = None
-    """Highest learning rate (default 0.001)."""
-    warmup: int | None = None
-    """Steps in which the learning rate rises from 0."""
-    weight_decay: float | None = None
-    clip: float | None = None
-    """Largest norm of the gradient."""
-    seed: int = 0
-    """Seed of the adapter, the order of the rows and the replay."""
-    precision: Precision = "auto"
-
-    def config(self, default, n_rows=None):
-        """A TrainConfig: `default`, changed where an option was given; n_rows sets the steps of an adapter."""
-        given = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
-        config = replace(default, **given)
-        if n_rows is not None and self.steps is None:
-            config = replace(config, steps=math.ceil(EPOCHS * n_rows / (config.batch_size * config.accumulate)))
-        return config
-
-
-@dataclass
-class Lora:
-    """The adapter of a published model, whose own weights stay as they are."""
-
-    rank: int = 8
-    """Rank of each layer's correction: more can learn more, and forget more."""
-    alpha: float = 16.0
-    """The correction is scaled by alpha / rank."""
-    targets: Annotated[str, arg(metavar="NAMES")] = "all-linear"
-    """Layers to adapt, separated by commas, such as attn.q,attn.v."""
-
-    def config(self):
-        try:
-            return LoRAConfig(self.rank, self.alpha, targets=tuple(self.targets.split(",")))
-        except ValueError as error:
-            raise Mistake(str(error)) from error
+    name: str
+    config: Config
+    given: dict
 
 
 @dataclass
@@ -90,6 +47,7 @@ class Learn:
       nanogpt learn topics.jsonl --model checkpoints/helper --out checkpoints/helper
       nanogpt learn data/bible/train.txt --name bible --out checkpoints/two
       nanogpt learn recipes.txt --method naive --out checkpoints/forgetful
+      nanogpt learn --method naive --help
     """
 
     file: Positional[Path]
@@ -101,131 +59,200 @@ class Learn:
     """What to call the task; by default the name of the file, or of its folder if the file is called train."""
     exam: Path | None = None
     """Held-out file that judges the task; by default a tenth of FILE is held out."""
-    method: Annotated[str, arg(metavar="{replay,naive}")] = "replay"
-    """replay joins kept rows of earlier tasks to each batch; naive trains on the new rows alone."""
-    replay_rows: int | None = None
-    """Old rows in each batch when the method is replay (default 8 for text of a model trained here, else 4)."""
-    keep_rows: int = 512
-    """Training rows that a published model keeps in all, shared by its tasks; 0 keeps none."""
-    row_length: int = ROW_LENGTH
-    """Tokens in a training row of a published model; longer prompts are cut."""
-    learning: Annotated[Learning, arg(name="")] = field(default_factory=Learning)
-    lora: Annotated[Lora, arg(name="")] = field(default_factory=Lora)
-    save_every: int = 100
+    keep_exam: Literal["yes", "no"] = "yes"
+    """Keep the held-out part in the model's folder, to judge the task again after later ones."""
+    method: str | None = None
+    """How old tasks are protected (default: as the model was taught, at first replay)."""
+    row_length: int | None = None
+    """Tokens in a training row of a published model (default: 256); longer prompts are cut."""
+    max_forgetting: float | None = None
+    """Go back to the state before where old tasks lose more than this on average (bits per byte, or a share)."""
+    save_every: Count = 100
     """Steps between checkpoints."""
     resume: bool = False
     """Go on with a run that was stopped: the same command plus --resume."""
     device: Device = "auto"
     threads: Threads = None
 
+    @classmethod
+    def of(cls, argv):
+        """The command with the options of its method, of training and of the adapter."""
+        return options_of(Lora, options_of(TrainConfig, options_of(method_settings(argv), cls)), defaults=LATER)
+
     def run(self):
-        if self.method not in ("replay", "naive"):
-            raise Mistake(f"--method {self.method} is not known; choose replay or naive")
-        for name in ("replay_rows", "keep_rows"):
-            if (getattr(self, name) or 0) < 0:
-                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must not be negative")
-        if self.row_length < 16:
+        if self.row_length is not None and self.row_length < 16:
             raise Mistake(f"--row-length is {self.row_length}; a row needs at least 16 tokens")
-        kind = "answers" if self.file.suffix == ".jsonl" else "text"
-        name = self.name or (self.file.parent.name if self.file.stem == "train" else self.file.stem)
-        if kind == "answers":  # what is wrong with a file is told before a model is opened
-            rows = read_rows(self.file)
-            rows, exam = (rows, read_rows(self.exam)) if self.exam else hold_out_rows(rows)
-        else:
-            domain = read_domain(self.file, self.exam, name)
+        method_of(self), TrainConfig(**given(self, TrainConfig)), self.lora()  # what is wrong is told before any work
+        name, kind, content, exam = read_task(self.file, self.exam, self.name)
         device = pick_device(self.device)
-        course = self.course(kind, name, device)
-        if kind == "answers":
-            course.exams.setdefault(name, write_rows(exam))
-            task, cut = make_task(name, rows, course.loaded.template(), course.row_length)
-            if cut:
-                print(f"note: {cut} prompts were cut to fit rows of {course.row_length} tokens", file=sys.stderr)
-        else:
-            course.exams.setdefault(name, domain.exam)
-            task = domain.task(course.tokenizer, course.row_length, progress=True)
-        if kind == "answers":
-            config = self.learning.config(ADAPT, len(task.train))
-        else:
-            config = self.learning.config(ADAPT_TEXT if course.loaded.base else LATER)
-        taught(course, task, config, self, device)
+        with locked(self.out):
+            if self.resume:
+                course, config = going_on(self, name, device, given(self, TrainConfig))
+            else:
+                course, config = self.course(kind, name, device), None
+            if kind != course.tasks:
+                raise Mistake(
+                    f"{self.model} learns {course.tasks}, and {self.file} holds {kind}: one course has one kind; start "
+                    "another from a published model, such as --model smollm2-135m"
+                )
+            course.exams[name] = course.kind.dump(exam)
+            task, note = course.kind.task(name, content, course.loaded, course.row_length)
+            if note:
+                print(f"note: {note}", file=sys.stderr)
+            finish(course, task, config or self.config(course, task), self, device)
+
+    def lora(self):
+        return Lora(**given(self, Lora)).config()
+
+    def config(self, course, task):
+        """The training settings of a new run: defaults by what is taught, changed where an option was given."""
+        rows = course.tasks == "answers"
+        default = LATER if course.loaded.base is None else ADAPT_ROWS if rows else ADAPT_TEXT
+        config = replace(default, **given(self, TrainConfig))
+        if rows and getattr(self, "steps", None) is None:
+            a_step = config.batch_size * config.accumulate
+            config = replace(config, steps=math.ceil(EPOCHS * len(task.train) / a_step))
+        return config
 
     def course(self, kind, name, device):
         """The course that is to go on, or a new one on a published model."""
-        whole = kind == "text" and is_course(self.model) and "base" not in read_index(self.model)
-        replay_rows = (8 if whole else 4) if self.replay_rows is None else self.replay_rows
-        replay_rows = replay_rows if self.method == "replay" else 0
-        seed, precision = self.learning.seed, self.learning.precision
-        same = {"replay_rows": replay_rows, "seed": seed}
-        if self.resume:
-            course = open_course(self.out, device, precision=precision, **same)
-            if not course.progress:
-                raise Mistake(f"{self.out} is complete: there is nothing to resume")
-            return course
-        if self.out.resolve() != Path(self.model).resolve() and checkpoint.exists(self.out):
+        here = self.out.resolve() == Path(self.model).resolve()
+        seed, precision = getattr(self, "seed", None) or 0, getattr(self, "precision", None) or "auto"
+        if not here and checkpoint.exists(self.out):
             raise Mistake(f"{self.out} already holds a model; give another --out")
         if not is_course(self.model):
-            if self.out.resolve() == Path(self.model).resolve():
+            if here:
                 raise Mistake(f"{self.model} is a published model, and stays as it is; give another --out")
-            loaded = open_model(self.model, device, precision)
-            return course_on(
-                loaded, self.lora.config(), kind=kind, row_length=self.row_length, keep_rows=self.keep_rows, **same
-            )
-        course = open_course(self.model, device, precision=precision, **same)
+            loaded, method = open_model(self.model, device, precision), method_of(self, replay_rows=REPLAY_ROWS)
+            KINDS[kind].learner(loaded, None)  # has it what this kind needs?
+            most = loaded.model.config.block_size - 1
+            if self.row_length is not None and self.row_length > most:
+                raise Mistake(f"--row-length is {self.row_length}, and the context of {self.model} holds {most}")
+            length = self.row_length or min(ROW_LENGTH, most)
+            return course_on(loaded, self.lora(), tasks=kind, row_length=length, method=method.name,
+                             method_config=method.config, seed=seed)  # fmt: skip
+        method, course = method_of(self), open_taught(self, self.model, device, precision, seed)
         if course.progress:
             raise Mistake(
-                f"{self.model} was stopped while it learned {course.progress['domain']}; "
+                f"{self.model} was stopped while it learned {course.progress['task']}; "
                 "finish that with --resume, or give another --model"
             )
-        if name in course.taught:
+        if name in course.learned:
             raise Mistake(f"{self.model} already learned {name!r}; give this file another --name")
-        if kind != course.kind:
-            kinds = {"text": "text, judged by bits per byte", "answers": "rows (.jsonl), judged by exact answers"}
-            raise Mistake(
-                f"{self.model} learns {kinds[course.kind]}, and {self.file} holds {kinds[kind].split(',')[0]}: one "
-                "course has one kind; start another from a published model, such as --model smollm2-135m"
-            )
-        if replay_rows and not len(course.replay.memory):
-            print("note: this model kept no rows of what it learned, so there is nothing to replay", file=sys.stderr)
+        if course.method_name != method.name and self.method is not None:
+            if here:
+                raise Mistake(
+                    f"{self.model} was taught with {course.method_name}; with --method {method.name} what that method "
+                    "remembers would be lost there: give another --out"
+                )
+            print(f"note: what {course.method_name} remembers is not taken along", file=sys.stderr)
+            course.method, course.method_name = make(*method[:2], seed=seed), method.name
         return course
 
 
-def read_domain(text, exam, name=""):
-    """The Domain in a file: its name from the path where none is given, its exam from a file or held out."""
-    train = read_text(text)
-    name = name or (text.parent.name if text.stem == "train" else text.stem)
-    train, judged = (train, read_text(exam)) if exam else hold_out(train)
-    if not train.strip() or not judged.strip():
-        raise Mistake(f"{text} is too short to hold some of it out; give more text, or a held-out file with --exam")
-    return Domain(name, SEPARATOR.join(documents(train)), judged)
+def method_settings(argv):
+    """The settings class of the method that the command line names, so that its fields become options."""
+    words = [word.removeprefix("--method=") for i, word in enumerate(argv)
+             if word.startswith("--method=") or (i and argv[i - 1] == "--method")]  # fmt: skip
+    return METHODS.get(words[-1] if words else "replay", METHODS["replay"])[0]
 
 
-def taught(course, task, config, options, device):
-    """Say what runs on what, teach, commit and print the matrix; Ctrl-C says how to go on."""
+def method_of(options, **defaults):
+    """The Method that the options ask for."""
+    name = options.method or "replay"
+    if name not in METHODS:
+        raise Mistake(f"--method {name} is not known; choose one of {', '.join(METHODS)}")
+    settings = METHODS[name][0]
+    chosen = given(options, settings)
+    try:
+        return Method(name, settings(**{**{k: v for k, v in defaults.items() if hasattr(settings, k)}, **chosen}), chosen)
+    except ValueError as error:
+        raise Mistake(f"--{error}".replace("_", "-") if "_rows is" in str(error) else str(error)) from error
+
+
+def open_taught(options, folder, device, precision, seed):
+    """The course in `folder`, once every option that was given is what it was taught with."""
+    course = open_course(folder, device, precision=precision, seed=seed)
+    method = method_of(options)
+    where = f"{folder}, taught with {course.method_name},"
+    if method.name == course.method_name:
+        settle(method.given, course.method.config, where)
+    elif method.given and options.method is None:
+        raise Mistake(f"{where} has no {', '.join(map(option, method.given))}; leave it out, or give --method as well")
+    if getattr(options, "row_length", None) is not None and options.row_length != course.row_length:
+        raise Mistake(f"{where} has rows of {course.row_length} tokens, not --row-length {options.row_length}; leave it out")
+    wanted = given(options, Lora)
+    if wanted and course.loaded.base is None:
+        raise Mistake(f"{where} learns with all its weights: it has no {', '.join(map(option, wanted))}")
+    if wanted:
+        stored = adapter.adapters(course.model)[ADAPTER]
+        now = Lora(**wanted).config()
+        changed = [name for name in wanted if getattr(now, name) != getattr(stored, name)]
+        if changed:
+            said = " and ".join(f"{option(n)} {getattr(stored, n)}, not {wanted[n]}" for n in changed)
+            raise Mistake(f"{where} has {said}; leave the option out, or start another course in another folder")
+    return course
+
+
+def going_on(options, name, device, chosen):
+    """(course, settings) of the run that was stopped in --out; a Mistake where it differs from what is asked now."""
+    begun = checkpoint.read_index(options.out)["record"].get("progress")
+    if not begun:
+        raise Mistake(f"{options.out} is complete: there is nothing to resume. To teach it more: nanogpt learn")
+    try:
+        stored = TrainConfig(**begun["config"])
+    except TypeError as error:
+        raise Mistake(f"{options.out}/{checkpoint.INDEX} lacks what a run needs ({error}); train again") from error
+    if chosen.get("precision") == "auto":
+        chosen = {**chosen, "precision": pick_precision("auto", device)}
+    if name != begun["task"]:
+        raise Mistake(f"a run that learns {begun['task']} was stopped in {options.out}, not one of {name}; give its file")
+    config = settle(chosen, stored, f"the run that was stopped in {options.out}", free=("lr",))
+    course = open_taught(options, options.out, device, config.precision, config.seed)
+    if options.method is not None and options.method != course.method_name:
+        raise Mistake(
+            f"the run that was stopped in {options.out} has --method {course.method_name}, not {options.method}; "
+            "leave it out to go on as before, or start anew in another folder"
+        )
+    return course, config
+
+
+def read_task(path, exam=None, name=""):
+    """(name, kind, what to train on, what judges it) of a file; the name from its path where none is given."""
+    kind = kind_of(path)
+    content = KINDS[kind].read(path)
+    content, judged = (content, KINDS[kind].read(exam)) if exam else KINDS[kind].hold_out(content)
+    whole = path.resolve()
+    return name or (whole.parent.name if whole.stem == "train" else whole.stem) or "text", kind, content, judged
+
+
+def finish(course, task, config, options, device):
+    """Say what runs on what, learn, and print the matrix and the verdict."""
     autocast, precision = autocast_for(config.precision, device)
-    model, folder = course.model, options.out
+    config, model, folder = replace(config, precision=precision), course.model, options.out
+    begun = course.progress
+    if begun and begun["rows"] not in (None, task.train.digest()):
+        raise Mistake(f"the run that was stopped in {folder} learned from other rows than {task.name} has now; give them")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     share = "" if trained == model.n_params() else f", {trained:,} of them trained"
     what = f"{len(task.train):,} rows of up to {course.row_length} tokens"
     print(f"{model.n_params():,} parameters{share} on {device} in {precision}; {what}", file=sys.stderr)
-    try:
-        teach(course, task, config, autocast=autocast, folder=folder, save_every=options.save_every)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"{stop}; saved in {folder}. Go on with the same command plus --resume") from None
+    keep_exam = getattr(options, "keep_exam", "yes") == "yes"
+    _, verdict = learn(course, task, config, autocast=autocast, folder=folder, save_every=options.save_every,
+                       most_forgetting=getattr(options, "max_forgetting", None), keep_exam=keep_exam)  # fmt: skip
     print(matrix_table(course))
-    print(f"saved in {folder}; try: nanogpt {'chat' if course.kind == 'answers' else 'sample'} --model {folder}")
+    if not verdict.keep:
+        raise Mistake(f"{verdict.sentence}. {folder} holds the state before; the new one comes back with: nanogpt undo {folder}")
+    kept = f"the held-out part of {task.name} is kept in it as an exam" if keep_exam else "no exam was kept"
+    print(f"saved in {folder} ({kept}); try: nanogpt {'chat' if course.loaded.chat else 'sample'} --model {folder}")
 
 
 def matrix_table(course):
     """The matrix as text: a row a task learned, a column an exam."""
-    names, right = list(course.exams), course.kind == "answers"
-    width = max(10, *(len(name) + 1 for name in names))
-    title = "% of answers right after" if right else "bits per byte after learning"
-    lines = [title.ljust(30) + "".join(name.rjust(width) for name in names)]
-    for name, row in zip(course.taught, course.rows, strict=True):
-        cells = "".join(f"{100 * value:{width}.1f}" if right else f"{value:{width}.3f}" for value in row)
-        lines.append(f"  {name}".ljust(30) + cells)
-    if len(course.taught) > 1:
-        change = rise(course.matrix().rows)
-        said = f"changed by {100 * change:+.1f} points" if right else f"rose by {change:.3f} bits per byte"
-        lines.append(f"old {'tasks' if right else 'domains'} {said} on average")
-    return "\n".join(lines)
+    width = max(10, *(len(name) + 1 for name in course.exams))
+    lines = [course.kind.title.ljust(30) + "".join(name.rjust(width) for name in course.exams)]
+    for name, row in zip(course.learned, course.scores, strict=True):
+        cells = (("" if score is None else course.kind.shown(score)).rjust(width) for score in row)
+        lines.append(f"  {name}".ljust(30) + "".join(cells))
+    moved = gate.change(course.scores, course.columns())
+    return "\n".join(lines if moved is None else [*lines, course.kind.change(moved)])

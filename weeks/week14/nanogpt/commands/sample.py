@@ -46,7 +46,7 @@ class Sample:
             template = loaded.template()
             ids, stop = template.encode([{"role": "user", "content": self.prompt}]), stop | template.stop_ids
         else:
-            ids = [end, *ordinary(loaded.tokenizer, self.prompt)]
+            ids = [begin_id(loaded.tokenizer), *ordinary(loaded.tokenizer, self.prompt)]
         block = loaded.model.config.block_size
         if len(ids) > block:
             print(f"note: {len(ids)} tokens do not fit the context of {block}; using the last {block}", file=sys.stderr)

@@ -1,38 +1,24 @@
 """`nanogpt train`: a model from scratch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
 from .. import checkpoint
 from ..device import pick_device
 from ..model import GPTConfig
-from ..tasks import END, documents
+from ..presets import PRETRAIN, SHAPE, Shape
+from ..tasks import END
 from ..train import TrainConfig
 from ..vendor.bpe.fast import Tokenizer
 from ..vendor.shared.errors import Mistake
+from ..vendor.shared.files import locked
+from ..vendor.shared.text import documents
 from ..workspace.learn import new_course
-from ..workspace.store import open_course
-from .learn import read_domain, taught
-from .options import Device, Folder, Threads
-
-
-@dataclass
-class Shape:
-    """The model's size. n_head must divide n_embd, and n_kv_head must divide n_head."""
-
-    vocab_size: int = 2048
-    """Tokens in the vocabulary that is trained on your text."""
-    block_size: int = 256
-    """Longest context in tokens."""
-    n_layer: int = 5
-    n_head: int = 6
-    n_kv_head: int = 2
-    """Key/value heads; fewer than n_head means grouped-query attention."""
-    n_embd: int = 192
-    dropout: float = 0.0
+from .learn import finish, going_on, method_of, method_settings, read_task
+from .options import Count, Device, Folder, Threads
+from .settings import given, options_of, settle
 
 
 @dataclass
@@ -51,36 +37,48 @@ class Train:
     """Folder for the model."""
     exam: Path | None = None
     """Held-out text that judges the model; by default the last tenth of TEXT is held out."""
-    shape: Annotated[Shape, arg(name="")] = field(default_factory=Shape)
-    train: Annotated[TrainConfig, arg(name="")] = field(default_factory=TrainConfig)
-    keep_rows: int = 512
-    """Training rows to keep for later replay, whatever is learned afterwards; 0 keeps none."""
-    save_every: int = 100
+    method: str = "replay"
+    """What is remembered for the time when more is learned: naive, joint or replay."""
+    save_every: Count = 100
     """Steps between checkpoints."""
     resume: bool = False
     """Go on with a run that was stopped: the same command plus --resume."""
     device: Device = "auto"
     threads: Threads = None
 
+    @classmethod
+    def of(cls, argv):
+        """The command with the options of its method and settings."""
+        return options_of(Shape, options_of(TrainConfig, options_of(method_settings(argv), cls)))
+
     def run(self):
         device = pick_device(self.device)
-        domain = read_domain(self.text, self.exam)
-        if self.resume:
-            course = open_course(self.out, device, seed=self.train.seed)
-            if not course.progress:
-                raise Mistake(f"{self.out} is complete: there is nothing to resume. To teach it more: nanogpt learn")
-        else:
-            if checkpoint.exists(self.out):
-                raise Mistake(f"{self.out} already holds a model; give --resume to go on, or another --out")
-            sizes = dict(vars(self.shape))
-            try:
-                GPTConfig(**sizes)  # before minutes go into a vocabulary
-                text = "\n".join(documents(domain.train))
-                tokenizer = Tokenizer.train(text, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
-                config = GPTConfig(tokenizer.vocab_size, **sizes)
-            except ValueError as error:
-                raise Mistake(str(error)) from error
-            course = new_course(config, tokenizer, seed=self.train.seed, keep_rows=self.keep_rows, device=device)
-            course.exams[domain.name] = domain.exam
-        task = domain.task(course.tokenizer, course.row_length, progress=True)
-        taught(course, task, self.train, self, device)
+        name, kind, text, exam = read_task(self.text, self.exam)
+        if kind != "text":
+            raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text (nanogpt learn has both)")
+        chosen = given(self, TrainConfig)
+        with locked(self.out):
+            if self.resume:
+                course, config = going_on(self, name, device, chosen)
+                whole = Shape(**{f: getattr(course.model.config, f) for f in Shape.__dataclass_fields__})
+                settle(given(self, Shape), whole, f"the model in {self.out}")
+            else:
+                if checkpoint.exists(self.out):
+                    raise Mistake(f"{self.out} already holds a model; give --resume to go on, or another --out")
+                config = TrainConfig(**{**PRETRAIN.to_dict(), **chosen})
+                course = self.fresh(text, config, device)
+            course.exams[name] = course.kind.dump(exam)
+            task, _ = course.kind.task(name, text, course.loaded, course.row_length)
+            finish(course, task, config, self, device)
+
+    def fresh(self, text, config, device):
+        """A vocabulary trained on the text, and a model that knows nothing yet."""
+        method, sizes = method_of(self), {**vars(SHAPE), **given(self, Shape)}
+        try:
+            GPTConfig(**sizes)  # before minutes go into a vocabulary
+            joined = "\n".join(documents(text))
+            tokenizer = Tokenizer.train(joined, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
+            shape = GPTConfig(tokenizer.vocab_size, **sizes)
+        except ValueError as error:
+            raise Mistake(str(error)) from error
+        return new_course(shape, tokenizer, method=method.name, method_config=method.config, seed=config.seed, device=device)

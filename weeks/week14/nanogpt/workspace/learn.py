@@ -1,32 +1,26 @@
-"""Teach a model one task after another, and examine it on all of them after each."""
+"""Learn one task after another: validate, train and save, judge inside the method's view, decide, commit or go back."""
 
 import torch
 
-from ..answers import AnswerLearner, parse_rows
+from .. import checkpoint
 from ..model import GPT
-from ..scores import answer_all, bits_per_byte, exact_match
 from ..sources import ADAPTER, Loaded, digest, lasting
 from ..train import make_optimizer, restore_training_state, train, training_state
-from ..vendor.continual.learner import Learner
-from ..vendor.continual.methods.replay import Replay
+from ..vendor.continual.methods import make
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
-from .store import Course, rows_digest, save_course
+from .gate import verdict
+from .store import Course, save_course
 
 
-def new_course(config, tokenizer, *, seed=0, keep_rows=512, replay_rows=0, device="cpu"):
-    """An untaught model. It will keep `keep_rows` training rows in all, shared evenly by the tasks it is taught."""
+def new_course(config, tokenizer, *, method="replay", method_config=None, seed=0, device="cpu"):
+    """An untaught model, and the method that will teach it."""
     torch.manual_seed(seed)
-    return Course(Loaded(GPT(config).to(device), tokenizer), Replay(keep_rows, replay_rows, seed))
+    return Course(Loaded(GPT(config).to(device), tokenizer), make(method, method_config, seed=seed), method)
 
 
-def course_on(loaded, lora, *, kind, row_length, seed=0, keep_rows=512, replay_rows=0):
+def course_on(loaded, lora, *, tasks, row_length, method="replay", method_config=None, seed=0):
     """A course in which an adapter learns on the frozen weights of `loaded`, an opened model."""
-    if kind == "answers" and loaded.chat is None:
-        raise Mistake(
-            f"{loaded.source} has no chat template, so it cannot tell a prompt from a response; "
-            "teach it plain text, or take a model that has one, such as --model smollm2-135m"
-        )
     loaded.base = {"model": lasting(loaded.source), "digest": digest(loaded)}
     torch.manual_seed(seed)
     try:
@@ -34,95 +28,109 @@ def course_on(loaded, lora, *, kind, row_length, seed=0, keep_rows=512, replay_r
     except ValueError as error:
         raise Mistake(str(error)) from error
     length = min(row_length, loaded.model.config.block_size - 1)
-    return Course(loaded, Replay(keep_rows, replay_rows, seed), kind, length)
+    return Course(loaded, make(method, method_config, seed=seed), method, tasks, length)
 
 
-def learner_of(course, autocast):
-    """What the training loop asks: the loss of windows of text, or of responses only."""
-    return (AnswerLearner if course.kind == "answers" else Learner)(course.model, autocast=autocast)
-
-
-def examine(course, learner, *, progress=None):
-    """The score on every exam of the course, in order: bits per byte, or the share of exact answers."""
+def judge(course, learner, *, progress=None):
+    """The score on every exam of the course, in order; None for an exam that was not kept."""
     scores = []
     for name, exam in course.exams.items():
-        label = progress and f"{progress} {name}"
-        if course.kind == "answers":
-            rows = parse_rows(exam, name)
-            template = course.loaded.template()
-            answers = answer_all(learner, template, rows, length=course.row_length, progress=label)
-            scores.append(exact_match(answers, rows))
-        else:
-            scores.append(bits_per_byte(learner, course.tokenizer, exam, progress=label))
+        if exam is None:
+            scores.append(None)
+            continue
+        with torch.no_grad(), course.method.view(learner, name):
+            content, label = course.kind.parse(exam, name), progress and f"{progress} {name}"
+            scores.append(course.kind.score(learner, course.loaded, content, course.row_length, label))
     return scores
 
 
-def teach(course, task, config, *, autocast, folder=None, save_every=0, on_step=None, label=None):
-    """Train on `task`, remember some of its rows, examine, and commit to `folder`. Returns the training losses.
+def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=None, label=None, most_forgetting=None,
+          keep_exam=True):  # fmt: skip
+    """Train on `task`, judge, decide. Returns (training losses, the gate's Verdict).
 
-    The course must hold an exam called `task.name`. With a `folder`, the run can be stopped at any step; a course
-    opened from it goes on where it stopped, to the same weights bit for bit (on a CPU, with the same threads).
+    The course must hold an exam called `task.name`. With a `folder` the state before is kept there, training is saved
+    before anything is judged, and a course opened from it goes on where it stopped, to the same weights bit for bit (on
+    a CPU, with the same threads). What the gate refuses is undone: the folder holds the state before, and `undo` brings
+    the other one back.
     """
-    learner = learner_of(course, autocast)
-    rows = course.replay.start(learner, task)
-    optimizer = make_optimizer(learner.parameters(), config)
-    torch.manual_seed(config.seed + len(course.taught))
-    start, losses = 0, []
-    if course.progress:
-        start, losses = resume_point(course, task, rows, config)
-        restore_training_state(optimizer, course.training)
+    learner, saved = course.kind.learner(course.loaded, autocast), None
+    begun, losses = course.progress or {}, []
+    torch.manual_seed(config.seed + len(course.learned))
+
+    def save(step, stage="train"):
+        nonlocal saved
+        course.progress = {
+            "task": task.name,
+            "rows": task.train.digest(),
+            "config": config.to_dict(),
+            "stage": stage,
+            "step": step,
+            "losses": list(losses),
+        }
+        course.training = training_state(optimizer) if stage == "train" else {}
+        save_course(folder, course)
+        saved = step
 
     def noted(step, info):
         losses.append(info["loss"])
         if on_step:
             on_step(step, info)
 
-    def save(step):
-        course.progress = progress_of(task, rows, config, step, losses)
-        course.training = training_state(optimizer)
-        save_course(folder, course)
+    try:
+        if begun:
+            losses, saved = list(begun["losses"]), begun["step"]
+        elif folder and course.learned and not checkpoint.exists(folder):
+            save_course(folder, course)  # the state before, to which a refusal or `undo` goes back
+        if begun.get("stage") != "judge":
+            rows = course.method.start(learner, task)
+            optimizer = make_optimizer(learner.parameters(), config)
+            if begun:
+                restore_training_state(optimizer, course.training)
+            elif folder:
+                save(0)
+            train(
+                learner,
+                rows,
+                config,
+                strategy=course.method,
+                optimizer=optimizer,
+                start=begun.get("step", 0),
+                save=save if folder else None,
+                save_every=save_every,
+                on_step=noted,
+                label=label or f"learn {task.name}",
+            )
+            course.method.finish(learner, task)
+            if folder:
+                save(config.steps, "judge")
+        row = judge(course, learner, progress="exam")
+    except KeyboardInterrupt as stop:
+        said = f"{stop}; " if str(stop) else ""
+        raise KeyboardInterrupt(f"{said}{_kept(saved, config, folder)}") from None
+    except Mistake as error:
+        raise Mistake(f"{error}. {_kept(saved, config, folder, ' and a lower --lr')}") from error
+    scores = [*course.scores, row]
+    decided = verdict(course.kind, scores, [*course.columns(), list(course.exams).index(task.name)], most=most_forgetting)
+    return losses, _commit(course, task, scores, decided, folder, keep_exam)
 
-    train(
-        learner,
-        rows,
-        config,
-        strategy=course.replay,
-        optimizer=optimizer,
-        start=start,
-        save=save if folder else None,
-        save_every=save_every,
-        on_step=noted,
-        label=label or f"learn {task.name}",
-    )
-    course.replay.finish(learner, task)
-    course.progress, course.training = None, {}
-    course.taught.append(task.name)
-    course.rows.append(examine(course, learner, progress="exam"))
-    if folder:
-        save_course(folder, course)
-    return losses
+
+def _kept(saved, config, folder, change=""):
+    """What is left of a run that ends here, and how to go on."""
+    if saved is None:
+        return "nothing was saved; start again with the same command" + change.replace(" and", " and with")
+    place = f"step {saved} of {config.steps}" if saved < config.steps else "the training"
+    return f"{place} is saved in {folder}: go on with the same command plus --resume{change}"
 
 
-def progress_of(task, rows, config, step, losses):
-    return {
-        "domain": task.name,
-        "rows": rows_digest(rows),
-        "config": config.to_dict(),
-        "step": step,
-        "losses": list(losses),
-    }
-
-
-def resume_point(course, task, rows, config):
-    """`(step, losses so far)` of the stopped run; a Mistake where what is asked now is not what was begun then."""
-    begun = course.progress
-    now = progress_of(task, rows, config, 0, [])
-    changed = [key for key in ("domain", "rows", "config") if begun[key] != now[key]]
-    if changed:
-        what = {"domain": "another task", "rows": "other rows or another row length", "config": "other settings"}
-        raise Mistake(
-            f"a run that learns {begun['domain']} was stopped at step {begun['step']}, and this one has "
-            f"{' and '.join(what[key] for key in changed)}; repeat the first command with --resume, or start afresh "
-            "in another folder"
-        )
-    return begun["step"], list(begun["losses"])
+def _commit(course, task, scores, decided, folder, keep_exam):
+    """Write down what was learned; where the gate says no, put the state before back in its place."""
+    if decided.finite:
+        course.progress, course.training = None, {}
+        course.learned, course.scores = [*course.learned, task.name], scores
+        if not keep_exam:
+            course.exams[task.name] = None
+        if folder:
+            save_course(folder, course)
+    if not decided.keep and folder and (folder / checkpoint.PREVIOUS).is_file():
+        checkpoint.undo(folder)
+    return decided

@@ -1,34 +1,35 @@
-"""A course on disk: the model, what it was taught, the exams that judge it, and the rows that it replays."""
+"""A course on disk: the model, what it was taught, the exams that judge it, and what its method remembers."""
 
-import hashlib
 from dataclasses import dataclass, field
 
 import torch
 
 from .. import checkpoint
+from ..kinds import KINDS
 from ..sources import ADAPTER, Loaded, open_model
-from ..vendor.continual.methods.replay import Replay
+from ..vendor.continual.methods import make
 from ..vendor.continual.metrics import Matrix
+from ..vendor.continual.strategy import Strategy
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
 
 
 @dataclass
 class Course:
-    """A model and its history. `rows[i][j]` is the score on exam j after task i, None where not measured.
+    """A model and its history. `scores[i][j]` is the score on exam j after task i, None where not measured.
 
-    kind "text": windows of text, judged by bits per byte; kind "answers": prompt/response rows, judged by the share of
-    exact answers. Without a base all weights are trained; with one, the adapter on it.
+    Without a base all weights are trained; with one, the adapter on it.
     """
 
     loaded: Loaded
-    replay: Replay
-    kind: str = "text"
+    method: Strategy
+    method_name: str
+    tasks: str = "text"  # a row of KINDS: what it learns, and how that is judged
     row_length: int = 0  # tokens of a training row; 0 means the model's block_size
-    taught: list = field(default_factory=list)  # names of the tasks taught, in order
-    exams: dict = field(default_factory=dict)  # name -> held-out text, or rows as JSONL; also of tasks not taught yet
-    rows: list = field(default_factory=list)
-    progress: dict | None = None  # of a run that was stopped: task, step, settings, losses
+    learned: list = field(default_factory=list)  # names of the tasks, in order
+    exams: dict = field(default_factory=dict)  # name -> held-out content as text, None if not kept; also of tasks to come
+    scores: list = field(default_factory=list)
+    progress: dict | None = None  # of a run that was stopped: task, stage, step, settings, losses
     training: dict = field(default_factory=dict)  # its optimizer and random state
 
     def __post_init__(self):
@@ -42,74 +43,89 @@ class Course:
     def tokenizer(self):
         return self.loaded.tokenizer
 
+    @property
+    def kind(self):
+        return KINDS[self.tasks]
+
+    def columns(self):
+        """The exam's number of each task learned."""
+        return [list(self.exams).index(name) for name in self.learned]
+
     def matrix(self):
-        """The square matrix over the tasks taught; of bits per byte lower is better, of right answers higher."""
-        order = [list(self.exams).index(name) for name in self.taught]
-        rows = [[row[j] if j < len(row) else None for j in order] for row in self.rows]
-        return Matrix(list(self.taught), rows, higher_is_better=self.kind == "answers")
-
-
-def rows_digest(rows):
-    """sha256 of training rows: a stopped run must go on with the rows it began with."""
-    return hashlib.sha256(rows.contiguous().numpy().tobytes()).hexdigest()
+        """The square matrix over the tasks learned."""
+        rows = [[row[j] if j < len(row) else None for j in self.columns()] for row in self.scores]
+        return Matrix(list(self.learned), rows, higher_is_better=self.kind.higher_is_better)
 
 
 def save_course(folder, course):
     """Commit the course to `folder`, all or nothing."""
-    state = course.replay.state()
-    memory = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    state = course.method.state()
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
     record = {
-        "kind": course.kind,
+        "kind": "course",
+        "tasks": course.tasks,
         "row_length": course.row_length,
-        "taught": course.taught,
+        "learned": course.learned,
         "exams": list(course.exams),
-        "rows": course.rows,
+        "scores": course.scores,
         "progress": course.progress,
-        "replay": {
-            "budget": course.replay.memory.budget,
-            "state": {name: value for name, value in state.items() if name not in memory},
-        },
+        "method": {"name": course.method_name, "config": vars(course.method.config)},
+        "state": {name: value for name, value in state.items() if name not in tensors},
     }
     # safetensors sorts its names, so the order of the exams is kept in the record and their text by number
     exams = {
-        str(i): torch.frombuffer(bytearray(t.encode()), dtype=torch.uint8) for i, t in enumerate(course.exams.values())
+        str(i): torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
+        for i, text in enumerate(course.exams.values())
+        if text is not None
     }
-    parts = {"memory": memory, "exams": exams, "training": course.training if course.progress else {}}
+    parts = {"state": tensors, "exams": exams, "training": course.training if course.progress else {}}
     parts = {name: tensors for name, tensors in parts.items() if tensors}
     if course.loaded.base is None:
         checkpoint.save(folder, course.model, course.tokenizer, record, chat=course.loaded.special, **parts)
         return
-    config = adapter.adapters(course.model)[ADAPTER]
-    shape = {"rank": config.rank, "alpha": config.alpha, "dropout": config.dropout, "targets": list(config.targets)}
+    config = adapter.adapters(course.model)[ADAPTER].to_dict()
     tensors = adapter.parameters(course.model, ADAPTER)
-    checkpoint.save_adapter(folder, course.loaded.base, shape, tensors, record, **parts)
+    checkpoint.save_adapter(folder, course.loaded.base, config, tensors, record, **parts)
 
 
-def open_course(folder, device="cpu", *, precision="float32", replay_rows=0, seed=0):
-    """The course that `save_course` wrote; `replay_rows` old rows will join each batch."""
-    index = checkpoint.read_index(folder)  # before weights are read: a folder that is no course is soon told
-    record = index["record"]
-    loaded = open_model(folder, device, precision)
-    try:
-        kept, names = record["replay"], record["exams"]
-        replay = Replay(kept["budget"], replay_rows, seed)
-        replay.load({**kept["state"], **checkpoint.load_part(folder, "memory", index)})
-        texts = checkpoint.load_part(folder, "exams", index)
-        exams = {name: texts[str(i)].numpy().tobytes().decode() for i, name in enumerate(names)}
-        kind, length = record.get("kind", "text"), record.get("row_length", 0)  # which format 1 did not write
-        course = Course(
-            loaded, replay, kind, length, record["taught"], exams, record["rows"], record["progress"]
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise Mistake(
-            f"{folder}/{checkpoint.INDEX} lacks what a course needs ({type(error).__name__}: {error}); "
-            "restore the folder from a copy, or train again"
-        ) from error
-    if course.progress:
-        course.training = checkpoint.load_part(folder, "training", index)
-    return course
+def open_course(folder, device="cpu", *, precision="float32", method=None, seed=0):
+    """The course that `save_course` wrote. `method`, (name, config), is another one than it was taught with."""
+
+    def read(index):
+        record = index["record"]
+        if record.get("kind") != "course":
+            raise Mistake(f"{folder} holds a model without a course; give it to --model, and another folder to --out")
+        loaded = open_model(folder, device, precision, index=index)
+        try:
+            taught = record["method"]
+            if method is None or method[0] == taught["name"]:
+                strategy = make(taught["name"], taught["config"], seed=seed)
+                strategy.load({**record["state"], **checkpoint.load_part(folder, "state", index)})
+            else:
+                strategy = make(*method, seed=seed)
+            texts = checkpoint.load_part(folder, "exams", index)
+            exams = {
+                name: texts[str(i)].numpy().tobytes().decode() if str(i) in texts else None
+                for i, name in enumerate(record["exams"])
+            }
+            name = taught["name"] if method is None else method[0]
+            course = Course(loaded, strategy, name, exams=exams, **{key: record[key] for key in COPIED})
+            _ = course.kind
+        except (KeyError, TypeError, ValueError) as error:
+            raise Mistake(
+                f"{folder}/{checkpoint.INDEX} lacks what a course needs ({type(error).__name__}: {error}); "
+                "restore the folder from a copy, or train again"
+            ) from error
+        if course.progress:
+            course.training = checkpoint.load_part(folder, "training", index)
+        return course
+
+    return checkpoint.steady(folder, read)
+
+
+COPIED = ("tasks", "row_length", "learned", "scores", "progress")
 
 
 def is_course(folder):
     """Whether the folder holds a course: a model with a history, not one that was published or imported."""
-    return checkpoint.exists(folder) and "replay" in checkpoint.read_index(folder)["record"]
+    return checkpoint.exists(folder) and checkpoint.read_index(folder)["record"].get("kind") == "course"

@@ -1,4 +1,4 @@
-# vendored from tools/shared/files.py, sha256 8af2575259a95a2aad0ec4e529ec6f1e120ba6d5c3edccb6e668065e99b5922e; edit there, then run: make vendor
+# vendored from tools/shared/files.py, sha256 6672dcdaab8001fd6ac4cd7d5d3759aa8e96b6c1e3c9f46cf3070a36fb5c7111; edit there, then run: make vendor
 """Files that are whole or absent, and a folder that one command at a time writes to."""
 
 import os
@@ -37,10 +37,11 @@ def atomic_write(path, content):
 def locked(folder):
     """Keep other commands from writing to `folder` while the block runs; a Mistake where one already does.
 
-    The system takes the lock off when a process ends, however it ends. The file stays: deleting it would let two
-    processes lock two files of one name.
+    The system takes the lock off when a process ends, however it ends. The file stays beside what was written: deleting
+    it would let two processes lock two files of one name. A folder that was made here and is empty is taken away again.
     """
     folder = Path(folder)
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "a") as file:
         try:
@@ -52,6 +53,9 @@ def locked(folder):
         try:
             yield
         finally:
+            if made and [inside.name for inside in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                folder.rmdir()
             _unlock(file)
 
 

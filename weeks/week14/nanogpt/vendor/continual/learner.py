@@ -1,14 +1,14 @@
-# vendored from weeks/week13/continual/learner.py, sha256 61ecccffd9e082dd3c0e2050fc79a3be210d8a3604c9d5e21e9aa1e7fd74438b; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 13a907ebd080437e4f9d518c43f424eec6848a831e14983bc9bf8ef0db199a0f; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
-Rows are a LongTensor (B, T+1). Short rows may be padded at the end with -100: ignored as targets, and no earlier
-position of a causal model can see them as inputs.
 """
 
 import contextlib
 
 import torch
+
+IGNORE = -100  # a target that the loss leaves out
 
 
 class Learner:
@@ -21,19 +21,23 @@ class Learner:
         """Trainable parameters by name. Asked anew each time, for a strategy may add or freeze some."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
+    def count(self, rows):
+        """Targets that the loss of these rows is the mean over: what they weigh beside other rows."""
+        return int(rows.judged[:, 1:].sum())
+
     def forward(self, rows):
-        """(B, T+1) -> logits (B, T, V) and the scalar mean loss."""
+        """Rows of ids (B, T+1) -> logits (B, T, V) and the scalar mean loss over what is judged."""
         rows = rows.to(next(self.model.parameters()).device)
-        inputs, targets = rows[:, :-1].clamp(min=0), rows[:, 1:]  # (B, T) each; an embedding has no row -100
+        targets = rows.ids[:, 1:].masked_fill(~rows.judged[:, 1:], IGNORE)  # (B, T)
         with self.autocast():
-            return self.model(inputs, targets)
+            return self.model(rows.ids[:, :-1], targets)
 
     def loss(self, rows):
-        """Scalar mean loss in nats per token."""
+        """Scalar mean loss in nats per judged token."""
         return self.forward(rows)[1]
 
     def logits(self, rows):
-        """(B, T+1) -> (B, T, V), at the positions that `loss` judges."""
+        """(B, T+1) -> (B, T, V), at the positions whose targets `loss` may judge."""
         return self.forward(rows)[0]
 
     def gradient(self, rows):

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/loop.py, sha256 77324d2cd2bf1597b6deccf04b6683507d8b6f591cbabb836bac10e0b7f03492; edit there, then run: make vendor
+# vendored from weeks/week13/continual/loop.py, sha256 fb9fa1b9cafce72d42e8a8a90bb28b1dfb329982b0ae75a5ae3d5141713e4ffa; edit there, then run: make vendor
 """The one training loop that every method goes through, and the only `backward` of training.
 
 `step` is the heart: plain training is `step` with the default Strategy, and a resumed run needs no more than the
@@ -43,18 +43,22 @@ class Shuffle:
         return torch.cat(parts)
 
 
-def step(learner, strategy, optimizer, batches, *, clip=1.0):
-    """One update from a list of equally large micro-batches, whose gradients add up to the gradient of their mean.
+def step(learner, strategy, optimizer, rows, *, parts=1, clip=1.0):
+    """One update from the new `rows` of a step, in `parts` micro-batches that need less memory than one.
 
-    `clip` bounds the norm of the gradient (None: never). A loss or gradient that is not finite raises
-    FloatingPointError before any weight has moved: the model keeps its last good weights.
+    The loss is the mean over all judged targets of the step, however the rows are parted and however long they are:
+    each micro-batch weighs what it judges. `clip` bounds the norm of the gradient (None: never). A loss or gradient
+    that is not finite raises FloatingPointError before any weight has moved: the model keeps its last good weights.
     """
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for batch in batches:
-        loss = strategy.loss(learner, batch) / len(batches)
-        total += _finite(loss.item(), "loss", optimizer)
-        loss.backward()
+    rows, total = strategy.batch(learner, rows), 0.0
+    batches = rows.split(math.ceil(len(rows) / parts))
+    counts = [learner.count(batch) for batch in batches]
+    for batch, count in zip(batches, counts):
+        if count:
+            loss = strategy.loss(learner, batch) * (count / sum(counts))
+            total += _finite(loss.item(), "loss", optimizer)
+            loss.backward()
     strategy.grads(learner)
     bound = math.inf if clip is None else clip  # infinity scales by exactly 1: the norm is only measured
     norm = torch.nn.utils.clip_grad_norm_(learner.parameters().values(), bound)
@@ -92,7 +96,7 @@ def learn(learner, strategy, task, *, steps, batch_size, make_optimizer, schedul
         for i in range(steps):
             for group, lr in zip(optimizer.param_groups, base):
                 group["lr"] = lr * (schedule(i) if schedule else 1.0)
-            info = step(learner, strategy, optimizer, [rows[shuffle.at(i)]], clip=clip)
+            info = step(learner, strategy, optimizer, rows[shuffle.at(i)], clip=clip)
             if on_step:
                 on_step(i, {**info, "lr": optimizer.param_groups[0]["lr"]})
         strategy.finish(learner, task)
@@ -109,7 +113,7 @@ def judge(learner, strategy, tasks, evaluate):
     try:
         for task in tasks:
             model.eval()
-            with torch.no_grad(), strategy.view(learner, task):
+            with torch.no_grad(), strategy.view(learner, task.name):
                 scores.append(float(evaluate(learner, task)))
     finally:
         model.train(was_training)

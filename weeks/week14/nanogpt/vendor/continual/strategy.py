@@ -1,20 +1,27 @@
-# vendored from weeks/week13/continual/strategy.py, sha256 27a158272fd191609da19725a1cdac38c6aacdcbdcb4933dbddc2a387a8d018d; edit there, then run: make vendor
+# vendored from weeks/week13/continual/strategy.py, sha256 4d3ea19d4c8ce824cbc6b20bc817d0f050d4d9eaf6478e6db25ee0a5d7a6d22d; edit there, then run: make vendor
 """The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
 
 One task goes by like this (loop.py calls, in this order):
 
     rows = start(learner, task)      may add or freeze parameters; the optimizer is built after it
     for every step:
-        loss(learner, batch)         once a micro-batch, each followed by the loop's backward
+        batch(learner, rows)         once: the new rows of the step -> all rows of the step
+        loss(learner, part)          once a micro-batch, each followed by the loop's backward
         grads(learner)               once: all gradients are summed, none is clipped yet
         stepped(learner)             once: the optimizer has moved the weights
     finish(learner, task)            remember what must not be forgotten
-    with view(learner, task): ...    whenever a task is judged or served
+    with view(learner, name): ...    whenever the task of that name is judged or served
 
 Left out on purpose: a backward, an optimizer, a data loader. Methods return values; the loop acts.
 """
 
 from contextlib import nullcontext
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Config:
+    """A method's settings; naive training has none. The fields of a method's own are options of `nanogpt learn`."""
 
 
 class Strategy:
@@ -24,6 +31,13 @@ class Strategy:
     # data, or "synthetic" rows. Where rows may not be kept, for privacy, this line is what decides.
     keeps = "nothing"
 
+    def __init__(self, config=None, *, seed=0, tasks=()):
+        """`config`: an instance of the method's Config. `seed` is of what the method draws itself.
+
+        `tasks` are known beforehand, also future ones: for upper bounds, which are no continual learning.
+        """
+        self.config = Config() if config is None else config
+
     def start(self, learner, task):
         """Rows to train on. May add or freeze parameters, for the optimizer does not exist yet.
 
@@ -32,8 +46,12 @@ class Strategy:
         """
         return task.train
 
+    def batch(self, learner, rows):
+        """All rows of one step, given its new ones: what joins them does not grow with the number of micro-batches."""
+        return rows
+
     def loss(self, learner, batch):
-        """Scalar mean loss of one micro-batch."""
+        """Scalar mean loss of one micro-batch. The loop weighs it by the targets that the micro-batch judges."""
         return learner.loss(batch)
 
     def grads(self, learner):
@@ -45,8 +63,8 @@ class Strategy:
     def finish(self, learner, task):
         """Remember: called once, after the last step of a task."""
 
-    def view(self, learner, task):
-        """A context manager that holds the weights to judge or serve `task` with.
+    def view(self, learner, name):
+        """A context manager that holds the weights to judge or serve the task called `name` with.
 
         A task that was never learned is judged with the weights as they are.
         """

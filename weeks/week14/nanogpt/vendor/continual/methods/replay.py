@@ -1,30 +1,39 @@
-# vendored from weeks/week13/continual/methods/replay.py, sha256 be78841a825b648fe39e03e3679b23e02a0a3c1d4a4085640ef0b59261906b96; edit there, then run: make vendor
-"""Experience replay (ER): every batch of new rows is joined by a few old ones (Chaudhry et al. 2019)."""
+# vendored from weeks/week13/continual/methods/replay.py, sha256 e20c6554326d5ab7b6bb363e4942b15032ed3d02f7d91cc5c9ca45b00f99f284; edit there, then run: make vendor
+"""Experience replay (ER): every step's new rows are joined by a few old ones (Chaudhry et al. 2019)."""
 
-import torch
+from dataclasses import dataclass, field
 
 from ..memory import MEMORIES
-from ..strategy import Strategy
+from ..rows import cat
+from ..strategy import Config, Strategy
+
+
+@dataclass(frozen=True)
+class ReplayConfig(Config):
+    keep_rows: int = field(default=512, metadata={"help": "training rows kept in all, shared by the tasks"})
+    replay_rows: int = field(default=8, metadata={"help": "kept rows that join the new ones of each step"})
+    memory: str = field(default="balanced", metadata={"help": f"which rows are kept: {' or '.join(MEMORIES)}"})
+
+    def __post_init__(self):
+        if self.memory not in MEMORIES:
+            raise ValueError(f"no memory is called {self.memory!r}; choose one of {', '.join(sorted(MEMORIES))}")
+        for name in ("keep_rows", "replay_rows"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; use 0 (none) or more")
 
 
 class Replay(Strategy):
-    """Keep `budget` rows of all past tasks together; add `batch_rows` of them to every batch."""
+    """Keep `keep_rows` rows of all past tasks together; add `replay_rows` of them to every step."""
 
     keeps = "rows"
 
-    def __init__(self, budget, batch_rows, seed=0, memory="balanced"):
-        if memory not in MEMORIES:
-            raise ValueError(f"no memory is called {memory!r}; choose one of {', '.join(sorted(MEMORIES))}")
-        if batch_rows < 0:
-            raise ValueError(f"cannot add {batch_rows} old rows to a batch; use 0 (none) or more")
-        self.batch_rows = batch_rows
-        self.memory = MEMORIES[memory](budget, seed)
+    def __init__(self, config=None, *, seed=0, tasks=()):
+        super().__init__(ReplayConfig() if config is None else config)
+        self.memory = MEMORIES[self.config.memory](self.config.keep_rows, seed)
 
-    def loss(self, learner, batch):
-        old = self.memory.sample(self.batch_rows)
-        if old is not None:  # one forward of both: the mean weighs an old row as much as a new one
-            batch = torch.cat([batch, old.to(batch.device)])
-        return learner.loss(batch)
+    def batch(self, learner, rows):
+        old = self.memory.sample(self.config.replay_rows)
+        return rows if old is None else cat([rows, old])  # one mean over both: an old row weighs as much as a new one
 
     def finish(self, learner, task):
         # Only now: while a task is learned its rows come by anyway, and the memory is for what does not.

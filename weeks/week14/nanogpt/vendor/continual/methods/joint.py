@@ -1,0 +1,35 @@
+# vendored from weeks/week13/continual/methods/joint.py, sha256 2a2fc324ce5bef970938134d94dc741caedc823a8ad1773daac457a2d0425bb9; edit there, then run: make vendor
+"""Joint training: every row of every task, in one pot. What a method that forgets nothing would learn from."""
+
+from ..rows import Rows, cat
+from ..strategy import Strategy
+
+
+class Joint(Strategy):
+    """Train on the rows of all tasks known so far.
+
+    By itself it knows a task once it has come: the honest "keep everything and train on it all".
+    With `tasks` it knows all of them from the start, also the future ones: multi-task training, which is no continual
+    learning at all and serves as the upper bound in tables.
+    """
+
+    keeps = "rows"
+
+    def __init__(self, config=None, *, seed=0, tasks=()):
+        super().__init__(config)
+        self.rows = {task.name: task.train for task in tasks}
+
+    def start(self, learner, task):
+        self.rows[task.name] = task.train
+        return cat(list(self.rows.values()))
+
+    def state(self):
+        tensors = {f"{i}.{name}": t for i, rows in enumerate(self.rows.values()) for name, t in rows.tensors.items()}
+        return {"tasks": list(self.rows), **tensors}
+
+    def load(self, state):
+        def rows_of(i):
+            start = f"{i}."
+            return Rows(**{key.removeprefix(start): t for key, t in state.items() if key.startswith(start)})
+
+        self.rows = {name: rows_of(i) for i, name in enumerate(state["tasks"])}
