@@ -40,6 +40,7 @@ class LoRA(Variant):
             "lora_alpha": config.alpha,
             "lora_dropout": config.dropout,
             "use_rslora": config.rslora,
+            "use_dora": False,
             "init_lora_weights": True,
         }
 
@@ -49,6 +50,8 @@ class LoRA(Variant):
             return None
         for name in ("peft_type", *HARMLESS):
             fields.pop(name, None)
+        if not fields.get("use_dora"):
+            fields.pop("use_dora", None)
         start = fields.get("init_lora_weights")
         if start is None or isinstance(start, (bool, str)) and start in PLAIN_STARTS:
             fields.pop("init_lora_weights", None)

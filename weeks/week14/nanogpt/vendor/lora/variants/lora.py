@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/variants/lora.py, sha256 bc626a79bf339916523a357c2590e8b5d5641322bf0286702b3bd7be22286b63; edit there, then run: make vendor
+# vendored from weeks/week12/lora/variants/lora.py, sha256 72d10dbe2177608cf1fb0961597fded044d5a46a648a4f61362059fccb80c69c; edit there, then run: make vendor
 """The plain kind: y = x W^T + b + scale * dropout(x) A^T B^T. Hu et al. 2021, section 4.1."""
 
 import math
@@ -41,6 +41,7 @@ class LoRA(Variant):
             "lora_alpha": config.alpha,
             "lora_dropout": config.dropout,
             "use_rslora": config.rslora,
+            "use_dora": False,
             "init_lora_weights": True,
         }
 
@@ -50,6 +51,8 @@ class LoRA(Variant):
             return None
         for name in ("peft_type", *HARMLESS):
             fields.pop(name, None)
+        if not fields.get("use_dora"):
+            fields.pop("use_dora", None)
         start = fields.get("init_lora_weights")
         if start is None or isinstance(start, (bool, str)) and start in PLAIN_STARTS:
             fields.pop("init_lora_weights", None)
