@@ -2,8 +2,6 @@
 
 from .adapter import (
     BASE,
-    VARIANTS,
-    LoRA,
     LoRAConfig,
     LoRALinear,
     adapters,
@@ -16,8 +14,9 @@ from .adapter import (
     using,
 )
 from .peft_format import load, save
+from .variants import VARIANTS, LoRA, Variant
 
 __all__ = [
-    "BASE", "VARIANTS", "LoRA", "LoRAConfig", "LoRALinear", "adapters", "attach", "base_state", "detach",
+    "BASE", "VARIANTS", "LoRA", "LoRAConfig", "LoRALinear", "Variant", "adapters", "attach", "base_state", "detach",
     "load", "merge", "parameters", "save", "unmerge", "using",
 ]  # fmt: skip

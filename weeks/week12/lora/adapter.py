@@ -9,22 +9,28 @@ each row of a batch), `parameters` is what an optimizer gets, `merge` folds it i
 A layer keeps its place, its parameters and their names: only its class changes. So checkpoints of the model still
 load, `layer.weight` still works, and tied weights stay tied.
 
-Stands alone: torch and the standard library. Left out: embeddings, convolutions, biases, 4-bit bases; a further kind of
-adapter is one class with the four members of `LoRA`, and one row of VARIANTS.
+Torch and the standard library are all it needs. What one adapter computes is in variants/: a further kind is one class
+and one row of VARIANTS. Left out: embeddings, convolutions, biases, 4-bit bases.
 """
 
 import difflib
 import math
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .variants import VARIANTS
+
 BASE = "__base__"  # the name that means "no adapter"
+
+
+def is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -45,22 +51,43 @@ class LoRAConfig:
     variant: str = "lora"  # a row of VARIANTS
 
     def __post_init__(self):
+        for name in ("rank_pattern", "alpha_pattern"):
+            patterns = getattr(self, name)
+            if not isinstance(patterns, dict) or not all(isinstance(key, str) and key for key in patterns):
+                raise ValueError(f'{name} must be {{pattern: value}}, got {patterns!r}; {{"mlp.up": 4}} is one')
         for rank in (self.rank, *self.rank_pattern.values()):
             if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
                 raise ValueError(f"rank must be a whole number from 1 up, got {rank!r}; 8 is a good start")
         for alpha in (self.alpha, *self.alpha_pattern.values()):
-            if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not 0 < alpha < math.inf:
+            if not is_number(alpha) or not 0 < alpha < math.inf:
                 raise ValueError(f"alpha must be a positive number, got {alpha!r}; twice the rank is a good start")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
-        targets = (self.targets,) if isinstance(self.targets, str) else tuple(self.targets)
-        if not targets or not all(isinstance(pattern, str) and pattern for pattern in targets):
+        if not is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}; 0 is a good start")
+        if not isinstance(self.rslora, bool):
+            raise ValueError(f"rslora must be true or false, got {self.rslora!r}; false is a good start")
+        targets = (self.targets,) if isinstance(self.targets, str) else self.targets
+        named = isinstance(targets, (list, tuple)) and all(isinstance(pattern, str) and pattern for pattern in targets)
+        if not named or not targets:
             raise ValueError(f'targets must name at least one layer, got {self.targets!r}; "all-linear" takes them all')
         if "all-linear" in targets and len(targets) > 1:
             raise ValueError(f'"all-linear" stands alone in targets, got {targets!r}; leave the others out')
-        if self.variant not in VARIANTS:
+        if not isinstance(self.variant, str) or self.variant not in VARIANTS:
             raise ValueError(f"variant {self.variant!r} is not known; choose from {', '.join(VARIANTS)}")
-        object.__setattr__(self, "targets", targets)
+        object.__setattr__(self, "targets", tuple(targets))
+
+    def to_dict(self):
+        """All of it as JSON can hold it; `from_dict` is the way back."""
+        return asdict(self) | {"targets": list(self.targets)}
+
+    @classmethod
+    def from_dict(cls, fields):
+        """The config that `to_dict` wrote; what is not given has its default, what is not known raises ValueError."""
+        if not isinstance(fields, dict):
+            raise ValueError(f"settings of an adapter are names and values, got {fields!r}; give what to_dict gave")
+        if unknown := [name for name in fields if name not in cls.__dataclass_fields__]:
+            known = ", ".join(cls.__dataclass_fields__)
+            raise ValueError(f"an adapter has no setting {', '.join(map(repr, unknown))}; leave it out or use {known}")
+        return cls(**fields)
 
     def for_layer(self, path):
         """(rank, alpha) of the layer at `path`; the first pattern that matches wins."""
@@ -73,38 +100,7 @@ class LoRAConfig:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# one adapter on one layer
-
-
-class LoRA(nn.Module):
-    """The plain variant. The exam of every variant: base(x) + forward(x, base) == linear(x, weight(base), bias)."""
-
-    KEYS = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight"}  # parameter -> its name in PEFT's file
-
-    def __init__(self, base, config, rank, alpha):
-        super().__init__()
-        self.config, self.rank, self.alpha = config, rank, alpha
-        self.scale = config.scale(rank, alpha)
-        # At least float32: a bf16 weight is too coarse to take an optimizer's small steps, and A and B are cheap.
-        kind = {"dtype": torch.promote_types(base.weight.dtype, torch.float32), "device": base.weight.device}
-        self.lora_A = nn.Parameter(torch.empty(rank, base.in_features, **kind))  # (r, in)
-        # B = 0 makes the first output bit-equal to the base. A must not be 0 as well: B's gradient is A x, so with
-        # both at zero neither would ever move.
-        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, **kind))  # (out, r)
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, x, base):
-        """What to add to base's output: x (..., in) -> (..., out). Costs r * (in + out) multiplications, not in*out."""
-        x = self.dropout(x.to(self.lora_A.dtype))
-        return F.linear(F.linear(x, self.lora_A), self.lora_B) * self.scale  # (..., in) -> (..., r) -> (..., out)
-
-    def weight(self, base):
-        """The weight (out, in) of the plain layer that computes the same without dropout, in at least float32."""
-        return base.weight.to(self.lora_A.dtype) + self.scale * (self.lora_B @ self.lora_A)
-
-
-VARIANTS = {"lora": LoRA}
+# a layer with adapters
 
 
 class LoRALinear(nn.Linear):

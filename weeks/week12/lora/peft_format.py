@@ -1,7 +1,8 @@
 """Adapters in the file format of Hugging Face PEFT, so that either side reads what the other wrote.
 
-A folder with adapter_config.json (r, lora_alpha, target_modules, ...) and adapter_model.safetensors, whose keys are
-`base_model.model.<module path>.lora_A.weight` (r, in) and `.lora_B.weight` (out, r). The adapter's name is in neither.
+A folder with adapter_config.json (which kind, its settings, target_modules, ...) and adapter_model.safetensors, whose
+keys are `base_model.model.<module path>.<parameter>`. The adapter's name is in neither. What is of one kind of adapter
+alone is told by its row of VARIANTS: shapes, keys, settings.
 
 Nothing is dropped quietly: a setting that would change the result and is not built here raises, and so does every
 tensor that is missing, unknown or of another shape, all of them in one message.
@@ -23,43 +24,35 @@ from .adapter import VARIANTS, LoRAConfig, attach, linears, output_layers, requi
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
-READ = {"peft_type", "r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora", "rank_pattern", "alpha_pattern"}
-# These say where an adapter came from, how it was started or how others run it; none changes what it computes.
-HARMLESS = {"auto_mapping", "base_model_name_or_path", "inference_mode", "megatron_core", "peft_version",
-            "qalora_group_size", "revision", "runtime_config", "task_type"}  # fmt: skip
-# Starts that leave the base weights alone. Others (pissa, olora, corda, loftq) change them: the file is not enough.
-PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+PLACES = {"target_modules", "rank_pattern", "alpha_pattern"}  # these name layers
+# These say where an adapter came from, or how others run it; none changes what it computes.
+HARMLESS = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
 
 
 def save(model, name, folder, *, base=None):
     """Write adapter `name` to `folder`, and return it; `base` tells a reader the name or path of the base model.
 
-    Works while the adapter is merged, too: A and B are what is saved, never the merged weight.
+    Works while the adapter is merged, too: its parameters are what is saved, never the merged weight.
     """
     folder, found = Path(folder), require(model, name)
     variants = {path: layer.adapters[name] for path, layer in found.items()}
-    config = next(iter(variants.values())).config
+    kind = next(iter(variants.values()))
+    config = kind.config
     tensors = {
         f"{PREFIX}{path}.{key}": getattr(variant, attribute).detach().cpu().contiguous()
         for path, variant in variants.items()
         for attribute, key in variant.KEYS.items()
     }
     record = {
-        "peft_type": "LORA",
+        **kind.to_peft(config),
         "base_model_name_or_path": base,
         "task_type": None,
         "inference_mode": True,
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
         "target_modules": _targets(model, list(found)),
         "rank_pattern": _pattern({path: v.rank for path, v in variants.items()}, config.rank),
         "alpha_pattern": _pattern({path: v.alpha for path, v in variants.items()}, config.alpha),
-        "use_rslora": config.rslora,
-        "use_dora": False,
         "bias": "none",
         "fan_in_fan_out": False,
-        "init_lora_weights": True,
         "modules_to_save": None,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,13 +75,12 @@ def load(model, folder, name):
 
 
 def _fill(model, name, config, paths, tensors, folder):
-    known = linears(model)
+    known, kind = linears(model), VARIANTS[config.variant]
     expected = {}  # key in the file -> (path, attribute, shape)
     for path in paths:
         rank, _ = config.for_layer(path)
-        shapes = {"lora_A": (rank, known[path].in_features), "lora_B": (known[path].out_features, rank)}
-        for attribute, key in VARIANTS[config.variant].KEYS.items():
-            expected[f"{PREFIX}{path}.{key}"] = (path, attribute, shapes[attribute])
+        for attribute, shape in kind.shapes(known[path].in_features, known[path].out_features, rank).items():
+            expected[f"{PREFIX}{path}.{kind.KEYS[attribute]}"] = (path, attribute, shape)
     wrong = [f"missing {key}" for key in expected if key not in tensors]
     wrong += [f"unknown {key}" for key in tensors if key not in expected]
     for key, (_, _, shape) in expected.items():
@@ -120,28 +112,37 @@ def read_config(model, folder):
         raw = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both one
         raise ValueError(f"{path} is not JSON ({error}); save or copy the adapter again") from None
-    if not isinstance(raw, dict) or raw.get("peft_type") != "LORA":
-        given = raw.get("peft_type") if isinstance(raw, dict) else type(raw).__name__
-        raise ValueError(f'{path} says peft_type {given!r}; only "LORA" can be read')
-    unsupported = {key: value for key, value in raw.items() if not _harmless(key, value)}
-    if unsupported:
-        told = ", ".join(f"{key} = {json.dumps(value)}" for key, value in unsupported.items())
-        raise ValueError(f"{path} asks for what is not built here: {told}; convert the adapter to plain LoRA first")
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path} holds no settings but {raw!r}, so no peft_type; save or copy the adapter again")
+    variant, settings = _variant(raw, path)
     paths = _named_by(model, raw.get("target_modules"), path)
     try:
-        rank, alpha = raw.get("r", 8), raw.get("lora_alpha", 8)  # PEFT's own defaults
         config = LoRAConfig(
-            rank=rank,
-            alpha=alpha,
-            dropout=raw.get("lora_dropout", 0.0),
+            **settings,
+            variant=variant,
             targets=tuple(paths),
-            rslora=bool(raw.get("use_rslora")),
-            rank_pattern=_resolve(raw.get("rank_pattern") or {}, paths, rank),
-            alpha_pattern=_resolve(raw.get("alpha_pattern") or {}, paths, alpha),
+            rank_pattern=_resolve(raw.get("rank_pattern") or {}, paths, settings["rank"]),
+            alpha_pattern=_resolve(raw.get("alpha_pattern") or {}, paths, settings["alpha"]),
         )
     except (TypeError, ValueError, AttributeError, re.error) as error:
         raise ValueError(f"{path} holds a value that cannot be used: {error}") from None
     return config, paths
+
+
+def _variant(raw, path):
+    """(row of VARIANTS, its settings): the row that understands all of PEFT's fields; an error tells of the nearest."""
+    found = []
+    for name, kind in VARIANTS.items():
+        rest = dict(raw)
+        if (settings := kind.from_peft(rest)) is not None:
+            found.append((name, settings, {key: value for key, value in rest.items() if not _harmless(key, value)}))
+    if not found:
+        raise ValueError(f"{path} says peft_type {raw.get('peft_type')!r}; what is built here is {', '.join(VARIANTS)}")
+    name, settings, unsupported = min(found, key=lambda row: len(row[2]))
+    if unsupported:
+        told = ", ".join(f"{key} = {json.dumps(value)}" for key, value in unsupported.items())
+        raise ValueError(f"{path} asks for what is not built here: {told}; convert the adapter to plain LoRA first")
+    return name, settings
 
 
 def read_tensors(folder):
@@ -159,12 +160,8 @@ def read_tensors(folder):
 
 
 def _harmless(key, value):
-    if key in READ or key in HARMLESS:
+    if key in PLACES or key in HARMLESS or (key == "bias" and value == "none"):
         return True
-    if key == "bias":
-        return value == "none"
-    if key == "init_lora_weights":
-        return value in PLAIN_STARTS
     return value is None or value is False or value in ({}, [], "")  # a feature that is not used
 
 

@@ -11,6 +11,7 @@ peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 
 from lora import LoRAConfig, attach, load, merge, parameters, save, using  # noqa: E402
+from week12_models import Net  # noqa: E402
 
 pytestmark = pytest.mark.day(83)
 
@@ -22,20 +23,6 @@ def llama():
         num_key_value_heads=2, tie_word_embeddings=True,
     )  # fmt: skip
     return transformers.LlamaForCausalLM(config).eval()
-
-
-class Net(nn.Module):
-    """Biases, and paths that are ends of other paths, which PEFT's matching by ends can confuse."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.up = nn.Linear(6, 10)
-        self.inner = nn.ModuleDict({"up": nn.Linear(10, 10), "down": nn.Linear(10, 5, bias=False)})
-        self.eval()  # a fresh module is in training mode, where the adapter's dropout would be on
-
-    def forward(self, x):
-        return self.inner["down"](torch.tanh(self.inner["up"](torch.tanh(self.up(x)))))
 
 
 MODELS = {

@@ -6,6 +6,7 @@ from lora import (
     parameters,
 )  # fmt: skip
 from lora.vendor.gpt.model import GPT, GPTConfig
+from torch import nn
 
 
 def tiny(**changes):
@@ -34,3 +35,17 @@ def bytes_of(model):
 
 def same_bytes(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k].view(torch.uint8), b[k].view(torch.uint8)) for k in a)
+
+
+class Net(nn.Module):
+    """Biases, and paths that are ends of other paths, which PEFT's matching by ends can confuse."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.up = nn.Linear(6, 10)
+        self.inner = nn.ModuleDict({"up": nn.Linear(10, 10), "down": nn.Linear(10, 5, bias=False)})
+        self.eval()  # a fresh module is in training mode, where the adapter's dropout would be on
+
+    def forward(self, x):
+        return self.inner["down"](torch.tanh(self.inner["up"](torch.tanh(self.up(x)))))
