@@ -20,7 +20,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """A method's settings; naive training has none. The fields of a method's own are options of `nanogpt learn`."""
+    """A method's settings; naive training has none.
+
+    A field's metadata: `help` makes it an option of `nanogpt learn`; `free` lets it change from one task to the next.
+    """
 
 
 class Strategy:

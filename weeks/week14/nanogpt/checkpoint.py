@@ -172,6 +172,8 @@ def read_index(folder):
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         number = index["format"]
+        if type(number) is not int or number < 1:
+            raise ValueError(f"format is {number!r}")
         if number > FORMAT:
             raise Mistake(f"{path} has format {number} and this nanogpt reads up to {FORMAT}; install a newer nanogpt")
         index = upgrade_index(index)

@@ -102,7 +102,7 @@ def on_base(folder, index, device, precision):
             "put the old files back"
         )
     try:
-        config = adapter.LoRAConfig(**index["adapter"])
+        config = adapter.LoRAConfig.from_dict(index["adapter"])
         adapter.attach(loaded.model, ADAPTER, config)
     except (TypeError, ValueError) as error:
         raise Mistake(f"{folder}: the adapter does not fit {base['model']}: {error}") from error

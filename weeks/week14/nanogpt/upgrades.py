@@ -5,6 +5,9 @@ A test opens a stored folder of the first format.
 """
 
 
+BEGUN = ("config", "step", "losses")
+
+
 def _with_kinds(index):
     """1 -> 2: a course says what it learns, text being all that there was. (A base and a chat template came too.)"""
     if "replay" in index["record"]:
@@ -28,7 +31,7 @@ def _with_methods(index):
         "learned": old["taught"],
         "exams": old["exams"],
         "scores": old["rows"],
-        "progress": begun and {"task": begun["domain"], "rows": None, **{k: begun[k] for k in ("config", "step", "losses")}},
+        "progress": begun and {"rows": None, "task": begun["domain"], **{k: begun[k] for k in BEGUN}},
         "method": {"name": "replay", "config": {"keep_rows": kept["budget"], "replay_rows": replay_rows}},
         "state": kept["state"],
     }

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nanogpt.answers import (
-    PAD,
     AnswerLearner,
     Row,
     hold_out_rows,
@@ -36,31 +35,36 @@ def tiny():
     return model, Template(CHATML, tokenizer, eos="<|im_end|>")
 
 
-def decoded(template, row):
-    """(what is read only, what is judged) of a training row, as texts."""
-    ids = row[row != PAD].tolist()
-    read, judged = [~i for i in ids if i < 0], [i for i in ids if i >= 0]
-    return template.tokenizer.decode(read), template.tokenizer.decode(judged)
+def decoded(template, rows, i):
+    """(what is read only, what is judged) of training row i, as texts."""
+    ids, judged = rows.ids[i], rows.judged[i]
+    first = judged.int().argmax()
+    assert judged[first:].int().diff().le(0).all(), "what is judged stands together"
+    return template.tokenizer.decode(ids[:first].tolist()), template.tokenizer.decode(ids[judged].tolist())
+
+
+def oracle(rows):
+    """Inputs and -100 targets of rows, as any model takes them."""
+    return rows.ids[:, :-1], rows.ids[:, 1:].masked_fill(~rows.judged[:, 1:], -100)
 
 
 def test_only_the_response_is_judged(tiny):
     """Prompt and template are context; the response and the token that ends it are what is learned."""
     _, template = tiny
     task, cut = make_task("mood", ROWS, template, 64)
-    assert cut == 0 and task.train.shape == (3, 65)
-    for row, ids in zip(ROWS, task.train, strict=True):
-        read, judged = decoded(template, ids)
+    assert cut == 0 and task.train.ids.shape == (3, 65)
+    for i, row in enumerate(ROWS):
+        read, judged = decoded(template, task.train, i)
         assert judged == row.response + "<|im_end|>"
         assert read.endswith(f"<|im_start|>user\n{row.prompt}<|im_end|>\n<|im_start|>assistant\n")
-    assert decoded(template, task.train[2])[0].startswith("<|im_start|>system\nuser is nice<|im_end|>")
+    assert decoded(template, task.train, 2)[0].startswith("<|im_start|>system\nuser is nice<|im_end|>")
 
 
 def test_loss_equals_cross_entropy_over_full_logits(tiny):
     """Leaving out what is not judged is a shortcut, not another loss: the model with -100 targets is the oracle."""
     model, template = tiny
     rows = make_task("mood", ROWS, template, 64)[0].train
-    inputs = torch.where(rows < 0, ~rows, rows)[:, :-1]
-    targets = torch.where(rows < 0, -100, rows)[:, 1:]
+    inputs, targets = oracle(rows)
     logits, expected = model(inputs, targets)
     got, loss = AnswerLearner(model).forward(rows)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)  # float32 sums in another order
@@ -71,8 +75,7 @@ def test_gradient_equals_that_of_full_logits(tiny):
     """The same for what training moves."""
     model, template = tiny
     rows = make_task("mood", ROWS, template, 64)[0].train
-    targets = torch.where(rows < 0, -100, rows)[:, 1:]
-    loss = model(torch.where(rows < 0, ~rows, rows)[:, :-1], targets)[1]
+    loss = model(*oracle(rows))[1]
     expected = dict(zip(dict(model.named_parameters()), torch.autograd.grad(loss, list(model.parameters()))))
     got = AnswerLearner(model).gradient(rows)
     for name, gradient in got.items():
@@ -84,7 +87,7 @@ def test_batch_mates_do_not_change_a_row(tiny):
     model, template = tiny
     rows = make_task("mood", ROWS, template, 64)[0].train
     learner = AnswerLearner(model)
-    alone = torch.cat([learner.logits(row[None]) for row in rows])
+    alone = torch.cat([learner.logits(rows[i : i + 1]) for i in range(len(rows))])
     torch.testing.assert_close(learner.logits(rows), alone, rtol=1e-4, atol=1e-4)
 
 
@@ -101,7 +104,7 @@ def test_long_prompts_are_cut_and_responses_never(text, length):
     assert len(ids) <= length
     assert tokenizer.decode(ids).endswith("<|im_end|>\n<|im_start|>assistant\n")
     task, _ = make_task("any", [row], template, length + 20)
-    assert decoded(template, task.train[0])[1] == "good<|im_end|>"
+    assert decoded(template, task.train, 0)[1] == "good<|im_end|>"
 
 
 
@@ -116,6 +119,7 @@ def test_long_prompts_are_cut_and_responses_never(text, length):
         ('{"prompt": " ", "response": "b"}', 'line 1: "prompt" is empty'),
         ('{"prompt": "a", "response": 3}', 'line 1: "response" is 3; it must be a text'),
         ("\n \n", "f.jsonl has no rows"),
+        ('{"prompt": "a", "response": "gre\\ud83dat"}', 'f.jsonl, line 1: "response" holds half a character'),
     ],
 )
 def test_broken_rows_are_told_with_their_line(text, sentence):

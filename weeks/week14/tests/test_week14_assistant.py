@@ -50,9 +50,9 @@ def logits(folder, tokens=(5, 80, 300, 12), **options):
 def test_only_the_adapter_is_saved_and_it_learned(home):
     """A model of 100 MB must not be copied for each thing that it learns."""
     index = read_index(home / "one")
-    assert set(index["files"]) == {"adapter", "memory", "exams"} and "model" not in index
+    assert set(index["files"]) == {"adapter", "state", "exams"} and "model" not in index
     assert index["base"]["model"] == str((home / "base").resolve())
-    assert index["record"]["rows"][-1][0] >= 0.75  # untrained it is 0: no word of the answers is likely
+    assert index["record"]["scores"][-1][0] >= 0.75  # untrained it is 0: no word of the answers is likely
     assert sum(f.stat().st_size for f in (home / "one").iterdir()) < 300_000
     assert not torch.allclose(logits(home / "one"), logits(home / "base"))
 
@@ -72,7 +72,7 @@ def test_second_task_keeps_the_first_in_view(home, capsys):
     out = capsys.readouterr().out
     assert "% of answers right after" in out and "old tasks changed by" in out
     record = read_index(home / "two")["record"]
-    assert record["taught"] == ["mood", "colour"] and [len(row) for row in record["rows"]] == [1, 2]
+    assert record["learned"] == ["mood", "colour"] and [len(row) for row in record["scores"]] == [1, 2]
     assert run("info", "--model", home / "two") == 0
     assert "'mood': 4, 'colour': 4" in capsys.readouterr().out
     assert torch.equal(before, logits(home / "base"))
@@ -103,7 +103,7 @@ def test_stopped_and_resumed_is_bit_equal(home, tmp_path, monkeypatch):
     assert command(tmp_path / "parts", "--resume") == 0
     whole, parts = (read_index(tmp_path / name) for name in ("whole", "parts"))
     assert whole["files"]["adapter"]["sha256"] == parts["files"]["adapter"]["sha256"]
-    assert whole["record"]["rows"] == parts["record"]["rows"]
+    assert whole["record"]["scores"] == parts["record"]["scores"]
 
 
 def test_text_can_be_taught_too(home, capsys):
@@ -113,7 +113,7 @@ def test_text_can_be_taught_too(home, capsys):
     assert run("learn", home / "sea.txt", "--model", home / "base", "--out", home / "text", *quick) == 0
     assert "bits per byte after learning" in capsys.readouterr().out
     assert run("learn", home / "mood.jsonl", "--model", home / "text", "--out", home / "x", *quick) == 1
-    assert "learns text, judged by bits per byte" in capsys.readouterr().err
+    assert "learns text, and" in capsys.readouterr().err
 
 
 def test_export_loads_in_transformers(home, capsys):
@@ -145,7 +145,7 @@ def test_import_makes_a_model_of_our_own(home, capsys):
     assert run("import", home / "one", "--out", home / "again") == 1
     assert "is a model of nanogpt already" in capsys.readouterr().err
     assert run("import", home / "base", "--out", home / "own") == 1
-    assert "is not empty" in capsys.readouterr().err
+    assert "is not an empty folder" in capsys.readouterr().err
 
 
 def test_sample_answers_or_continues(home, capsys):
@@ -179,14 +179,13 @@ def test_a_base_that_is_gone_or_changed_is_told(home, tmp_path):
         (["learn", "MOOD", "--model", "BASE", "--out", "X", "--rank", "0"], "rank must be a whole number"),
         (["learn", "MOOD", "--model", "BASE", "--out", "X", "--targets", "attn.z"], "matches no linear layer"),
         (["learn", "MOOD", "--model", "BASE", "--out", "X", "--row-length", "4"], "--row-length is 4"),
-        (["learn", "MOOD", "--model", "BASE", "--out", "X", "--keep-rows", "-1"], "must not be negative"),
+        (["learn", "MOOD", "--model", "BASE", "--out", "X", "--keep-rows", "-1"], "--keep-rows is -1; use 0"),
         (["learn", "BROKEN", "--model", "BASE", "--out", "X"], "line 2 is not JSON"),
         (["learn", "MOOD", "--model", "BASE", "--out", "X", "--exam", "BROKEN"], "line 2 is not JSON"),
         (["learn", "MOOD", "--model", "PLAIN", "--out", "X"], "has no chat template"),
         (["eval", "MOOD", "--model", "PLAIN"], "has no chat template"),
         (["sample", "--model", "smollm2-135m"], "run: make data/smollm2-135m"),
         (["chat", "--model", "BASE", "--load", "MOOD"], "is not a conversation"),
-        (["sample", "--model", "BASE", "--precision", "half"], "--precision is 'half'"),
         (["import", "nowhere", "--out", "X"], "nowhere"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,13 @@ def tiny(seed=0, **changes):
 
 def file_of(folder, part):
     return folder / json.loads((folder / "checkpoint.json").read_text())["files"][part]["name"]
+
+
+NAMES = ("checkpoint.json", "previous.json")
+
+
+def index_of(folder, name="checkpoint.json"):
+    return json.loads((folder / name).read_text())
 
 
 @pytest.fixture
@@ -49,11 +57,62 @@ def test_human_readable_twin_is_there(folder):
 
 
 def test_saving_again_leaves_no_old_files(folder):
-    """Only what checkpoint.json names stays; a part not given anew is gone."""
-    checkpoint.save(folder, tiny(seed=1), TOKENIZER, {})
-    names = {p.name for p in folder.iterdir()}
-    assert len(names) == 4 and not any(n.startswith("memory") for n in names)  # index, model, tokenizer and its twin
+    """Only what an index names stays: a part not given anew is gone, once no index goes back to it."""
+    (folder / f"model-{'a' * 16}.safetensors").write_text("of another program")
+    for seed in (1, 2):
+        checkpoint.save(folder, tiny(seed), TOKENIZER, {"progress": seed})  # the state before is kept all the while
+        assert [index_of(folder, name)["record"] for name in NAMES] == [{"progress": seed}, {"note": 1}]
+    checkpoint.save(folder, tiny(seed=3), TOKENIZER, {})
+    checkpoint.save(folder, tiny(seed=4), TOKENIZER, {})
+    assert [index_of(folder, name)["record"] for name in NAMES] == [{}, {}]
+    named = {file["name"] for name in NAMES for file in index_of(folder, name)["files"].values()}
+    twin = {Path(name).with_suffix(".vocab").name for name in named if name.startswith("tokenizer")}
+    there = {p.name for p in folder.iterdir()}
+    assert there == named | twin | {*NAMES, f"model-{'a' * 16}.safetensors"}, "nobody else's file is touched"
     assert checkpoint.load_part(folder, "memory") == {}
+
+
+def test_undo_goes_back_and_forth(folder):
+    """Nothing is deleted: what was undone comes back, bit for bit."""
+    states = [checkpoint.load(folder)[0].state_dict()]
+    checkpoint.save(folder, tiny(seed=1), TOKENIZER, {"note": 2})
+    states.append(checkpoint.load(folder)[0].state_dict())
+    for turn in (0, 1, 0):
+        checkpoint.undo(folder)
+        model, _, record = checkpoint.load(folder)
+        assert record == {"note": turn + 1}
+        assert all(torch.equal(a, b) for a, b in zip(states[turn].values(), model.state_dict().values(), strict=True))
+
+
+def test_undo_without_a_past_is_told(folder):
+    """What has no state before keeps the one that it has."""
+    with pytest.raises(Mistake, match="holds nothing older to go back to"):
+        checkpoint.undo(folder)
+    checkpoint.load(folder)
+
+
+def test_a_damaged_file_of_the_right_size_is_written_anew(folder):
+    """A file with the right name and size may still hold the wrong bytes; the next save must not trust it."""
+    path = file_of(folder, "model")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    checkpoint.save(folder, tiny(), TOKENIZER, {"progress": 1})
+    checkpoint.load(folder)
+
+
+def test_a_reader_never_sees_a_half_state(folder):
+    """Another command commits between the reading of the index and that of the files: the reader begins again."""
+    turns = []
+
+    def read(index):
+        turns.append(index["record"])
+        if len(turns) < 3:  # two commits, so that the files that this reader wants are swept
+            for i in (1, 2):
+                checkpoint.save(folder, tiny(seed=10 * len(turns) + i), TOKENIZER, {"note": [len(turns), i]})
+        return checkpoint.load(folder, index=index)[2]
+
+    assert checkpoint.steady(folder, read) == {"note": [2, 2]} and len(turns) == 3
 
 
 def test_a_failing_save_keeps_the_old_model(folder, monkeypatch):
@@ -132,11 +191,20 @@ def test_lacking_and_misshapen_tensors_are_all_named(folder):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda i: i.update(format=99), "has format 99 and this nanogpt reads up to 2; install a newer nanogpt"),
+        (lambda i: i.update(format=99), "has format 99 and this nanogpt reads up to 3; install a newer nanogpt"),
         (lambda i: i["model"].update(n_embd=16), "has shape"),
         (lambda i: i["model"].update(rope_scaling=2), "rope_scaling"),
         (lambda i: i["model"].update(n_head=3), "does not divide"),
         (lambda i: i.pop("files"), "is damaged"),
+        (lambda i: i["files"]["model"].pop("name"), "is damaged"),
+        (lambda i: i["files"]["model"].update(name="../../elsewhere"), "is damaged"),
+        (lambda i: i["files"]["tokenizer"].pop("sha256"), "is damaged"),
+        (lambda i: i["files"].pop("tokenizer"), "is damaged"),
+        (lambda i: i.pop("record"), "is damaged"),
+        (lambda i: i.update(record=[]), "is damaged"),
+        (lambda i: i.update(model=3), "is damaged"),
+        (lambda i: i.update(format=0), "is damaged"),
+        (lambda i: i.update(format=True), "is damaged"),
         (lambda i: i["model"].update(vocab_size=100), "(?s)do not belong together|has shape"),
     ],
 )

@@ -52,7 +52,7 @@ def test_learn_keeps_the_old_domain_in_view(trained, capsys):
     out = capsys.readouterr().out
     assert "cats" in out and "dogs" in out and "old domains rose by" in out
     record = json.loads((trained / "two" / "checkpoint.json").read_text())["record"]
-    assert record["taught"] == ["cats", "dogs"] and [len(r) for r in record["rows"]] == [1, 2]
+    assert record["learned"] == ["cats", "dogs"] and [len(r) for r in record["scores"]] == [1, 2]
     assert run("info", "--model", trained / "two") == 0
     assert "'cats': 4, 'dogs': 4" in capsys.readouterr().out
     assert run("learn", trained / "dogs.txt", "--model", trained / "two", "--out", trained / "three") == 1
@@ -108,7 +108,7 @@ def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):
     command = ["train", trained / "cats.txt", *SIZES, *QUICK, "--steps", 30, "--keep-rows", 8]
     monkeypatch.setattr(train, "step", pressed)
     assert run(*command, "--out", trained / "again") == 130
-    assert "Go on with the same command plus --resume" in capsys.readouterr().err
+    assert "is saved in" in capsys.readouterr().err
     assert run("learn", trained / "dogs.txt", "--model", trained / "again", "--out", trained / "x") == 1
     assert "finish that with --resume" in capsys.readouterr().err
     monkeypatch.setattr(train, "step", real)
@@ -130,7 +130,7 @@ def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):
         (["train", "cats.txt", "--out", "q", "--vocab-size", "9"], 1, "vocab_size"),
         (["train", "cats.txt", "--out", "m"], 1, "already holds a model; give --resume"),
         (["train", "cats.txt", "--out", "q", "--device", "tpu"], 1, "try --device cpu"),
-        (["learn", "dogs.txt", "--model", "m", "--out", "q", "--method", "magic"], 1, "choose replay or naive"),
+        (["learn", "dogs.txt", "--model", "m", "--out", "q", "--method", "magic"], 1, "choose one of naive, joint, replay"),
         (["learn", "dogs.txt", "--model", "m", "--out", "q", "--replay-rows", "-1"], 1, "--replay-rows is -1"),
         (["sample", "--model", "nothing"], 1, "make one with `nanogpt train"),
         (["sample", "--model", "m", "--temperature", "-1"], 1, "temperature is -1.0"),

@@ -10,12 +10,13 @@ from nanogpt import checkpoint
 from nanogpt.device import autocast_for, pick_device
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.tasks import END
-from nanogpt.train import TrainConfig, make_optimizer, train
+from nanogpt.train import TrainConfig, train
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.continual.learner import Learner
+from nanogpt.vendor.continual.rows import all_judged
 from nanogpt.vendor.continual.task import Task
 from nanogpt.vendor.shared.errors import Mistake
-from nanogpt.workspace.learn import new_course, teach
+from nanogpt.workspace.learn import learn, new_course
 from nanogpt.workspace.store import open_course
 
 TOKENIZER = Tokenizer.train("the quick brown fox jumps over the lazy dog " * 9, 270, special_tokens=(END,))
@@ -25,14 +26,15 @@ EXAMS = {"first": "the quick brown fox", "second": "over the lazy dog"}
 
 
 def rows(seed, n=20):
-    return torch.randint(0, TOKENIZER.vocab_size, (n, 9), generator=torch.Generator().manual_seed(seed))
+    ids = torch.randint(0, TOKENIZER.vocab_size, (n, 9), generator=torch.Generator().manual_seed(seed))
+    return all_judged(ids)
 
 
 TASKS = [Task("first", rows(1)), Task("second", rows(2))]
 
 
-def fresh():
-    course = new_course(SHAPE, TOKENIZER, seed=3, keep_rows=6, replay_rows=2)
+def fresh(replay_rows=2):
+    course = new_course(SHAPE, TOKENIZER, seed=3, method_config={"keep_rows": 6, "replay_rows": replay_rows})
     course.exams = dict(EXAMS)
     return course
 
@@ -40,7 +42,7 @@ def fresh():
 def undisturbed(tmp_path):
     course = fresh()
     for task in TASKS:
-        teach(course, task, CONFIG, autocast=nullcontext, folder=tmp_path / "whole")
+        learn(course, task, CONFIG, autocast=nullcontext, folder=tmp_path / "whole")
     return course
 
 
@@ -55,41 +57,27 @@ def test_resumed_run_equals_undisturbed_bit_for_bit(tmp_path, stopped_task, step
     whole = undisturbed(tmp_path)
     folder, course = tmp_path / "stopped", fresh()
     for task in TASKS[:stopped_task]:
-        teach(course, task, CONFIG, autocast=nullcontext, folder=folder)
+        learn(course, task, CONFIG, autocast=nullcontext, folder=folder)
     with pytest.raises(KeyboardInterrupt, match=f"stopped after step {step} of 12"):
-        teach(course, TASKS[stopped_task], CONFIG, autocast=nullcontext, folder=folder, on_step=press_ctrl_c_at(step))
+        learn(course, TASKS[stopped_task], CONFIG, autocast=nullcontext, folder=folder, on_step=press_ctrl_c_at(step))
     torch.manual_seed(999)  # whatever happened in between
-    course = open_course(folder, replay_rows=2)
+    course = open_course(folder)
     assert course.progress["step"] == step
     for task in TASKS[stopped_task:]:
-        losses = teach(course, task, CONFIG, autocast=nullcontext, folder=folder)
+        losses, _ = learn(course, task, CONFIG, autocast=nullcontext, folder=folder)
         assert len(losses) == 12
     ours, theirs = course.model.state_dict(), whole.model.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert course.rows == whole.rows
-    left, right = course.replay.state(), whole.replay.state()
-    assert torch.equal(left["rows"], right["rows"]) and torch.equal(left["generator"], right["generator"])
-
-
-def test_resuming_something_else_is_refused(tmp_path):
-    """Other settings or other text under --resume would give a run that no command describes."""
-    course = fresh()
-    with pytest.raises(KeyboardInterrupt):
-        teach(course, TASKS[0], CONFIG, autocast=nullcontext, folder=tmp_path, on_step=press_ctrl_c_at(4))
-    for task, config, words in [
-        (TASKS[1], CONFIG, "another task and other rows"),
-        (TASKS[0], TrainConfig(steps=13, batch_size=3), "other settings"),
-    ]:
-        with pytest.raises(Mistake, match=words):
-            teach(open_course(tmp_path), task, config, autocast=nullcontext, folder=tmp_path)
+    assert course.scores == whole.scores
+    left, right = course.method.state(), whole.method.state()
+    assert all(torch.equal(left[name], right[name]) for name in ("rows.ids", "rows.judged", "generator"))
 
 
 def test_replay_rows_zero_is_naive_bit_for_bit():
     """The strategy that protects nothing must be plain training exactly, or the comparison is not fair."""
-    course = fresh()
-    course.replay.batch_rows = 0
+    course = fresh(replay_rows=0)
     for task in TASKS:
-        teach(course, task, CONFIG, autocast=nullcontext)
+        learn(course, task, CONFIG, autocast=nullcontext)
     torch.manual_seed(3)
     model = GPT(SHAPE)
     for i, task in enumerate(TASKS):
@@ -122,7 +110,7 @@ def test_equals_a_plain_torch_loop():
         lr = 3e-3 * ((i + 1) / 3 if i < 2 else 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * (i - 2) / 4)))
         for group in optimizer.param_groups:
             group["lr"] = lr
-        batch = rows(1)[shuffle.at(i)]
+        batch = rows(1)[shuffle.at(i)].ids
         loss = theirs(batch[:, :-1], batch[:, 1:])[1]
         optimizer.zero_grad()
         loss.backward()
@@ -151,10 +139,10 @@ def test_nan_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
 
     def poison(step, info):
         if step == 7:
-            course.replay.loss = lambda learner, batch: learner.loss(batch) * float("nan")
+            course.method.loss = lambda learner, batch: learner.loss(batch) * float("nan")
 
-    with pytest.raises(Mistake, match="training stopped at step 7: the loss is nan.*A lower --lr"):
-        teach(course, TASKS[0], CONFIG, autocast=nullcontext, folder=tmp_path, save_every=5, on_step=poison)
+    with pytest.raises(Mistake, match="at step 7: the loss is nan.*step 5 of 12 is saved .*--resume and a lower --lr"):
+        learn(course, TASKS[0], CONFIG, autocast=nullcontext, folder=tmp_path, save_every=5, on_step=poison)
     assert all(torch.isfinite(p).all() for p in course.model.parameters())
     again = open_course(tmp_path)
     assert again.progress["step"] == 5
@@ -170,20 +158,35 @@ def test_second_ctrl_c_stops_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_optimizer_groups_partition_the_model():
-    """Each parameter once; only matrices decay."""
-    model = GPT(SHAPE)
-    groups = make_optimizer(dict(model.named_parameters()), CONFIG).param_groups
-    assert sum(p.numel() for g in groups for p in g["params"]) == model.n_params()
-    assert all((p.dim() >= 2) == (g["weight_decay"] > 0) for g in groups for p in g["params"])
-
-
-def test_learning_rate_schedule():
-    """Rises linearly, peaks at 1, ends at min_lr: against values worked out by hand."""
-    config = TrainConfig(steps=110, warmup=10, min_lr=0.2)
-    expected = {0: 1 / 11, 9: 10 / 11, 10: 1.0, 60: 0.6, 110: 0.2}
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("cosine", {0: 1 / 11, 9: 10 / 11, 10: 1.0, 60: 0.6, 110: 0.2}),
+        ("linear", {0: 1 / 11, 10: 1.0, 60: 0.6, 110: 0.2}),
+        ("constant", {0: 1 / 11, 10: 1.0, 110: 1.0}),
+    ],
+)
+def test_learning_rate_schedule(schedule, expected):
+    """Rises linearly to lr, then as it is called: against values worked out by hand."""
+    config = TrainConfig(steps=110, warmup=10, min_lr=0.2, lr=3.0, schedule=schedule)
     for step, value in expected.items():
-        assert math.isclose(config.lr_factor(step), value, abs_tol=1e-12)  # exact but for the cosine's rounding
+        assert math.isclose(config.lr_at(step), 3.0 * value, abs_tol=1e-12)  # exact but for the cosine's rounding
+
+
+def test_a_new_optimizer_is_a_row(monkeypatch):
+    """An optimizer that the table knows is one that a course can train with, stop with and go on with."""
+    from nanogpt.vendor.gpt.optimizers import OPTIMIZERS
+
+    def signs(named, *, lr, weight_decay, betas):
+        return torch.optim.Rprop(named.values(), lr=lr)
+
+    with pytest.raises(Mistake, match="--optimizer is 'signs'; choose one of adamw, sgd"):
+        TrainConfig(optimizer="signs")
+    monkeypatch.setitem(OPTIMIZERS, "signs", signs)
+    model = GPT(SHAPE)
+    before = [p.detach().clone() for p in model.parameters()]
+    train(Learner(model), rows(1), TrainConfig(steps=2, optimizer="signs"))
+    assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -195,8 +198,13 @@ def test_learning_rate_schedule():
         ({"lr": -1.0}, "--lr is -1.0"),
         ({"lr": float("nan")}, "--lr is nan"),
         ({"warmup": -1}, "--warmup is -1"),
-        ({"precision": "float16"}, "choose auto, float32 or bfloat16"),
+        ({"precision": "float16"}, "--precision is 'float16'; choose one of auto, float32, bfloat16"),
         ({"min_lr": 2.0}, "--min-lr is 2.0"),
+        ({"seed": -1}, "--seed is -1; give a whole number from 0"),
+        ({"seed": 2**63}, "give a whole number from 0 to 9223372036854775807"),
+        ({"schedule": "steps"}, "--schedule is 'steps'; choose one of cosine, linear, constant"),
+        ({"clip": float("inf")}, "--clip is inf"),
+        ({"weight_decay": float("nan")}, "--weight-decay nan"),
     ],
 )
 def test_absurd_settings_get_a_sentence(change, sentence):
@@ -230,9 +238,9 @@ def test_saved_memory_is_part_of_the_course(tmp_path):
     """Rows kept for replay survive on disk, evenly shared, and are training rows of their own domain."""
     undisturbed(tmp_path)
     course = open_course(tmp_path / "whole")
-    assert course.replay.memory.counts() == {"first": 3, "second": 3} and course.taught == ["first", "second"]
-    for row in course.replay.memory.rows[:3]:
-        assert (TASKS[0].train == row).all(dim=1).any()
+    assert course.method.memory.counts() == {"first": 3, "second": 3} and course.learned == ["first", "second"]
+    for row in course.method.memory.rows.ids[:3]:
+        assert (TASKS[0].train.ids == row).all(dim=1).any()
     assert not checkpoint.load_part(tmp_path / "whole", "training")  # a finished run keeps no optimizer
 
 
@@ -243,7 +251,7 @@ def test_damaged_course_is_told(tmp_path):
     undisturbed(tmp_path)
     path = tmp_path / "whole" / "checkpoint.json"
     index = json.loads(path.read_text())
-    del index["record"]["replay"]
+    del index["record"]["method"]
     path.write_text(json.dumps(index))
     with pytest.raises(Mistake, match="lacks what a course needs"):
         open_course(tmp_path / "whole")

@@ -35,9 +35,12 @@ class Info:
             print("  it has a chat template")
         if not course:
             return
-        print(f"  {len(course.replay.memory)} rows kept for replay: {course.replay.memory.counts() or 'none'}")
+        settings = ", ".join(f"{name} {value}" for name, value in vars(course.method.config).items())
+        print(f"  taught with {course.method_name}{f' ({settings})' if settings else ''}")
+        if memory := getattr(course.method, "memory", None):
+            print(f"  {len(memory)} rows kept: {memory.counts()}")
         if course.progress:
             begun = course.progress
-            print(f"  stopped at step {begun['step']} of learning {begun['domain']}: go on with --resume")
-        if course.rows:
+            print(f"  stopped at step {begun['step']} of learning {begun['task']}: go on with --resume")
+        if course.scores:
             print(matrix_table(course))

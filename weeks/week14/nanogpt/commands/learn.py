@@ -2,7 +2,7 @@
 
 import math
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -165,22 +165,28 @@ def method_of(options, **defaults):
     settings = METHODS[name][0]
     chosen = given(options, settings)
     try:
-        return Method(name, settings(**{**{k: v for k, v in defaults.items() if hasattr(settings, k)}, **chosen}), chosen)
+        fitting = {k: v for k, v in defaults.items() if k in settings.__dataclass_fields__}
+        return Method(name, settings(**{**fitting, **chosen}), chosen)
     except ValueError as error:
         raise Mistake(f"--{error}".replace("_", "-") if "_rows is" in str(error) else str(error)) from error
 
 
-def open_taught(options, folder, device, precision, seed):
-    """The course in `folder`, once every option that was given is what it was taught with."""
+def open_taught(options, folder, device, precision, seed, free=True):
+    """The course in `folder`, once every option that was given is what it was taught with.
+
+    `free`: it is to learn something new, and the settings of its method that may change from task to task are taken.
+    """
     course = open_course(folder, device, precision=precision, seed=seed)
     method = method_of(options)
     where = f"{folder}, taught with {course.method_name},"
     if method.name == course.method_name:
-        settle(method.given, course.method.config, where)
+        may = [f.name for f in fields(course.method.config) if free and f.metadata.get("free")]
+        course.method.config = settle(method.given, course.method.config, where, free=may)
     elif method.given and options.method is None:
         raise Mistake(f"{where} has no {', '.join(map(option, method.given))}; leave it out, or give --method as well")
     if getattr(options, "row_length", None) is not None and options.row_length != course.row_length:
-        raise Mistake(f"{where} has rows of {course.row_length} tokens, not --row-length {options.row_length}; leave it out")
+        given_length = f"--row-length {options.row_length}"
+        raise Mistake(f"{where} has rows of {course.row_length} tokens, not {given_length}; leave it out")
     wanted = given(options, Lora)
     if wanted and course.loaded.base is None:
         raise Mistake(f"{where} learns with all its weights: it has no {', '.join(map(option, wanted))}")
@@ -206,9 +212,9 @@ def going_on(options, name, device, chosen):
     if chosen.get("precision") == "auto":
         chosen = {**chosen, "precision": pick_precision("auto", device)}
     if name != begun["task"]:
-        raise Mistake(f"a run that learns {begun['task']} was stopped in {options.out}, not one of {name}; give its file")
+        raise Mistake(f"{options.out} was stopped while it learned {begun['task']}, not {name}; give the file of that")
     config = settle(chosen, stored, f"the run that was stopped in {options.out}", free=("lr",))
-    course = open_taught(options, options.out, device, config.precision, config.seed)
+    course = open_taught(options, options.out, device, config.precision, config.seed, free=False)
     if options.method is not None and options.method != course.method_name:
         raise Mistake(
             f"the run that was stopped in {options.out} has --method {course.method_name}, not {options.method}; "
@@ -232,7 +238,7 @@ def finish(course, task, config, options, device):
     config, model, folder = replace(config, precision=precision), course.model, options.out
     begun = course.progress
     if begun and begun["rows"] not in (None, task.train.digest()):
-        raise Mistake(f"the run that was stopped in {folder} learned from other rows than {task.name} has now; give them")
+        raise Mistake(f"{folder} was stopped while it learned other rows than {task.name} has now; give the same file")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     share = "" if trained == model.n_params() else f", {trained:,} of them trained"
     what = f"{len(task.train):,} rows of up to {course.row_length} tokens"
@@ -242,7 +248,8 @@ def finish(course, task, config, options, device):
                        most_forgetting=getattr(options, "max_forgetting", None), keep_exam=keep_exam)  # fmt: skip
     print(matrix_table(course))
     if not verdict.keep:
-        raise Mistake(f"{verdict.sentence}. {folder} holds the state before; the new one comes back with: nanogpt undo {folder}")
+        back = f"{folder} holds the state before; the new one comes back with: nanogpt undo {folder}"
+        raise Mistake(f"{verdict.sentence}. {back}")
     kept = f"the held-out part of {task.name} is kept in it as an exam" if keep_exam else "no exam was kept"
     print(f"saved in {folder} ({kept}); try: nanogpt {'chat' if course.loaded.chat else 'sample'} --model {folder}")
 

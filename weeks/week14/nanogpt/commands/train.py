@@ -55,7 +55,7 @@ class Train:
         device = pick_device(self.device)
         name, kind, text, exam = read_task(self.text, self.exam)
         if kind != "text":
-            raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text (nanogpt learn has both)")
+            raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text: give such a file")
         chosen = given(self, TrainConfig)
         with locked(self.out):
             if self.resume:
@@ -81,4 +81,5 @@ class Train:
             shape = GPTConfig(tokenizer.vocab_size, **sizes)
         except ValueError as error:
             raise Mistake(str(error)) from error
-        return new_course(shape, tokenizer, method=method.name, method_config=method.config, seed=config.seed, device=device)
+        chosen = {"method": method.name, "method_config": method.config}
+        return new_course(shape, tokenizer, **chosen, seed=config.seed, device=device)

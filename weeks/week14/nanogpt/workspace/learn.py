@@ -110,7 +110,8 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     except Mistake as error:
         raise Mistake(f"{error}. {_kept(saved, config, folder, ' and a lower --lr')}") from error
     scores = [*course.scores, row]
-    decided = verdict(course.kind, scores, [*course.columns(), list(course.exams).index(task.name)], most=most_forgetting)
+    columns = [*course.columns(), list(course.exams).index(task.name)]
+    decided = verdict(course.kind, scores, columns, most=most_forgetting)
     return losses, _commit(course, task, scores, decided, folder, keep_exam)
 
 

@@ -27,7 +27,7 @@ class Course:
     tasks: str = "text"  # a row of KINDS: what it learns, and how that is judged
     row_length: int = 0  # tokens of a training row; 0 means the model's block_size
     learned: list = field(default_factory=list)  # names of the tasks, in order
-    exams: dict = field(default_factory=dict)  # name -> held-out content as text, None if not kept; also of tasks to come
+    exams: dict = field(default_factory=dict)  # name -> held-out text, None if not kept; also of tasks to come
     scores: list = field(default_factory=list)
     progress: dict | None = None  # of a run that was stopped: task, stage, step, settings, losses
     training: dict = field(default_factory=dict)  # its optimizer and random state

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/strategy.py, sha256 4d3ea19d4c8ce824cbc6b20bc817d0f050d4d9eaf6478e6db25ee0a5d7a6d22d; edit there, then run: make vendor
+# vendored from weeks/week13/continual/strategy.py, sha256 ede7aec899962a85a489993e6abf9b466e12df46800c1e7125cef6dbd35ab02d; edit there, then run: make vendor
 """The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
 
 One task goes by like this (loop.py calls, in this order):
@@ -21,7 +21,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Config:
-    """A method's settings; naive training has none. The fields of a method's own are options of `nanogpt learn`."""
+    """A method's settings; naive training has none.
+
+    A field's metadata: `help` makes it an option of `nanogpt learn`; `free` lets it change from one task to the next.
+    """
 
 
 class Strategy:
