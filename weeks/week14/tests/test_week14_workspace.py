@@ -1,0 +1,480 @@
+"""A course: save first and judge second, one command at a time, every option used or refused, and a way back."""
+
+import json
+import math
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from nanogpt import checkpoint, cli, upgrades
+from nanogpt.answers import AnswerLearner, Row, make_task
+from nanogpt.kinds import KINDS
+from nanogpt.scores import answer_all
+from nanogpt.sources import open_model
+from nanogpt.train import TrainConfig, train
+from nanogpt.vendor.continual.methods import METHODS
+from nanogpt.vendor.continual.strategy import Config, Strategy
+from nanogpt.vendor.shared.errors import Mistake, entry
+from nanogpt.workspace import learn as workspace
+from nanogpt.workspace.gate import change, verdict
+from nanogpt.workspace.store import open_course
+from week14_tiny import CHATML, publish, tiny_model
+
+SIZES = "--vocab-size 280 --block-size 16 --n-layer 2 --n-head 2 --n-kv-head 1 --n-embd 16".split()
+QUICK = "--steps 6 --batch-size 4 --lr 5e-3 --warmup 2 --precision float32".split()
+TEXTS = {"cats": "The cat sat on the mat and looked at the moon.\n", "dogs": "A dog ran over the hill, barking.\n"}
+
+
+def run(*argv):
+    try:
+        return entry(cli.main, [str(a) for a in argv])
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Two texts and a model of the first; rows and a published model that learned them."""
+    folder = tmp_path_factory.mktemp("workspace")
+    for name, line in TEXTS.items():
+        (folder / f"{name}.txt").write_text(line * 120)
+    for name, answer in (("mood", "good"), ("colour", "blue")):
+        rows = [{"prompt": f"is this {name} {i}", "response": answer} for i in range(20)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    publish(folder / "hf")
+    assert run("train", folder / "cats.txt", "--out", folder / "m", *SIZES, *QUICK, "--keep-rows", 8) == 0
+    assert run("learn", folder / "mood.jsonl", "--model", folder / "hf", "--out", folder / "rows", *QUICK) == 0
+    return folder
+
+
+def record(folder):
+    return checkpoint.read_index(folder)["record"]
+
+
+def same_weights(a, b):
+    one, two = (open_model(folder).model.state_dict() for folder in (a, b))
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+# --- nothing that minutes went into is lost ---------------------------------------------------------------------------
+
+
+def interrupt(*args, **options):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("failure", [interrupt, lambda *a, **o: 1 / 0], ids=["Ctrl-C", "a crash"])
+@pytest.mark.parametrize("command", ["train", "learn"])
+def test_a_failing_exam_loses_no_training(home, tmp_path, monkeypatch, capsys, failure, command):
+    """Training is saved before anything is judged; --resume then judges it, and ends where an undisturbed run does."""
+    learn = ["learn", home / "dogs.txt", "--model", home / "m", *QUICK]
+    argv = ["train", home / "cats.txt", *SIZES, *QUICK] if command == "train" else learn
+    assert run(*argv, "--out", tmp_path / "whole") == 0
+    monkeypatch.setattr(workspace, "judge", failure)
+    if failure is interrupt:
+        assert run(*argv, "--out", tmp_path / "cut") == 130
+        said = f"the training is saved in {tmp_path / 'cut'}: go on with the same command plus --resume"
+        assert said in capsys.readouterr().err
+    else:
+        with pytest.raises(ZeroDivisionError):
+            run(*argv, "--out", tmp_path / "cut")
+    monkeypatch.undo()
+    assert run(*argv, "--out", tmp_path / "cut", "--resume") == 0
+    assert same_weights(tmp_path / "whole", tmp_path / "cut")
+    assert record(tmp_path / "whole") == record(tmp_path / "cut")
+
+
+def test_a_second_ctrl_c_tells_what_was_saved(home, tmp_path, monkeypatch, capsys):
+    """The second press stops in the middle of a step: what is promised is the last save, and it is there."""
+    from nanogpt import train as loop
+
+    real, calls = loop.step, []
+
+    def pressed(*args, **options):
+        calls.append(1)
+        if len(calls) == 5:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return real(*args, **options)
+
+    monkeypatch.setattr(loop, "step", pressed)
+    argv = ["train", home / "cats.txt", "--out", tmp_path / "m", *SIZES, *QUICK, "--save-every", 2]
+    assert run(*argv) == 130
+    assert f"step 4 of 6 is saved in {tmp_path / 'm'}" in capsys.readouterr().err
+    assert record(tmp_path / "m")["progress"]["step"] == 4
+    monkeypatch.undo()
+    assert run(*argv, "--resume") == 0 and same_weights(tmp_path / "m", home / "m")
+
+
+def test_nothing_is_called_saved_that_is_not(capsys):
+    """Without a folder there is nothing to go on from."""
+    model, tokenizer = tiny_model()
+    course = workspace.new_course(model.config, tokenizer)
+    course.exams["a"] = "the sky is blue"
+    task, _ = course.kind.task("a", "the sky is blue, the sea is red " * 40, course.loaded, 16)
+    with pytest.raises(KeyboardInterrupt, match="nothing was saved; start again"):
+        workspace.learn(course, task, TrainConfig(steps=2), autocast=nullcontext, on_step=interrupt)
+
+
+def test_a_loss_that_breaks_at_once_leaves_a_way_on(home, tmp_path, monkeypatch, capsys):
+    """The vocabulary took minutes: even at the first step it is saved, and another rate goes on from there."""
+    from nanogpt import train as loop
+
+    real = loop.step
+    monkeypatch.setattr(loop, "step", lambda *a, **o: (_ for _ in ()).throw(FloatingPointError("the loss is nan")))
+    argv = ["train", home / "cats.txt", "--out", tmp_path / "m", *SIZES, *QUICK]
+    assert run(*argv) == 1
+    said = capsys.readouterr().err
+    assert "stopped at step 0: the loss is nan. step 0 of 6 is saved in" in said and "--resume and a lower --lr" in said
+    monkeypatch.setattr(loop, "step", real)
+    argv[argv.index("5e-3")] = "1e-3"
+    assert run(*argv, "--resume") == 0
+    assert record(tmp_path / "m")["learned"] == ["cats"]
+
+
+def test_an_exam_at_the_contexts_end_is_judged(tmp_path):
+    """A row of 93 tokens, a longest answer of 20, a context of 96: the answer ends there, and counts as it is."""
+    model, tokenizer = tiny_model()
+    from nanogpt.chat import Template
+
+    template = Template(CHATML, tokenizer, eos="<|im_end|>")
+    rows = [Row("great " * 200, "good"), Row("sky", "a " * 9 + "b")]
+    answers = answer_all(AnswerLearner(model), template, rows, length=95)
+    assert len(answers) == 2
+    assert answers[1] == answer_all(AnswerLearner(model), template, rows[1:], length=95)[0]
+
+
+def test_two_commands_on_one_folder(home, tmp_path):
+    """The second is told so in a sentence, and the first one's files stay."""
+    shutil.copytree(home / "m", tmp_path / "m")
+    program = "import sys; from nanogpt.vendor.shared.files import locked\nwith locked(sys.argv[1]): print('in', flush=True); sys.stdin.read()"  # fmt: skip  # noqa: E501
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    first = subprocess.Popen([sys.executable, "-c", program, tmp_path / "m"], env=env, stdin=-1, stdout=-1)
+    try:
+        assert first.stdout.readline() == b"in\n"
+        for command in (
+            ["learn", home / "dogs.txt", "--model", tmp_path / "m", "--out", tmp_path / "m", *QUICK],
+            ["train", home / "cats.txt", "--out", tmp_path / "m", "--resume"],
+            ["undo", tmp_path / "m"],
+        ):
+            with pytest.raises(Mistake, match="another command is at work in .*; wait until it has ended"):
+                cli.main([str(a) for a in command])
+        assert run("eval", home / "cats.txt", "--model", tmp_path / "m") == 0, "reading needs no lock"
+    finally:
+        first.communicate(timeout=60)
+    assert same_weights(home / "m", tmp_path / "m")
+
+
+def test_nothing_is_left_of_a_command_that_did_not_begin(home, tmp_path):
+    """A folder that holds only a lock would be in the way of the next one."""
+    assert run("learn", home / "dogs.txt", "--model", tmp_path / "nothing", "--out", tmp_path / "x", *QUICK) == 1
+    assert not (tmp_path / "x").exists()
+
+
+# --- a way back -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["the same folder", "another folder"])
+def test_undo_gives_the_state_before(home, tmp_path, where):
+    """After a task the state before is one command away, and the new one is not lost by it."""
+    shutil.copytree(home / "m", tmp_path / "m")
+    out = tmp_path / ("m" if where == "the same folder" else "n")
+    assert run("learn", home / "dogs.txt", "--model", tmp_path / "m", "--out", out, *QUICK) == 0
+    taught = open_model(out).model.state_dict()
+    assert run("undo", out) == 0
+    assert record(out)["learned"] == ["cats"] and same_weights(out, home / "m")
+    assert run("undo", out) == 0
+    assert all(torch.equal(a, b) for a, b in zip(taught.values(), open_model(out).model.state_dict().values()))
+    assert run("undo", home / "m") == 1
+
+
+def test_too_much_forgetting_is_undone(home, tmp_path, capsys):
+    """The gate's no leaves the state before in its place, says the number, and says how to have the other one."""
+    out = tmp_path / "n"
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", out, *QUICK]
+    assert run(*argv, "--max-forgetting", "-9") == 1
+    said = capsys.readouterr().err
+    assert "bits per byte on average, more than --max-forgetting -9 allows" in said and f"nanogpt undo {out}" in said
+    assert record(out)["learned"] == ["cats"] and same_weights(out, home / "m")
+    assert run("undo", out) == 0 and record(out)["learned"] == ["cats", "dogs"]
+    assert run(*argv[:-10], *["--out", tmp_path / "o"], *QUICK, "--max-forgetting", "9") == 0
+
+
+@pytest.mark.parametrize(
+    ("scores", "moved"),
+    [
+        ([[1.0, 5.0]], None),
+        ([[1.0, 5.0], [1.5, 2.0]], 0.5),
+        ([[1.0, 5.0, 9.0], [1.5, 2.0, 9.0], [2.0, 2.5, 3.0]], 0.75),
+        ([[1.0, None], [None, 2.0]], None),
+        ([[1.0, None, None], [1.5, 2.0, None], [2.0, None, 3.0]], 1.0),
+    ],
+)
+def test_change_by_hand(scores, moved):
+    """The mean over old tasks since each was learned; what was not measured is left out, and is not 0."""
+    assert change(scores, list(range(len(scores)))) == moved
+
+
+def test_the_gate_by_hand():
+    """Which way is bad depends on the kind; a score that is no number is never kept."""
+    worse = [[0.9, 0.1], [0.5, 0.8]]
+    assert not verdict(KINDS["answers"], worse, [0, 1], most=0.3).keep
+    assert verdict(KINDS["answers"], worse, [0, 1], most=0.5).keep
+    assert verdict(KINDS["text"], worse, [0, 1], most=0.0).keep, "fewer bits are good news"
+    assert not verdict(KINDS["text"], [[2.0, 1.0], [2.5, 1.0]], [0, 1], most=0.4).keep
+    assert not verdict(KINDS["text"], [[math.nan]], [0]).keep and not verdict(KINDS["text"], [[math.nan]], [0]).finite
+
+
+# --- every option is used, or refused with both values ----------------------------------------------------------------
+
+REFUSED = {  # options of `learn` when a course goes on: a value, and what the sentence must hold
+    "--rank": ("2", "--rank 8, not 2"),
+    "--alpha": ("99", "--alpha 16.0, not 99"),
+    "--targets": ("attn.q", "--targets .*all-linear.*, not attn.q"),
+    "--variant": ("magic", "variant 'magic' is not known"),
+    "--row-length": ("32", "rows of 95 tokens, not --row-length 32"),
+    "--keep-rows": ("3", "--keep-rows 512, not 3"),
+    "--memory": ("reservoir", "--memory balanced, not reservoir"),
+}
+USED = {"--replay-rows": "2", "--steps": "3", "--batch-size": "3", "--accumulate": "2", "--lr": "0.001",
+        "--min-lr": "0.5", "--warmup": "1", "--schedule": "linear", "--optimizer": "sgd", "--weight-decay": "0.5", "--beta2": "0.9",
+        "--clip": "0.5", "--seed": "7", "--precision": "bfloat16"}  # fmt: skip
+ELSEWHERE = {"--out", "--model", "--name", "--exam", "--keep-exam", "--method", "--max-forgetting", "--save-every",
+             "--resume", "--device", "--threads"}  # fmt: skip
+
+
+def options_of_learn():
+    import tyro
+
+    command = cli_command("learn", [])
+    try:
+        tyro.cli(command, args=["--help"], console_outputs=False)
+    except SystemExit:
+        pass
+    import dataclasses
+
+    return {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(command)} - {"--file"}
+
+
+def cli_command(name, argv):
+    import importlib
+
+    from nanogpt.commands import COMMANDS
+
+    module, kind, _ = COMMANDS[name]
+    return getattr(importlib.import_module(f"nanogpt.commands.{module}"), kind).of(argv)
+
+
+def test_every_option_of_learn_is_in_these_tables():
+    """An option that is added later is tried too, or this fails."""
+    assert options_of_learn() == REFUSED.keys() | USED.keys() | ELSEWHERE
+
+
+@pytest.mark.parametrize("option", REFUSED)
+def test_an_option_that_a_course_cannot_take_is_refused(home, tmp_path, capsys, option):
+    """Both values are named, and nothing is written."""
+    value, said = REFUSED[option]
+    argv = ["learn", home / "colour.jsonl", "--model", home / "rows", "--out", tmp_path / "x", *QUICK]
+    assert run(*argv, option, value) == 1
+    import re
+
+    assert re.search(said, capsys.readouterr().err.replace("\n", " "))
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("option", ["--rank", "--alpha", "--targets"])
+def test_a_model_without_an_adapter_refuses_its_options(home, tmp_path, capsys, option):
+    """They would have no effect."""
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", tmp_path / "x", *QUICK]
+    assert run(*argv, option, REFUSED[option][0]) == 1
+    assert f"learns with all its weights: it has no {option}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", USED)
+def test_an_option_that_a_course_can_take_is_used(home, tmp_path, monkeypatch, option):
+    """It reaches the training, and on --resume another value is refused with both named (lr is taken)."""
+    seen = {}
+
+    def stop(learner, rows, config, *, strategy, **rest):
+        seen.update(vars(config), replay_rows=strategy.config.replay_rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workspace, "train", stop)
+    argv = ["learn", home / "colour.jsonl", "--model", home / "rows", "--out", tmp_path / "x"]
+    assert run(*argv, option, USED[option]) == 130
+    name, wanted = option.removeprefix("--").replace("-", "_"), USED[option]
+    assert str(seen[name]) == wanted
+    for other, value in (("9", "9"),) if wanted.isdigit() else ():
+        with pytest.raises(Mistake, match=f"{option} {wanted}, not {other}"):
+            cli.main([*map(str, argv), "--resume", option, value])
+    monkeypatch.undo()
+    assert run(*argv, "--resume") == 0, "what is not repeated is taken from where it is stored"
+
+
+def test_a_resumed_run_has_the_same_method_and_precision(home, tmp_path, monkeypatch):
+    """Each option that differs is named with both values: nothing of the first command is silently dropped."""
+    monkeypatch.setattr(workspace, "train", interrupt)
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", tmp_path / "x", "--precision", "float32"]
+    assert run(*map(str, argv)) == 130
+    argv = [*map(str, argv[:-2]), "--resume"]
+    for more, said in (
+        (["--method", "naive"], "--method replay, not naive"),
+        (["--replay-rows", "3"], "--replay-rows 8, not 3"),
+        (["--precision", "bfloat16"], "--precision float32, not bfloat16"),
+        (["--steps", "3", "--seed", "4"], "--steps 80, not 3 and --seed 0, not 4"),
+        (["--name", "wolves"], "was stopped while it learned dogs, not wolves"),
+    ):
+        with pytest.raises(Mistake, match=said):
+            cli.main([*argv, *more])
+    (home / "dogs2.txt").write_text(TEXTS["cats"] * 120)
+    with pytest.raises(Mistake, match="learned other rows than dogs has now"):
+        cli.main(["learn", str(home / "dogs2.txt"), "--name", "dogs", *argv[2:]])
+
+
+def test_another_method_is_taken_where_nothing_is_lost(home, tmp_path, capsys):
+    """In another folder the rows kept so far stay where they are; in the same one they would be gone."""
+    assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", home / "m", "--method", "naive", *QUICK) == 1
+    assert "give another --out" in capsys.readouterr().err
+    out = tmp_path / "n"
+    assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "naive", *QUICK) == 0
+    assert "what replay remembers is not taken along" in capsys.readouterr().err
+    assert record(out)["method"] == {"name": "naive", "config": {}} and record(out)["state"] == {}
+
+
+def test_held_out_rows_are_kept_only_if_wanted(home, tmp_path, capsys):
+    """--keep-rows 0 keeps no training row, and says that the exam is kept; --keep-exam no keeps neither."""
+    rows = [json.loads(line)["prompt"] for line in (home / "mood.jsonl").read_text().splitlines()]
+    for keep in ("yes", "no"):
+        out = tmp_path / keep
+        argv = ["learn", home / "mood.jsonl", "--model", home / "hf", "--out", out, *QUICK, "--keep-rows", 0]
+        assert run(*argv, "--keep-exam", keep) == 0
+        said = capsys.readouterr().out
+        stored = b"".join(path.read_bytes() for path in out.iterdir())
+        found = sum(row.encode() + b'"' in stored for row in rows)
+        assert found == (2 if keep == "yes" else 0)
+        assert ("is kept in it as an exam" in said) == (keep == "yes")
+    assert run("learn", home / "colour.jsonl", "--model", tmp_path / "no", "--out", tmp_path / "two", *QUICK) == 0
+    table = capsys.readouterr().out
+    assert "on average" not in table, "what was not measured is not told as 0"
+    assert record(tmp_path / "two")["scores"][1][0] is None
+
+
+# --- losses that do not depend on how a step is parted ----------------------------------------------------------------
+
+
+def test_accumulation_is_one_number(home):
+    """The same 4 rows of answers of different lengths, as 1 x 4, 2 x 2 and 4 x 1: one loss, one update."""
+    from nanogpt.chat import Template
+
+    rows = [Row("sky", "a"), Row("sea", "a red blue sea of great nice words"), Row("a", "good bad"), Row("of", "nice")]
+    moved = []
+    for batch_size, accumulate in ((4, 1), (2, 2), (1, 4)):
+        model, tokenizer = tiny_model()
+        task, _ = make_task("t", rows, Template(CHATML, tokenizer, eos="<|im_end|>"), 64)
+        config = TrainConfig(steps=2, batch_size=batch_size, accumulate=accumulate, optimizer="sgd", warmup=0, lr=0.1)
+        losses = train(AnswerLearner(model), task.train, config)
+        moved.append((losses, torch.cat([p.detach().flatten() for p in model.parameters()])))
+    for losses, weights in moved[1:]:
+        assert losses == pytest.approx(moved[0][0], rel=1e-5)  # float32, sums in another order
+        torch.testing.assert_close(weights, moved[0][1], rtol=1e-4, atol=1e-5)
+
+
+# --- joints -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_method_reaches_the_command_by_its_row(home, tmp_path, monkeypatch, capsys):
+    """A class and a row: its settings are options, it trains, judges in its view, is stored, goes on, and is undone."""
+
+    @dataclass(frozen=True)
+    class Damp(Config):
+        share: float = field(default=0.5, metadata={"help": "share of each update that is kept"})
+
+    class Damped(Strategy):
+        keeps = "weights"
+
+        def start(self, learner, task):
+            self.before = {name: p.detach().clone() for name, p in learner.parameters().items()}
+            return task.train
+
+        def view(self, learner, name):
+            seen.append(name)
+            return nullcontext()
+
+        def state(self):
+            return {"count": len(getattr(self, "before", {}))}
+
+        def load(self, state):
+            self.count = state["count"]
+
+    seen = []
+    monkeypatch.setitem(METHODS, "damp", (Damp, Damped))
+    assert run("learn", "--method", "damp", "--help") == 0
+    assert "--share" in capsys.readouterr().out
+    out = tmp_path / "n"
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "damp", *QUICK]
+    assert run(*argv, "--share", "0.25") == 0
+    assert record(out)["method"] == {"name": "damp", "config": {"share": 0.25}} and record(out)["state"]["count"] > 0
+    assert seen == ["cats", "dogs"]
+    course = open_course(out)
+    assert course.method.config.share == 0.25 and course.method.count == record(out)["state"]["count"]
+    more = ["learn", home / "cats.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
+    with pytest.raises(Mistake, match="has --share 0.25, not 0.75"):
+        cli.main([*map(str, more), "--method", "damp", "--share", "0.75"])
+    with pytest.raises(Mistake, match="taught with damp, has no --keep-rows"):
+        cli.main([*map(str, more), "--keep-rows", "3"])
+    assert run(*more) == 0 and record(tmp_path / "o")["learned"] == ["cats", "dogs", "again"]
+
+
+def test_a_folder_of_the_first_format_opens(home, tmp_path, capsys):
+    """What was trained with the first version is judged the same, and learns on."""
+    shutil.copytree(Path(__file__).parent / "stored/format1", tmp_path / "old")
+    assert json.loads((tmp_path / "old/checkpoint.json").read_text())["format"] == 1 < upgrades.FORMAT
+    course = open_course(tmp_path / "old")
+    assert course.learned == ["cats"] and course.method.memory.counts() == {"cats": 4}
+    learner = course.kind.learner(course.loaded, nullcontext)
+    assert workspace.judge(course, learner) == pytest.approx(course.scores[0], abs=1e-6)  # as it was judged then
+    assert run("learn", home / "dogs.txt", "--model", tmp_path / "old", "--out", tmp_path / "new", *QUICK) == 0
+    assert record(tmp_path / "new")["learned"] == ["cats", "dogs"]
+    assert json.loads((tmp_path / "new/checkpoint.json").read_text())["format"] == upgrades.FORMAT
+
+
+def test_rows_of_the_second_format():
+    """Ids that are only read stood as their complement, and -1 filled a row up."""
+    old = torch.tensor([[~7, ~8, 5, 2, -1], [3, 4, 5, 6, 7]])
+    new = upgrades.upgrade_tensors({"was": 2}, "state", {"rows": old, "keys": torch.zeros(2)})
+    assert new["rows.ids"].tolist() == [[7, 8, 5, 2, 0], [3, 4, 5, 6, 7]]
+    assert new["rows.judged"].tolist() == [[False, False, True, True, False], [False, True, True, True, True]]
+    assert set(new) == {"rows.ids", "rows.judged", "keys"}
+
+
+def test_an_adapter_of_the_second_format_opens(home, tmp_path):
+    """Its base was known by its weights alone; that much is still compared."""
+    shutil.copytree(home / "rows", tmp_path / "old")
+    index = json.loads((tmp_path / "old/checkpoint.json").read_text())
+    base, record = index["base"], index["record"]
+    index |= {"format": 2, "base": {"model": base["model"], "sha256": base["digest"]["weights"]}}
+    index["adapter"] = {"rank": 8, "alpha": 16.0, "dropout": 0.0, "targets": ["all-linear"]}
+    index["files"].pop("state")
+    index["record"] = {"kind": "answers", "row_length": record["row_length"], "taught": record["learned"],
+                       "exams": record["exams"], "rows": record["scores"], "progress": None,
+                       "replay": {"budget": 0, "state": {"budget": 0, "tasks": [], "names": []}}}  # fmt: skip
+    (tmp_path / "old/checkpoint.json").write_text(json.dumps(index))
+    with pytest.raises(Mistake, match="lacks what a course needs .*generator"):
+        open_course(tmp_path / "old")  # the generator's state lay in the part that is gone
+    old, new = open_model(tmp_path / "old").model, open_model(home / "rows").model
+    assert all(torch.equal(a, b) for a, b in zip(old.state_dict().values(), new.state_dict().values(), strict=True))
+
+
+def test_one_mistake_in_a_process():
+    """Copies of copies would each bring their own class, and `except Mistake` would miss the others'."""
+    import nanogpt.commands.learn  # noqa: F401
+
+    found = {getattr(m, "Mistake", None) for name, m in list(sys.modules.items()) if name.startswith("nanogpt")}
+    assert found - {None} == {Mistake}
