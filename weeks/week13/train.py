@@ -46,6 +46,10 @@ def run(method, tasks, size, seed):
     strategy = build(method, tasks, size, seed)
     watch = Stopwatch()
     learner = Learner(model)
+
+    def rate(step):  # up in a line, then down in a line, anew for each task (re-warm, re-decay)
+        return linear(step, size["steps"], warmup=size["steps"] // 10)
+
     total = size["steps"] * len(tasks)
     batch = size["batch"] + (size["replay_rows"] if method == "joint" else 0)
     with bar(total=total, label=f"{method:>6} seed {seed}", unit="step") as line:
@@ -61,7 +65,7 @@ def run(method, tasks, size, seed):
 
         matrix = learn_sequence(
             learner, strategy, tasks, evaluate=bits_per_byte, higher_is_better=False, on_step=on_step, on_task=on_task,
-            steps=size["steps"], batch_size=batch, schedule=lambda i: linear(i, size["steps"], warmup=size["steps"] // 10), clip=1.0, seed=seed,
+            steps=size["steps"], batch_size=batch, schedule=rate, clip=1.0, seed=seed,
             make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=size["lr"], betas=(0.9, 0.95)),
         )  # fmt: skip
     return matrix, watch.seconds
@@ -170,7 +174,8 @@ def said(metrics, path, preset):
     spared = "" if cut is None else f", {cut:.0f} % less"
     return (
         f"While {', '.join(DOMAINS[1:])} were learned, older text rose by {naive:+.3f} bits per byte on average "
-        f"with naive training,\nand by {replay:+.3f} with replay of {budget} kept rows{spared}. Try a smaller memory next:\n"
+        f"with naive training,\nand by {replay:+.3f} with replay of {budget} kept rows{spared}. "
+        f"Try a smaller memory next:\n"
         f"  python weeks/week13/train.py --preset {preset} --budget {budget // 10}\n{path}"
     )
 

@@ -244,8 +244,8 @@ REFUSED = {  # options of `learn` when a course goes on: a value, and what the s
     "--memory": ("reservoir", "--memory balanced, not reservoir"),
 }
 USED = {"--replay-rows": "2", "--steps": "3", "--batch-size": "3", "--accumulate": "2", "--lr": "0.001",
-        "--min-lr": "0.5", "--warmup": "1", "--schedule": "linear", "--optimizer": "sgd", "--weight-decay": "0.5", "--beta2": "0.9",
-        "--clip": "0.5", "--seed": "7", "--precision": "bfloat16"}  # fmt: skip
+        "--min-lr": "0.5", "--warmup": "1", "--schedule": "linear", "--optimizer": "sgd", "--weight-decay": "0.5",
+        "--beta2": "0.9", "--clip": "0.5", "--seed": "7", "--precision": "bfloat16"}  # fmt: skip
 ELSEWHERE = {"--out", "--model", "--name", "--exam", "--keep-exam", "--method", "--max-forgetting", "--save-every",
              "--resume", "--device", "--threads"}  # fmt: skip
 
