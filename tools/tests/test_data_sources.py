@@ -7,6 +7,7 @@ import sys
 import tarfile
 import threading
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -140,17 +141,14 @@ def test_the_standard_library_is_read_without_what_was_installed_beside_it(data,
 # ---- the real catalogue --------------------------------------------------------------------------------------------
 
 
-SETS = (
-    "shakespeare bible recipes code gpt2 cl100k smollm2-135m reuters-r8 trec-6 sms-spam sarcasm mnist names "
-    "names-makemore".split()
-)
+SETS = list(tomllib.loads((Path(__file__).resolve().parents[1] / "data.toml").read_text(encoding="utf-8")))
 
 
 def test_every_entry_of_data_toml_is_complete(load_tool):
     """Shape of the manifest: licence and origin, a recipe that exists, pinned sources, pinned output."""
     data = load_tool("data.engine")
     catalogue = data.load_catalogue(data.CATALOGUE)
-    assert set(SETS) == set(catalogue)
+    assert list(catalogue) == SETS and len(SETS) > 12
 
     def is_hash(text):
         return len(text) == 64 and set(text) <= set("0123456789abcdef")
