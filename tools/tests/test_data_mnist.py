@@ -1,4 +1,4 @@
-"""tools/data_mnist.py: the same idx files out of every wrapping, and a pickle that is read but never run."""
+"""tools/data/recipes/mnist.py: the same idx files out of every wrapping, and a pickle that is read but never run."""
 
 import gzip
 import io
@@ -20,7 +20,7 @@ SHAPES = {  # of a toy MNIST; its pickle holds the last five training images as 
 @pytest.fixture
 def mnist(load_tool, monkeypatch):
     """The module, set to the shapes of the toy."""
-    module = load_tool("data").data_recipes.data_mnist
+    module = load_tool("data.recipes.mnist")
     monkeypatch.setattr(module, "SHAPES", SHAPES)
     return module
 
@@ -101,17 +101,17 @@ def test_the_pickle_of_these_tests_is_a_pickle(mnist, arrays):
 
 def test_idx_files_are_kept_as_they_are(mnist, idx):
     """The archive has them in a folder."""
-    assert mnist.mnist({f"package/data/{name}": content for name, content in idx.items()}) == idx
+    assert mnist.recipe({f"package/data/{name}": content for name, content in idx.items()}) == idx
 
 
 def test_compressed_idx_files_are_unpacked(mnist, idx):
     """The canonical address has each as .gz."""
-    assert mnist.mnist({f"{name}.gz": gzip.compress(content) for name, content in idx.items()}) == idx
+    assert mnist.recipe({f"{name}.gz": gzip.compress(content) for name, content in idx.items()}) == idx
 
 
 def test_the_pickle_gives_the_same_files(mnist, arrays, idx):
     """Training and validation together are the original training set; byte / 256 becomes the byte again."""
-    assert mnist.mnist({"mnist/data/mnist.pkl.gz": gzip.compress(parts(arrays))}) == idx
+    assert mnist.recipe({"mnist/data/mnist.pkl.gz": gzip.compress(parts(arrays))}) == idx
 
 
 # ---- what is not MNIST -----------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def test_the_pickle_gives_the_same_files(mnist, arrays, idx):
 def refused(mnist, files):
     """The sentence with which these files are refused."""
     with pytest.raises(mnist.Mistake) as caught:
-        mnist.mnist(files)
+        mnist.recipe(files)
     return str(caught.value)
 
 

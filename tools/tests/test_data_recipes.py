@@ -1,4 +1,4 @@
-"""tools/data_recipes.py: the split is stable and does not leak, and each recipe takes off just what is not text."""
+"""tools/data, its texts: the split is stable and does not leak, and each recipe takes off just what is not text."""
 
 import io
 import json
@@ -13,8 +13,23 @@ DOCUMENTS = st.dictionaries(st.text(alphabet="abcdefgh", min_size=1, max_size=6)
 
 
 @pytest.fixture(scope="module")
-def recipes(load_tool):
-    return load_tool("data").data_recipes
+def splits(load_tool):
+    return load_tool("data.documents")
+
+
+@pytest.fixture(scope="module")
+def words(load_tool):
+    return load_tool("data.text")
+
+
+@pytest.fixture(scope="module")
+def cook(load_tool):
+    return load_tool("data.recipes").cook
+
+
+@pytest.fixture(scope="module")
+def mistake(load_tool):
+    return load_tool("shared.errors").Mistake
 
 
 def documents_of(part):
@@ -28,97 +43,97 @@ def numbered(count, length=300):
     return [(f"title {k}", f"w{k}x " * (length // 5)) for k in range(count)]
 
 
-def test_a_document_added_later_moves_no_other(recipes):
+def test_a_document_added_later_moves_no_other(splits):
     """Results on val stay comparable when a set grows only if the old documents stay on their side."""
-    before = recipes.split(numbered(300), seed="s")
-    after = recipes.split(numbered(400), seed="s")
+    before = splits.split(numbered(300), seed="s")
+    after = splits.split(numbered(400), seed="s")
     for part in before:
         assert set(documents_of(before[part])) <= set(documents_of(after[part]))
 
 
-def test_shares_are_about_ninety_five_five(recipes):
+def test_shares_are_about_ninety_five_five(splits):
     """The hash spreads documents evenly: of 4,000, within four standard deviations (sqrt(4000 * .05 * .95) = 14)."""
-    sides = [recipes.side("s", f"title {k}") for k in range(4000)]
+    sides = [splits.side("s", f"title {k}") for k in range(4000)]
     assert abs(sides.count("val") - 200) < 56 and abs(sides.count("test") - 200) < 56
 
 
-def test_the_split_does_not_change_from_version_to_version(recipes):
+def test_the_split_does_not_change_from_version_to_version(splits):
     """Seeds are part of the published data: these sides were worked out by hand from SHA-256, not by this code."""
     import hashlib
 
     for title in ("hamlet", "macbeth", "Cookbook:Akara", "01-001"):
         u = int(hashlib.sha256(f"seed/{title}".encode()).hexdigest()[:16], 16) / 16**16
-        assert recipes.side("seed", title) == ("val" if u < 0.05 else "test" if u < 0.1 else "train")
+        assert splits.side("seed", title) == ("val" if u < 0.05 else "test" if u < 0.1 else "train")
 
 
 @settings(max_examples=60, deadline=None)
 @given(documents=DOCUMENTS, seed=st.text(alphabet="xyz", max_size=3))
-def test_no_document_is_in_two_parts(recipes, documents, seed):
+def test_no_document_is_in_two_parts(splits, words, documents, seed):
     """Not even a copy that differs in layout, whatever the titles: the parts are disjoint after `squeezed`."""
-    parts = recipes.split(documents.items(), seed)
-    squeezed = [recipes.squeezed(text) for part in parts.values() for text in documents_of(part)]
+    parts = splits.split(documents.items(), seed)
+    squeezed = [words.squeezed(text) for part in parts.values() for text in documents_of(part)]
     assert len(squeezed) == len(set(squeezed))
-    assert set(squeezed) <= {recipes.squeezed(text) for text in documents.values()} - {""}
+    assert set(squeezed) <= {words.squeezed(text) for text in documents.values()} - {""}
 
 
 @settings(max_examples=150, deadline=None)
 @given(texts=st.lists(WORDS, max_size=5), others=st.lists(WORDS, max_size=5), window=st.sampled_from([4, 6, 10]))
-def test_leaks_are_found_as_by_comparing_every_run(recipes, texts, others, window):
+def test_leaks_are_found_as_by_comparing_every_run(splits, words, texts, others, window):
     """The fast search (half-windows, grown) against the plain one, which compares every run with every other."""
 
     def runs(text):
-        flat = recipes.squeezed(text)
+        flat = words.squeezed(text)
         return {flat[i : i + window] for i in range(len(flat) - window + 1)}
 
     seen = set().union(*map(runs, others))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "WINDOW", window)
-        kept = recipes.without_leak(texts, others)
+        patch.setattr(splits, "WINDOW", window)
+        kept = splits.without_leak(texts, others)
     assert kept == [text for text in texts if not runs(text) & seen]
 
 
-def test_a_near_copy_of_training_text_is_left_out_of_val(recipes):
+def test_a_near_copy_of_training_text_is_left_out_of_val(splits):
     """The leak that counts: a val document that quotes 200 characters of train, laid out in another way."""
     documents = numbered(200)
-    (title, text) = next(d for d in documents if recipes.side("s", d[0]) == "train")
-    thief = next(f"thief {k}" for k in range(999) if recipes.side("s", f"thief {k}") == "val")
+    (title, text) = next(d for d in documents if splits.side("s", d[0]) == "train")
+    thief = next(f"thief {k}" for k in range(999) if splits.side("s", f"thief {k}") == "val")
     stolen = text[:250].replace(" ", "\n").upper()
-    parts = recipes.split([*documents, (thief, f"A line of its own.\n{stolen}\nAnother one.")], seed="s")
+    parts = splits.split([*documents, (thief, f"A line of its own.\n{stolen}\nAnother one.")], seed="s")
     assert "A line of its own" not in parts["val.txt"] and parts["val.txt"]
     short = text[:120].replace(" ", "\n").upper()
-    parts = recipes.split([*documents, (thief, f"A line of its own.\n{short}\nAnother one.")], seed="s")
+    parts = splits.split([*documents, (thief, f"A line of its own.\n{short}\nAnother one.")], seed="s")
     assert "A line of its own" in parts["val.txt"]
 
 
-def test_a_document_that_holds_the_separator_is_refused(recipes):
+def test_a_document_that_holds_the_separator_is_refused(splits):
     """It would silently become two documents."""
     with pytest.raises(Exception, match="'odd' holds <|endoftext|>, which ends a document".replace("|", r"\|")):
-        recipes.split([("odd", "one\n<|endoftext|>\ntwo")], seed="s")
+        splits.split([("odd", "one\n<|endoftext|>\ntwo")], seed="s")
 
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(alphabet=st.characters(codec="utf-8"), max_size=80))
-def test_tidy_leaves_nothing_invisible_and_is_done_after_one_pass(recipes, text):
+def test_tidy_leaves_nothing_invisible_and_is_done_after_one_pass(words, text):
     """Control characters, trailing blanks, runs of empty lines: gone, and a second pass finds nothing more."""
-    clean = recipes.tidy(text)
+    clean = words.tidy(text)
     assert not [c for c in clean if ord(c) < 32 and c not in "\n\t"]
     assert "\n\n\n" not in clean and not any(line != line.rstrip() for line in clean.split("\n"))
-    assert recipes.tidy(clean) == clean
+    assert words.tidy(clean) == clean
 
 
 @pytest.mark.parametrize(
     ("content", "expected"),
     [(b"\xef\xbb\xbfa\r\nb\rc\n", "a\nb\nc\n"), ("é".encode(), "é"), (b"", "")],
 )
-def test_decode_takes_off_byte_order_mark_and_carriage_returns(recipes, content, expected):
+def test_decode_takes_off_byte_order_mark_and_carriage_returns(words, content, expected):
     """The same text must give the same bytes whichever machine packed it."""
-    assert recipes.decode("x.txt", content) == expected
+    assert words.decode("x.txt", content) == expected
 
 
-def test_decode_names_the_file_that_is_not_utf8(recipes):
+def test_decode_names_the_file_that_is_not_utf8(words):
     """Latin-1 read as UTF-8 must not become a wrong letter in silence."""
     with pytest.raises(Exception, match="caf.txt is not UTF-8"):
-        recipes.decode("caf.txt", b"caf\xe9")
+        words.decode("caf.txt", b"caf\xe9")
 
 
 @pytest.mark.parametrize(
@@ -136,18 +151,18 @@ def test_decode_names_the_file_that_is_not_utf8(recipes):
         ("**Senators, & C**  \nWe'll surety him.", "Senators, &c:\nWe'll surety him."),
     ],
 )
-def test_plays_lose_their_markdown(recipes, block, expected):
+def test_plays_lose_their_markdown(words, load_tool, block, expected):
     """Every irregularity of the edition that was seen while reading it, as it stands there."""
-    assert recipes.tidy(recipes.play_block(block)) == expected
+    assert words.tidy(load_tool("data.recipes.shakespeare").play_block(block)) == expected
 
 
-def test_a_play_without_title_gets_its_files_name(recipes):
+def test_a_play_without_title_gets_its_files_name(cook):
     """One play of the edition starts with its first act."""
-    parts = recipes.shakespeare({"plays/measure-for-measure.md": b"## ACT I\n\n**DUKE**  \nEscalus.\n"})
+    parts = cook("shakespeare", {"plays/measure-for-measure.md": b"## ACT I\n\n**DUKE**  \nEscalus.\n"})
     assert "".join(parts.values()) == "Measure For Measure\n\nACT I\n\nDUKE:\nEscalus.\n<|endoftext|>\n"
 
 
-def test_bible_is_cut_by_the_offsets_of_the_source(recipes):
+def test_bible_is_cut_by_the_offsets_of_the_source(cook):
     """The offsets count the source's characters, where a backslash takes two; reading the string first shifts them."""
     verses = [" In the beginning.", r" \\1:2\\And then,", "***", " a second chapter. [So be it.]"]
     starts, ends, at = {}, {}, 0
@@ -156,7 +171,7 @@ def test_bible_is_cut_by_the_offsets_of_the_source(recipes):
         at += len(verse)
     arguments = f"{starts}, {ends}, {{B.G: {{1: 3, 2: 1}}}}, {{B.G: 'Genesis'}}, {{B.G: 'Gen'}}, False"
     source = f'from b import B\nbible = Bible(V.X, """{"".join(verses)}""", {arguments})\n'
-    parts = recipes.bible({"p/plain.py": source.encode()})
+    parts = cook("bible", {"p/plain.py": source.encode()})
     assert sorted(documents_of("".join(parts.values()))) == [
         "Genesis 1\n\nIn the beginning.\nAnd then,",
         "Genesis 2\n\na second chapter. So be it.",
@@ -176,12 +191,12 @@ def test_bible_is_cut_by_the_offsets_of_the_source(recipes):
         ("Category:Recipes for waffles", []),
     ],
 )
-def test_recipes_lose_their_wiki_markup(recipes, item, lines):
+def test_recipes_lose_their_wiki_markup(load_tool, item, lines):
     """What the wiki's templates and tags left behind in the source, as it stands there."""
-    assert recipes.wiki_lines(item) == lines
+    assert load_tool("data.recipes.cookbook").wiki_lines(item) == lines
 
 
-def test_a_recipe_that_was_read_badly_is_left_out(recipes):
+def test_a_recipe_that_was_read_badly_is_left_out(cook):
     """Where a template's value is lost ("preheat the oven to ."), the sentence cannot be mended."""
     good = {"title": "Toast", "ingredients": ["2 slices bread"], "steps": ["Toast the bread.", "Serve."]}
     bad = [
@@ -190,14 +205,15 @@ def test_a_recipe_that_was_read_badly_is_left_out(recipes):
         {**good, "title": "Empty", "steps": []},
     ]
     book = {f"Cookbook:{recipe['title']}": recipe for recipe in [good, *bad]}
-    parts = recipes.cookbook({"r.json": json.dumps(book).encode()})
+    parts = cook("cookbook", {"r.json": json.dumps(book).encode()})
     text = "Toast\n\nIngredients:\n- 2 slices bread\n\nMethod:\n1. Toast the bread.\n2. Serve.\n<|endoftext|>\n"
     assert "".join(parts.values()) == text
 
 
-def test_code_leaves_out_tests_tables_and_other_encodings(recipes):
+def test_code_leaves_out_tests_tables_and_other_encodings(cook):
     """A module is a document; what would fill the set with tables or fail to decode is skipped, not mended."""
-    parts = recipes.python_modules(
+    parts = cook(
+        "python_modules",
         {
             "abc.py": b"def f():\n    return 1\n\n\n\n\nx = f()\n",
             "test/test_abc.py": b"assert True\n",
@@ -205,15 +221,15 @@ def test_code_leaves_out_tests_tables_and_other_encodings(recipes):
             "latin.py": b"# caf\xe9\n",
             "huge.py": b"x = 1\n" * 20_000,
             "_sysconfigdata__linux.py": b"build = {}\n",
-        }
+        },
     )
     assert "".join(parts.values()) == "def f():\n    return 1\n\n\nx = f()\n<|endoftext|>\n"
 
 
-def test_code_stops_at_its_size_whatever_the_interpreter_holds(recipes, monkeypatch):
+def test_code_stops_at_its_size_whatever_the_interpreter_holds(cook, load_tool, monkeypatch):
     """Interpreters differ in how much library they carry; the set must not."""
-    monkeypatch.setattr(recipes, "LARGEST_CODE", 1000)
-    parts = recipes.python_modules({f"m{k}.py": f"name_{k} = {k}\n".encode() * 10 for k in range(40)})
+    monkeypatch.setattr(load_tool("data.recipes.python_modules"), "LARGEST_CODE", 1000)
+    parts = cook("python_modules", {f"m{k}.py": f"name_{k} = {k}\n".encode() * 10 for k in range(40)})
     assert 700 < sum(map(len, parts.values())) < 1100 + 40 * len("<|endoftext|>\n")
 
 
@@ -236,15 +252,15 @@ def year_table(rows):
     return parquet_of(**dict(zip(("year", "name", "sex", "n"), map(list, zip(*rows)))))
 
 
-def test_names_come_out_of_a_list_by_sex_then_frequency(recipes):
+def test_names_come_out_of_a_list_by_sex_then_frequency(cook):
     """The order is part of the pinned bytes: girls first, the most frequent first, ties by the alphabet."""
     listed = "".join(f"{name},{sex},{count}\n" for name, sex, count in ROWS).encode()
-    assert recipes.names({"yob2017.txt": listed}) == {"names.txt": "ann\nabe\nzed\nbob\ncy"}
+    assert cook("names", {"yob2017.txt": listed}) == {"names.txt": "ann\nabe\nzed\nbob\ncy"}
 
 
-def test_names_come_out_of_the_table_as_out_of_the_list(recipes):
+def test_names_come_out_of_the_table_as_out_of_the_list(cook):
     """Two sources, one result: the table of all years holds the same year."""
-    assert recipes.names({"p/babynames.parquet": year_table(ROWS)}) == {"names.txt": "ann\nabe\nzed\nbob\ncy"}
+    assert cook("names", {"p/babynames.parquet": year_table(ROWS)}) == {"names.txt": "ann\nabe\nzed\nbob\ncy"}
 
 
 @pytest.mark.parametrize(
@@ -256,14 +272,14 @@ def test_names_come_out_of_the_table_as_out_of_the_list(recipes):
         (b"", "holds no name of 2017"),
     ],
 )
-def test_a_list_of_other_lines_is_refused(recipes, content, sentence):
+def test_a_list_of_other_lines_is_refused(cook, mistake, content, sentence):
     """A page that says "not found", a list cut short, an alphabet that the weeks do not expect: one sentence each."""
-    with pytest.raises(recipes.Mistake, match=sentence):
-        recipes.names({"yob2017.txt": content})
+    with pytest.raises(mistake, match=sentence):
+        cook("names", {"yob2017.txt": content})
 
 
 @pytest.mark.parametrize("damage", ["cut", "no table", "other columns", "other years"])
-def test_a_table_that_cannot_be_read_is_refused(recipes, damage):
+def test_a_table_that_cannot_be_read_is_refused(cook, mistake, damage):
     """pyarrow's own exceptions name no file and are no Mistake; none of them may reach the learner."""
     whole = year_table(ROWS)
     content = {
@@ -272,12 +288,12 @@ def test_a_table_that_cannot_be_read_is_refused(recipes, damage):
         "other columns": parquet_of(year=[2017.0], first=["Ann"]),
         "other years": year_table([]),
     }[damage]
-    with pytest.raises(recipes.Mistake, match="babynames.parquet (is not the table|holds no name of 2017)"):
-        recipes.names({"p/babynames.parquet": content})
+    with pytest.raises(mistake, match="babynames.parquet (is not the table|holds no name of 2017)"):
+        cook("names", {"p/babynames.parquet": content})
 
 
-def test_a_machine_without_pyarrow_is_told_what_to_install(recipes, monkeypatch):
+def test_a_machine_without_pyarrow_is_told_what_to_install(cook, mistake, monkeypatch):
     """An installation older than this set has no pyarrow; None in sys.modules makes the import fail as there."""
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(recipes.Mistake, match="needs pyarrow; run: python -m pip install pyarrow"):
-        recipes.names({"p/babynames.parquet": b"PAR1"})
+    with pytest.raises(mistake, match="needs pyarrow; run: python -m pip install pyarrow"):
+        cook("names", {"p/babynames.parquet": b"PAR1"})

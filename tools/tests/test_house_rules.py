@@ -102,7 +102,7 @@ def weeks_that_import_others(root):
             other = home.get(top, week)
             if other != week and not (in_tests and top in PARITY.get(week, ())):
                 wrong.append(f"{name(path, root)}:{line} imports {top} of {other}; vendor the piece instead")
-            if top in ("tools", "shared", "conftest", "weeks"):
+            if top in ("tools", "data", "shared", "conftest", "weeks"):
                 wrong.append(f"{name(path, root)}:{line} imports {top}; a week vendors what it needs")
             if top in ("train", "figures", "bench") and path.name != "bench.py":  # which no test loads
                 wrong.append(f"{name(path, root)}:{line} imports {top}, but every week has one; use load_script")
@@ -322,7 +322,9 @@ def test_rules_accept_a_house_in_order(rule, toy):
         (upward_imports, "weeks/week14/nanogpt/vendor/shared/errors.py", "from ...model import GPT\n"),
         (upward_imports, "weeks/week14/nanogpt/novelty.py", ""),
         (long_files, "weeks/week01/a/core.py", "x = 1\n" * 401),
+        (long_files, "tools/data/recipes/new.py", "x = 1\n" * 401),
         (pickles, "weeks/week01/a/core.py", "import pickle\n"),
+        (pickles, "tools/data/recipes/new.py", "import pickle\n"),
         (pickles, "weeks/week01/a/core.py", "import torch\ntorch.save(1, 'x')\n"),
         (pickles, "weeks/week01/a/core.py", "import torch\ntorch.load('x')\n"),
         (pickles, "weeks/week01/a/core.py", "import torch\ntorch.load('x', weights_only=False)\n"),
@@ -347,3 +349,19 @@ def test_backward_is_counted(toy):
     """Calls, not names: a second one in a helper or a lambda counts, a definition or a comment does not."""
     write(toy, "weeks/week01/train.py", "def backward(x):  # .backward(\n    return [y.backward() for y in x]\n")
     assert backward_calls(toy) == {"weeks/week01/a/core.py": 1, "weeks/week01/train.py": 1}
+
+
+def test_what_git_ignores_of_data_is_at_the_root_alone(repo_root):
+    """`data/` is for what make fills; tools/data/ is code: under git, linted, and counted by the rules above."""
+
+    def ignored(path):
+        return subprocess.run(["git", "-C", repo_root, "check-ignore", "-q", "--no-index", path]).returncode == 0
+
+    if not (repo_root / ".git").exists():
+        pytest.skip("this is not a git checkout")
+    assert ignored("data/shakespeare/train.txt") and not ignored("tools/data/recipes/new.py")
+    seen = {name(path, repo_root) for path in own_code(repo_root, "tools/**/*.py")}
+    assert {"tools/data/engine.py", "tools/data/recipes/trec.py"} <= seen
+    lint = [sys.executable, "-m", "ruff", "check", "--show-files", "."]
+    listed = subprocess.run(lint, cwd=repo_root, capture_output=True, text=True, check=True).stdout
+    assert str(repo_root / "tools/data/recipes/trec.py") in listed

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 STUB = """#!/bin/sh
 echo "python $*"
 case "$*" in
-  "tools/data.py make "*) mkdir -p "data/$3" && echo '{}' > "data/$3/ORIGIN.json" ;;
+  "tools/data make "*) mkdir -p "data/$3" && echo '{}' > "data/$3/ORIGIN.json" ;;
   *fails.py*) exit 1 ;;
 esac
 """
@@ -56,7 +56,7 @@ def test_double_week_has_three_names(tree, name):
     """All three run the same script, after the data set that it reads."""
     status, calls, _ = make(tree, name)
     assert status == 0
-    assert calls == ["python tools/data.py make shakespeare", "python weeks/week07-08/train.py --preset default"]
+    assert calls == ["python tools/data make shakespeare", "python weeks/week07-08/train.py --preset default"]
 
 
 def test_both_halves_at_once_run_once(tree):
@@ -69,7 +69,7 @@ def test_options_reach_the_script_and_figures_follow(tree):
     _, calls, _ = make(tree, "week09", "PRESET=full", "SEED=3", "ARGS=--threads 1")
     assert calls[-2] == "python weeks/week09/train.py --preset full --seed 3 --threads 1"
     assert calls[-1] == "python weeks/week09/figures.py"
-    assert sorted(calls[:-2]) == [f"python tools/data.py make {name}" for name in ("cl100k", "gpt2", "shakespeare")]
+    assert sorted(calls[:-2]) == [f"python tools/data make {name}" for name in ("cl100k", "gpt2", "shakespeare")]
 
 
 def test_two_weeks_in_one_room_have_a_job_each(tree):
@@ -80,7 +80,7 @@ def test_two_weeks_in_one_room_have_a_job_each(tree):
         "python weeks/week01-02/figures.py --preset default",
     ]
     assert make(tree, "week02", "PRESET=smoke")[1] == [
-        "python tools/data.py make mnist", "python weeks/week01-02/train.py mnist --preset smoke",
+        "python tools/data make mnist", "python weeks/week01-02/train.py mnist --preset smoke",
     ]  # fmt: skip
     assert len(make(tree, "week01-02")[1]) == 4
 
@@ -112,12 +112,12 @@ def test_changed_manifest_looks_at_the_data_again(tree):
     assert make(tree, "data/bible")[1] == []
     later = time.time() + 5
     os.utime(tree / "tools/data.toml", (later, later))
-    assert make(tree, "data/bible")[1] == ["python tools/data.py make bible"]
+    assert make(tree, "data/bible")[1] == ["python tools/data make bible"]
 
 
 def test_unknown_data_set_is_left_to_the_tool(tree):
-    """tools/data.py knows the names, so its sentence is the one to see."""
-    assert make(tree, "data/nothing")[1] == ["python tools/data.py make nothing"]
+    """tools/data knows the names, so its sentence is the one to see."""
+    assert make(tree, "data/nothing")[1] == ["python tools/data make nothing"]
 
 
 @pytest.mark.parametrize("name", ["week03", "week04", "week03-04", "week14"])
@@ -164,7 +164,7 @@ def test_all_tests_run_after_all_data_in_one_process(tree):
     status, calls, _ = make(tree, "test")
     sets = re.search(r"^TEST_DATA := (.*)$", (tree / "Makefile").read_text(), re.M)[1].split()
     assert status == 0 and calls[-1].strip() == "python -m pytest"
-    assert sorted(calls[:-1]) == sorted(f"python tools/data.py make {name}" for name in sets)
+    assert sorted(calls[:-1]) == sorted(f"python tools/data make {name}" for name in sets)
 
 
 def test_a_copied_checkout_installs_again(tree):

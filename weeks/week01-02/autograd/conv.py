@@ -77,7 +77,7 @@ def max_pool2d(x, size, stride=None):
         if k == 0:
             best, winner = seen.copy(), np.zeros(seen.shape, np.uint8 if size < 16 else np.int64)
         else:
-            np.maximum(winner, (seen > best) * winner.dtype.type(k), out=winner)
+            np.maximum(winner, ((seen > best) | np.isnan(seen)) * winner.dtype.type(k), out=winner)
             np.maximum(best, seen, out=best)
 
     def to_x(g):

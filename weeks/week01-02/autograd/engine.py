@@ -21,7 +21,7 @@ class Value:
     """One number, and after `backward` the derivative of the result with respect to it, in `grad`."""
 
     __slots__ = ("data", "grad", "op", "children", "slopes", "serial")
-    __array_ufunc__ = None  # else numpy.float64(2) * value would be NumPy's product, an array of objects
+    __array_ufunc__ = None  # else array * value would be an array of Values, not the TypeError that says so
 
     def __init__(self, data, op="", children=(), slopes=()):
         self.data = data if type(data) is float else _real(data)

@@ -7,6 +7,7 @@ Left out: integer tensors (indices and labels are plain arrays), comparison, sor
 """
 
 import copy
+from numbers import Real
 
 import numpy as np
 
@@ -89,9 +90,9 @@ class Tensor(Node):
         return record(out, (self, lambda g: g / b), (other, lambda g: -g * out / b))  # d(a/b)/db = -a/b^2
 
     def __pow__(self, n):
-        if not isinstance(n, int | float):
+        if not isinstance(n, Real | np.bool_):
             raise TypeError(f"the exponent must be a number, not {type(n).__name__}; write a**b as (a.log() * b).exp()")
-        x = self._data
+        x, n = self._data, float(n)  # a NumPy scalar would bring its own dtype
         # n = 0 apart: 0 * x**-1 is not a number at x = 0, where the derivative of a constant is 0
         return record(x**n, (self, lambda g: g * (n * x ** (n - 1)) if n else np.zeros_like(x)))
 
@@ -131,7 +132,7 @@ class Tensor(Node):
         """Tensors as they are; numbers and arrays as constants, bare numbers in this tensor's dtype."""
         if isinstance(other, Tensor):
             return other
-        return Tensor(other, dtype=None if isinstance(other, np.ndarray) else self.dtype)
+        return Tensor(other, dtype=None if isinstance(other, np.ndarray) and other.ndim else self.dtype)
 
     def _apply(self, function, other):
         try:
@@ -171,7 +172,7 @@ class Tensor(Node):
     def relu(self):
         """max(x, 0); the derivative at 0 is taken as 0."""
         out = np.maximum(self._data, 0)
-        return record(out, (self, lambda g: g * (out > 0)))
+        return record(out, (self, lambda g: np.where(out <= 0, 0, g)))  # nan is not <= 0, so it passes and is seen
 
     # --- reductions ---------------------------------------------------------------------------------------------------
 

@@ -25,8 +25,7 @@ SHAPES = {
 }
 
 
-def mnist(files):
-    """The four idx files, checked for their shapes, from idx files (with .gz or without) or from one pickle."""
+def recipe(files):
     files = {PurePosixPath(name).name: content for name, content in files.items()}
     files = {name.removesuffix(".gz"): unzipped(name, content) for name, content in files.items()}
     pickles = [name for name in files if name.endswith(".pkl")]

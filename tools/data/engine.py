@@ -1,8 +1,8 @@
 """Make the data sets of tools/data.toml: fetch, check, clean, split, and put them into data/ whole or not at all.
 
-    python tools/data.py list                      every set: size, licence, state
-    python tools/data.py make shakespeare bible    make these sets (what `make data/shakespeare` runs)
-    python tools/data.py verify                    hash every file of every set that was made
+    python tools/data list                      every set: size, licence, state
+    python tools/data make shakespeare bible    make these sets (what `make data/shakespeare` runs)
+    python tools/data verify                    hash every file of every set that was made
 
 A set is built in a hidden folder beside its place and renamed into it at the end, so what is there is complete.
 Its ORIGIN.json says where it came from, under which licence, and what every file hashes to.
@@ -22,13 +22,14 @@ import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
-import data_recipes
-import data_sources
-from shared.errors import Mistake, entry
+from shared.errors import Mistake
 from shared.files import atomic_write
+from shared.text import END
 
-ROOT = Path(__file__).resolve().parent.parent
-CATALOGUE = Path(__file__).resolve().with_name("data.toml")
+from . import recipes, sources
+
+ROOT = Path(__file__).resolve().parents[2]
+CATALOGUE = ROOT / "tools/data.toml"
 ORIGIN = "ORIGIN.json"
 
 
@@ -149,7 +150,7 @@ def copy_given(name, item, built):
 def build(name, item, built, work):
     """Fetch from the first source that answers, run the recipe, write its files; returns the source in words."""
     files, source = fetch_first(name, item, work)
-    for file, content in data_recipes.RECIPES[item["recipe"]](files).items():
+    for file, content in recipes.cook(item["recipe"], files).items():
         atomic_write(built / file, content)
     return source
 
@@ -161,11 +162,11 @@ def fetch_first(name, item, work):
         folder = work / f"source{number}"
         folder.mkdir()
         try:
-            return data_sources.fetch(source, folder), data_sources.described(source)
+            return sources.fetch(source, folder), sources.described(source)
         except Mistake as error:
             reasons.append(str(error))
             if number + 1 < len(item["sources"]):
-                print(f"{error}; trying {data_sources.described(item['sources'][number + 1])}", file=sys.stderr)
+                print(f"{error}; trying {sources.described(item['sources'][number + 1])}", file=sys.stderr)
     raise Mistake(
         f"{name} could not be made: {'; '.join(reasons)}; connect to a network and run it again, "
         f"or set CHASE_DATA=DIR to a folder that holds {name}/{{{','.join(pins(item))}}}"
@@ -198,7 +199,7 @@ def describe(item, folder, source):
         files[file] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         if file.endswith(".txt"):
             text = content.decode()
-            documents = text.split("\n").count(data_recipes.SEPARATOR)
+            documents = text.split("\n").count(END)
             files[file] |= {"characters": len(text), "documents": documents}
     known = {key: item[key] for key in ("about", "origin", "licence", "recipe")}
     record = {**known, "edition": item.get("edition", 1), "source": source, "files": files}
@@ -270,7 +271,7 @@ def verify(catalogue, names, root):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
-        prog="tools/data.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="tools/data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("action", choices=("list", "make", "verify"))
     parser.add_argument("sets", nargs="*", metavar="SET", help="names from tools/data.toml")
@@ -288,7 +289,3 @@ def main(argv=None):
     else:
         for name in args.sets:
             make(name, catalogue[name], args.root)
-
-
-if __name__ == "__main__":
-    sys.exit(entry(main))
