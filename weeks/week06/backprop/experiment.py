@@ -1,6 +1,6 @@
 """What train.py does with a file of names: two baselines, networks of several seeds, invented names, weights in a file.
 
-Everything that prints or parses options is in train.py; the loop and the recipe come from week 3 (vendor/fit.py).
+Everything that prints or parses options is in train.py; loop and recipe are from week 3 (vendor/makemore/fit.py).
 """
 
 import json
