@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from ..vendor.shared.errors import Mistake
-from .options import MODEL, Folder, Model
+from .options import MODEL, Folder, Model, new_folder
 
 
 @dataclass
@@ -30,8 +29,7 @@ class Export:
         from ..sources import open_model
         from ..tasks import end_id
 
-        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
-            raise Mistake(f"{self.out} exists and is not an empty folder; give another one, for nothing is overwritten")
+        new_folder(self.out)
         loaded = open_model(self.model, fold=True)
         special = {i: text for text, i in loaded.tokenizer.special_tokens.items()}
         chat = loaded.chat or {"template": None, "bos": "", "eos": special[end_id(loaded.tokenizer)]}
