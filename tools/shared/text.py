@@ -21,6 +21,8 @@ def read_text(path):
     path = Path(path)
     if path.is_dir():
         raise Mistake(f"{path} is a folder; give a text file in it")
+    if path.is_char_device() or path.is_block_device():  # /dev/zero has no end
+        raise Mistake(f"{path} is a device; give a text file")
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:

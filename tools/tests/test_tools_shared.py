@@ -1,6 +1,7 @@
 """tools/shared: what every room uses, as far as the weeks' own tests do not see it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,43 @@ def test_what_is_no_seed_is_wrong_use(results, given, capsys):
         results.parser("a script").parse_args([f"--seed={given}"])
     assert stop.value.code == 2
     assert f"{given!r} is no seed; give a whole number from 0 to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked", "said"), [(0, "leaves nobody to compute"), (10**6, "more than a machine can start")])
+def test_threads_that_no_machine_has(results, mistake, asked, said):
+    """OpenMP would end the process."""
+    with pytest.raises(mistake, match=said):
+        results.thread_count(asked)
+    assert results.thread_count(2) == 2
+
+
+@pytest.mark.parametrize("code", ["print('x' * 10**6)", "print('x'); raise SystemExit(0)"])
+@pytest.mark.parametrize(
+    ("output", "status", "said"), [("pipe", 141, ""), ("full", 1, "error: no space left on device")]
+)
+def test_output_that_nobody_takes(repo_root, code, output, status, said):
+    """`| head -1` has seen enough, and a full disk is one sentence; Python adds no complaint of its own."""
+    program = f"import sys; from shared.errors import entry\ndef main(argv): {code}\nsys.exit(entry(main))"
+    if output == "pipe":
+        end, out = os.pipe()
+        os.close(end)
+    else:
+        out = os.open("/dev/full", os.O_WRONLY)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, cwd=repo_root / "tools")
+    os.close(out)
+    assert done.returncode == status and done.stderr.strip().split(";")[0] == said
+
+
+def test_a_path_that_cannot_be_used_is_a_sentence(load_tool, capsys):
+    """The system's own words have a number, and no way out."""
+
+    def main(argv):
+        open("/no/such/folder/file")
+
+    assert load_tool("shared.errors").entry(main, []) == 1
+    said = "error: '/no/such/folder/file': no such file or directory; free what is in the way, or give another path\n"
+    assert capsys.readouterr().err == said
 
 
 def test_json_with_its_innermost_lists_on_one_line(results):
@@ -172,6 +210,12 @@ def test_read_text(text, mistake, tmp_path, content, said):
     else:
         with pytest.raises(mistake, match=said):
             text.read_text(path)
+
+
+def test_a_device_is_no_text(text, mistake):
+    """/dev/zero never ends."""
+    with pytest.raises(mistake, match="/dev/zero is a device"):
+        text.read_text("/dev/zero")
 
 
 # --- progress ---------------------------------------------------------------------------------------------------------

@@ -17,11 +17,11 @@ def pick_device(name="auto"):
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
-            raise RuntimeError("no device that nanogpt knows")
+            raise RuntimeError("it is none of auto, cpu, mps, cuda, cuda:1")
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise Mistake(
-            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); try --device cpu"
+            f"device {name[:40]!r} cannot be used here ({str(error).splitlines()[0]}); try --device cpu"
         ) from error
     return torch.device(name)
 

@@ -157,7 +157,8 @@ def test_a_turn_that_fails_leaves_no_trace(talk, monkeypatch, tmp_path, failure,
         yield from real(*args, **options)
 
     monkeypatch.setattr(infer, "generate", failing)
-    out = talk(["nice", f"/save {tmp_path / 'a'}", "great", f"/save {tmp_path / 'b'}", "red", f"/save {tmp_path / 'c'}"])
+    saves = [f"/save {tmp_path / name}" for name in "abc"]
+    out = talk(["nice", saves[0], "great", saves[1], "red", saves[2]])
     before, after, end = (json.loads((tmp_path / name).read_text())["messages"] for name in "abc")
     assert said in out and before == after and [m["content"] for m in end[::2]] == ["nice", "red"]
 
@@ -174,7 +175,9 @@ def test_an_error_in_mid_answer_leaves_no_trace(talk, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "a").read_text())["messages"] == []
 
 
-@pytest.mark.parametrize("line", ["nice \udce9", "/save talk\udce9.json", "/save a\0b", "/save ~nobody-here/x", "/save /"])
+@pytest.mark.parametrize(
+    "line", ["nice \udce9", "/save talk\udce9.json", "/save a\0b", "/save ~nobody-here/x", "/save /"]
+)
 def test_lines_that_no_file_and_no_model_takes(talk, tmp_path, line):
     """A sentence, and the chat goes on with all that was said."""
     out = talk(["nice", line, f"/save {tmp_path / 'kept'}"])

@@ -1,8 +1,6 @@
 """The command as a user meets it: each one run on a small text, each mistake with its sentence and status."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 from nanogpt import cli
@@ -133,9 +131,9 @@ def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):
         (["learn", "dogs.txt", "--model", "m", "--out", "q", "--method", "magic"], 1, "choose one of naive, joint, replay"),
         (["learn", "dogs.txt", "--model", "m", "--out", "q", "--replay-rows", "-1"], 1, "--replay-rows is -1"),
         (["sample", "--model", "nothing"], 1, "make one with `nanogpt train"),
-        (["sample", "--model", "m", "--temperature", "-1"], 1, "temperature is -1.0"),
-        (["sample", "--model", "m", "--top-p", "7"], 1, "top_p is 7.0"),
-        (["sample", "--model", "m", "--n", "0"], 1, "must be at least 1"),
+        (["sample", "--model", "m", "--temperature", "-1"], 2, "'-1' cannot be used; give 0, or"),
+        (["sample", "--model", "m", "--top-p", "7"], 2, "'7' cannot be used; give a number above 0"),
+        (["sample", "--model", "m", "--n", "0"], 2, "'0' cannot be used; give a whole number"),
         (["eval", "--model", "m"], 1, "name at least one"),
         (["eval", "binary.dat", "--model", "m"], 1, "is not text"),
         (["train", "cats.txt"], 2, "--out"),
@@ -153,19 +151,3 @@ def test_mistakes_get_a_sentence_and_a_status(trained, capsys, monkeypatch, argv
     captured = capsys.readouterr()
     assert sentence in captured.err + captured.out and "Traceback" not in captured.err
     assert not (trained / "q" / "checkpoint.json").exists()
-
-
-def test_help_starts_without_torch():
-    """`nanogpt --help` must answer at once: torch alone takes a second to import."""
-    code = """import sys; from nanogpt import cli
-try: cli.main(['--help'])
-except SystemExit: print('torch' in sys.modules)"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "False" and "nanogpt COMMAND --help" in done.stdout
-
-
-@pytest.mark.parametrize("command", cli.COMMANDS)
-def test_every_command_has_help_with_examples(command, capsys):
-    """--help is where a newcomer looks first."""
-    assert run(command, "--help") == 0
-    assert f"nanogpt {command}" in capsys.readouterr().out.split("options")[0].split("examples:")[1]

@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
-from ..vendor.shared.errors import Mistake
-from .options import MODEL, Folder, Model
+from .options import MODEL, Folder, Model, new_folder
 
 
 @dataclass
@@ -27,7 +26,6 @@ class Export:
         from .. import formats  # in here, for torch takes a second and --help does not need it
         from ..sources import open_model
 
-        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
-            raise Mistake(f"{self.out} exists and is not an empty folder; give another one, for nothing is overwritten")
+        new_folder(self.out)
         formats.write("huggingface", self.out, open_model(self.model, fold=True).published())
         print(f"wrote {self.out}; in Python: AutoModelForCausalLM.from_pretrained({str(self.out)!r})")

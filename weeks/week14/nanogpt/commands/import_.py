@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional
 
 from ..vendor.shared.errors import Mistake
-from .options import Folder, words
+from .options import Folder, new_folder, words
 
 
 @dataclass
@@ -30,11 +30,11 @@ class Import:
         from .. import checkpoint  # in here, for torch takes a second and --help does not need it
         from ..sources import open_model
 
-        if self.out.exists() and not (self.out.is_dir() and not any(self.out.iterdir())):
-            raise Mistake(f"{self.out} exists and is not an empty folder; give another --out")
+        new_folder(self.out)
         loaded = open_model(self.source)
         if loaded.record is not None:
-            raise Mistake(f"{self.source} is a model of nanogpt already; use it with --model {self.source}")
+            again = shlex.join(["nanogpt", "sample", "--model", self.source])
+            raise Mistake(f"{self.source} is one of our own models already; use it as it is: {again}")
         checkpoint.save(self.out, loaded.model, loaded.tokenizer, {"from": self.source}, chat=loaded.special)
         print(f"{loaded.model.n_params():,} parameters, {loaded.tokenizer.vocab_size:,} tokens: saved in {self.out}")
         print("try:", shlex.join(["nanogpt", "chat" if loaded.chat else "sample", "--model", str(self.out)]))

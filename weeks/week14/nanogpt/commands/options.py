@@ -1,13 +1,16 @@
 """Options that several commands share, and how each kind of value is read: a wrong one is told before work begins."""
 
 import math
+import os
 import re
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, get_args, get_origin
 
 from tyro.conf import arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+from ..vendor.shared.errors import Mistake
 
 MODEL = "checkpoints/week14-default/replay"  # what `make week14` leaves behind
 REGISTRY = ConstructorRegistry()
@@ -46,12 +49,39 @@ def words(kind, metavar):
     return value(read, metavar)
 
 
+def choice(*names):
+    """Reads one of `names`."""
+
+    def read(word):
+        if word not in names:
+            raise ValueError(f"{word[:40]!r} is not known; choose {', '.join(names[:-1])} or {names[-1]}")
+        return word
+
+    return value(read, f"{{{','.join(names)}}}")
+
+
+def new_folder(folder):
+    """Mistake unless a new folder can be made at `folder`: told before minutes of work, and nothing is overwritten."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise Mistake(f"{folder} exists and is not an empty folder; give another one, for nothing is overwritten")
+    may_write(folder)
+
+
+def may_write(folder):
+    """Mistake unless files can be made in `folder`, which may be still to be made."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise Mistake(f"{folder} cannot be written: {nearest} is no folder that you may write to; give another one")
+
+
 KINDS = {int: number(int, "a whole number"), float: number(float, "a number"), Path: words(Path, "PATH")}
 
 
 @REGISTRY.primitive_rule
 def plain(info):
-    """What no option says otherwise: numbers and paths, and the same where None stands for "not given"."""
+    """What no option says otherwise: numbers, paths, choices, and the same where None stands for "not given"."""
+    if get_origin(info.type) is Literal:
+        return choice(*get_args(info.type))
     kinds = set(get_args(info.type)) - {NoneType} if NoneType in get_args(info.type) else {info.type}
     return KINDS.get(kinds.pop()) if len(kinds) == 1 else None
 

@@ -1,7 +1,7 @@
 """Many prompts at once: what all begin with is read once, then every row goes on at its own length.
 
-    prompts   [a b c d e]        cache   [a b | c d e | x y]      the gap between a row's end and the longest row is
-              [a b f]                    [a b | f . . | x y]      masked; positions count only what is there
+prompts   [a b c d e]        cache   [a b | c d e | x y]      the gap between a row's end and the longest row is
+          [a b f]                    [a b | f . . | x y]      masked; positions count only what is there
 """
 
 import torch

@@ -1,4 +1,4 @@
-# vendored from tools/shared/text.py, sha256 77222489f1dedb45497f18d4a076999696b358af31f530f79b98f1807c0a4f7a; edit there, then run: make vendor
+# vendored from tools/shared/text.py, sha256 fdf44742884f7edf37e143706b2503e738d6c3f3e2bd057a9cfd69934f456b77; edit there, then run: make vendor
 """Text files: read one, find its documents, hold some of it out. Every week that reads text reads it here.
 
 Documents are separated by a line that holds only <|endoftext|>; a file without one is one document.
@@ -22,6 +22,8 @@ def read_text(path):
     path = Path(path)
     if path.is_dir():
         raise Mistake(f"{path} is a folder; give a text file in it")
+    if path.is_char_device() or path.is_block_device():  # /dev/zero has no end
+        raise Mistake(f"{path} is a device; give a text file")
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
