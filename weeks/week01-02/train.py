@@ -18,8 +18,8 @@ from autograd.moons import objective, train
 from autograd.scalar_nn import MLP
 from autograd.vendor.shared.errors import Mistake, entry
 from autograd.vendor.shared.files import need
+from autograd.vendor.shared.progress import bar
 from autograd.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, thread_count, write_results
-from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -44,11 +44,11 @@ def part_moons(model, points, labels, steps, rate, title):
     """Train `model`; returns its curve [(loss, accuracy)] of steps + 1 rows, the last one after the last update."""
     curve, watch = [], Stopwatch()
     steps_of = train(model, points, labels, steps, rate)
-    with tqdm(steps_of, title, steps, leave=False, unit="step", mininterval=0.5) as bar:
-        for loss, accuracy in bar:
+    with bar(steps_of, title, total=steps, unit="step") as line:
+        for loss, accuracy in line:
             curve.append((loss, accuracy))
             pace = len(points) * len(curve) / watch.seconds
-            bar.set_postfix(loss=f"{loss:.4g}", points_s=f"{pace:,.0f}", refresh=False)
+            line.set_postfix(loss=f"{loss:.4g}", points_s=f"{pace:,.0f}", refresh=False)
     loss, accuracy = objective(model, points, labels)
     return [*curve, (loss.data, accuracy)]
 

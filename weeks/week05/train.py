@@ -18,8 +18,8 @@ from deepmlp.model import DeepMLP
 from deepmlp.vendor.makemore import names
 from deepmlp.vendor.shared.errors import Mistake, entry
 from deepmlp.vendor.shared.files import need
+from deepmlp.vendor.shared.progress import bar
 from deepmlp.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
-from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -59,14 +59,13 @@ def settle(args):
 
 def bar_for(steps, title, rows):
     """A progress bar, and the function that moves it after each step."""
-    bar = tqdm(total=steps, desc=title, unit="step", leave=False, disable=None, mininterval=0.5)
-    watch = Stopwatch()
+    line, watch = bar(total=steps, label=title, unit="step"), Stopwatch()
 
     def after(step, loss):
-        bar.update()
-        bar.set_postfix_str(f"loss {loss:.3f}, {rows * bar.n / watch.seconds:,.0f} letters/s", refresh=False)
+        line.update()
+        line.set_postfix_str(f"loss {loss:.3f}, {rows * line.n / watch.seconds:,.0f} letters/s", refresh=False)
 
-    return bar, after
+    return line, after
 
 
 # --- the ladder -------------------------------------------------------------------------------------------------------
@@ -81,8 +80,8 @@ def climb(known, preset, seed, whole, title):
     metrics = ladder.baselines(known, data)
     print(f"  uniform {metrics['uniform_loss']:.4f}, bigram {metrics['bigram_val']:.4f}")
     for name in ladder.RUNGS if whole else ladder.OTHER_FILE:
-        bar, after = bar_for(steps * preset.seeds, f"{title} {name}", preset.recipe.batch_size)
-        with bar:
+        line, after = bar_for(steps * preset.seeds, f"{title} {name}", preset.recipe.batch_size)
+        with line:
             part, model = ladder.rung(name, known, data, preset, seed, after)
         metrics |= part
         print(

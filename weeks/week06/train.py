@@ -19,8 +19,8 @@ from backprop.race import batches, race, side_by_side, update_ratios, verdict, w
 from backprop.vendor.makemore.names import windows
 from backprop.vendor.shared.errors import Mistake, entry
 from backprop.vendor.shared.files import need
+from backprop.vendor.shared.progress import bar
 from backprop.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
-from tqdm import tqdm
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -85,8 +85,8 @@ def by_hand(names, plan, seed):
         metrics[f"manual_backprop_max_diff_{name}"] = max(layers, whole_loss_apart(sizes, turns[0], dtype, seed))
         together = side_by_side(sizes, turns, dtype, seed)
         losses, apart, moved, ratios = [], [], [], []
-        with tqdm(together, f"beside autograd, {name}", len(turns), leave=False, disable=None) as bar:
-            for step, (loss, a, m, hand) in enumerate(bar):
+        with bar(together, f"beside autograd, {name}", total=len(turns), unit="step") as line:
+            for step, (loss, a, m, hand) in enumerate(line):
                 losses.append(loss)
                 apart.append(a)
                 moved.append(m)
@@ -119,29 +119,29 @@ def by_hand(names, plan, seed):
 
 
 class Bar:
-    """A tqdm bar over all trainings of a file: loss, names' letters a second, time left."""
+    """A bar over all trainings of a file: loss, names' letters a second, time left."""
 
     def __init__(self, title, steps, rows):
-        self.bar = tqdm(total=steps, desc=title, leave=False, unit="step", mininterval=0.5, disable=None)
+        self.line = bar(total=steps, label=title, unit="step")
         self.rows, self.watch, self.done = rows, Stopwatch(), 0
 
     def __enter__(self):
         return self
 
     def __exit__(self, *stopped):
-        self.bar.close()
+        self.line.close()
 
     def __call__(self, step, loss):
         self.done += 1
         pace = self.done * self.rows / self.watch.seconds
-        self.bar.set_postfix(loss=f"{loss:.4f}", letters_s=f"{pace:,.0f}", refresh=False)
-        self.bar.update()
+        self.line.set_postfix(loss=f"{loss:.4f}", letters_s=f"{pace:,.0f}", refresh=False)
+        self.line.update()
 
 
 def tree(names, plan, seed, weights_file, title):
     """Train and judge the tree on one file of names; prints as it goes."""
-    with Bar(title, plan.seeds * plan.recipe.steps, plan.recipe.batch_size) as bar:
-        metrics, model = experiment.measure(names, plan, seed, weights_file, bar)
+    with Bar(title, plan.seeds * plan.recipe.steps, plan.recipe.batch_size) as on_step:
+        metrics, model = experiment.measure(names, plan, seed, weights_file, on_step)
     print(
         f"{title}: validation {metrics['wavenet_val']:.4f}, test {metrics['wavenet_test']:.4f} nats a letter "
         f"(uniform {metrics['uniform_loss']:.4f}, bigram {metrics['bigram_val']:.4f}); {weights_file}"
@@ -191,8 +191,8 @@ def train(argv) -> dict:
             found, model = tree(names, plan, args.seed, path, title)
             found |= experiment.both_forms(model, names) if suffix == first else {}
             metrics |= {f"{name}{suffix}": value for name, value in found.items()}
-        with Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size) as bar:
-            bug = experiment.bug_effect(data[first], plan, args.seed, bar)
+        with Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size) as on_step:
+            bug = experiment.bug_effect(data[first], plan, args.seed, on_step)
         metrics |= {f"{name}{first}": value for name, value in bug.items()}
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None

@@ -19,8 +19,8 @@ from gpt.loop import Recipe, bigram_loss, evaluate, train
 from gpt.model import GPT, GPTConfig
 from gpt.vendor.shared.errors import Mistake, entry
 from gpt.vendor.shared.files import atomic_write, need
+from gpt.vendor.shared.progress import bar
 from gpt.vendor.shared.results import Stopwatch, command_line, cpu_name, parser, thread_count, write_results
-from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data" / "shakespeare"
@@ -72,18 +72,18 @@ def train_and_watch(model, train_tokens, val_tokens, preset, recipe, seed, half)
     curve, recent, judging = [[0, None, evaluate(model, watched, half=half)]], [], 0.0
     clock = Stopwatch()
     tokens_a_step = recipe.batch_size * preset.block_size
-    with tqdm(total=recipe.steps, unit="step", disable=None) as bar:
+    with bar(total=recipe.steps, label="training", unit="step") as line:
         for step, loss in train(model, train_tokens, recipe, seed=seed, half=half):
             recent.append(loss)
-            bar.update()
+            line.update()
             speed = tokens_a_step * (step + 1) / (clock.seconds - judging)
-            bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            line.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             if step + 1 in due:
                 pause = Stopwatch()
                 val = evaluate(model, watched, half=half)
                 judging += pause.seconds
                 curve.append([step + 1, statistics.fmean(recent), val])
-                bar.write(f"step {step + 1:5d}: train {curve[-1][1]:.4f}, val {val:.4f} on {len(watched) - 1:,} tokens")
+                line.write(f"step {step + 1:5d}: train {curve[-1][1]:.4f}, val {val:.4f} on {len(watched) - 1:,} tokens")
                 recent = []
     return curve, clock.seconds - judging
 

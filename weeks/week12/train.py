@@ -16,10 +16,10 @@ import torch
 from lora import LoRAConfig, attach, detach, load, merge, parameters, save, unmerge, using
 from lora.vendor.gpt.loop import Recipe, evaluate, train
 from lora.vendor.gpt.model import GPT, GPTConfig
-from lora.vendor.shared.errors import Mistake, entry  # fmt: skip
-from lora.vendor.shared.files import need  # fmt: skip
+from lora.vendor.shared.errors import Mistake, entry
+from lora.vendor.shared.files import need
+from lora.vendor.shared.progress import bar
 from lora.vendor.shared.results import Stopwatch, command_line, cpu_count, machine, parser, write_results  # fmt: skip
-from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data"
@@ -82,12 +82,12 @@ def run(model, text, recipe, seed, name, judge=None, points=0):
     """Train in place. Returns seconds, bytes read a second, and judge(model) at `points` even steps."""
     curve, watch, judging = [], Stopwatch(), 0.0
     read_a_step = recipe.batch_size * model.config.block_size
-    with tqdm(total=recipe.steps, desc=f"{name:>14}", unit="step", file=sys.stderr, mininterval=0.5) as bar:
+    with bar(total=recipe.steps, label=f"{name:>14}", unit="step") as line:
         try:
             for step, loss in train(model, text, recipe, seed=seed):
                 rate = (step + 1) * read_a_step / (watch.seconds - judging)
-                bar.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
-                bar.update()
+                line.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
+                line.update()
                 if judge and (step + 1) % max(1, recipe.steps // points) == 0:
                     pause = Stopwatch()
                     curve.append([step + 1, *judge(model)])
