@@ -74,8 +74,8 @@ def drawing_parser(description, script, preset="default"):
         f"--out runs/{week.name}/figures",
     )
     p.add_argument("--preset", choices=PRESETS, default=preset, help="whose results to draw (default: %(default)s)")
-    p.add_argument("--results", type=Path, default=week / "results", help="folder to read (default: the committed one)")
-    p.add_argument("--out", type=Path, default=week / "figures", help="folder to draw into (default: the committed one)")
+    p.add_argument("--results", type=Path, default=week / "results", help="folder to read (default: committed)")
+    p.add_argument("--out", type=Path, default=week / "figures", help="folder for figures (default: committed)")
     return p
 
 

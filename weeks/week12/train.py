@@ -19,7 +19,15 @@ from lora.vendor.gpt.model import GPT, GPTConfig
 from lora.vendor.shared.errors import Mistake, entry
 from lora.vendor.shared.files import need
 from lora.vendor.shared.progress import bar
-from lora.vendor.shared.results import Stopwatch, command_line, cpu_count, machine, parser, write_results  # fmt: skip
+from lora.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    machine,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data"
@@ -213,7 +221,7 @@ def main(argv=None):
     )
     args = p.parse_args(argv)
     preset, watch = PRESETS[args.preset], Stopwatch()
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     texts = {}
     for domain in (OLD, NEW):
@@ -239,14 +247,21 @@ def main(argv=None):
         m["learned_vs_full_pct"] = 100 * m["learned"] / metrics["full"]["learned"]
         m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
         m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
-    print(f"rank {best} learns {metrics[f'r{best}']['learned_vs_full_pct']:.0f} % of what full fine-tuning learns")
-    out = (args.out or HERE / "results") / f"{args.preset}.json"
+    out = results_folder(__file__, args.out) / f"{args.preset}.json"
     argv = sys.argv[1:] if argv is None else argv
     write_results(
         out, command=command_line(__file__, argv), preset=args.preset, seed=args.seed, seconds=watch.seconds,
         metrics=metrics, threads=threads,
     )  # fmt: skip
-    print(out)
+    m = metrics[f"r{best}"]
+    print(
+        f"What it showed: with {m['parameters_pct']:.0f} % of the parameters, LoRA of rank {best} learns "
+        f"{m['learned_vs_full_pct']:.0f} % of what full fine-tuning learns, and forgets "
+        f"{m['forgot_vs_full_pct']:.0f} % of what that forgets."
+    )
+    again = ["--preset", args.preset, "--seed", str(args.seed + preset.seeds)]
+    print(f"To try next, whether other seeds say the same: {command_line(__file__, again)}")
+    print(f"results: {out}")
     return metrics
 
 

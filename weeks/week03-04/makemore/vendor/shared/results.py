@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 5560caa2c2a7ad7c4555ef0fa6cf04941271293a4dc341a87c5a3c9e9fc38ee5; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 3c6cdd33aa66de73cabbbc42555f536c95599dad43e2161160a9032d577c31ed; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -75,8 +75,8 @@ def drawing_parser(description, script, preset="default"):
         f"--out runs/{week.name}/figures",
     )
     p.add_argument("--preset", choices=PRESETS, default=preset, help="whose results to draw (default: %(default)s)")
-    p.add_argument("--results", type=Path, default=week / "results", help="folder to read (default: the committed one)")
-    p.add_argument("--out", type=Path, default=week / "figures", help="folder to draw into (default: the committed one)")
+    p.add_argument("--results", type=Path, default=week / "results", help="folder to read (default: committed)")
+    p.add_argument("--out", type=Path, default=week / "figures", help="folder for figures (default: committed)")
     return p
 
 
