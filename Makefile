@@ -12,9 +12,14 @@ DATA_SETS := $(shell sed -n 's/^\[\([A-Za-z0-9_-]*\)\]$$/\1/p' tools/data.toml 2
 TEST_DATA := shakespeare bible recipes code gpt2 cl100k smollm2-135m names
 TASK_DATA := reuters-r8 trec-6 sms-spam sarcasm
 
+define newline
+
+
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks test test-week exercises bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
+.PHONY: help assistant assistant-tasks results test test-week exercises bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -66,16 +71,23 @@ data/%: .venv/.core
 	@$(PY) tools/data make $*
 
 # --- weeks --------------------------------------------------------------------------------------------------------
-# $(call week,FOLDER,OTHER NAMES,DATA SETS,OPTIONS OF FIGURES): the data first, then the week's train script, then its
-# figures. A smoke run draws none: the figures in the pages are of runs that mean something.
+# A user's own run writes below runs/<week>, which git ignores. `make results` sets COMMITTED: then the same recipes
+# write the results and figures that the pages quote. A smoke run draws nothing: its numbers mean nothing.
 
+# $(call run,WEEK,SCRIPT AND JOB) and $(call draw,WEEK)
+run  = $(strip $(PY) weeks/$(1)/$(2) --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS) $(call to,$(1)))
+to   = $(if $(COMMITTED),--out weeks/$(1)/results)
+draw = $(if $(filter-out smoke,$(PRESET)),$(if $(wildcard weeks/$(1)/figures.py),$(strip $(PY) weeks/$(1)/figures.py $(own))))
+own  = $(if $(COMMITTED),,--preset $(PRESET) --results runs/$(1)/results --out runs/$(1)/figures)
+
+# $(call week,FOLDER,OTHER NAMES,DATA SETS): the data first, then the week's train script, then its figures.
 define week
 .PHONY: $(1) $(2)
 $(if $(2),$(2): $(1))
 ifneq ($(wildcard weeks/$(1)/train.py),)
 $(1): .venv/.core $(3:%=data/%/ORIGIN.json)
-	$(strip $(PY) weeks/$(1)/train.py --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS))
-	$(if $(filter-out smoke,$(PRESET)),$(if $(wildcard weeks/$(1)/figures.py),$(strip $(PY) weeks/$(1)/figures.py $(4))))
+	$(call run,$(1),train.py)
+	@$(call draw,$(1))
 else
 $(1):
 	@echo "$(1) is not built yet; PLAN.md says what it will hold, and 'make help' which weeks are built" >&2; exit 2
@@ -85,18 +97,16 @@ endef
 # Two weeks in one room, each with a job of its own.
 .PHONY: week01-02 week01 week02
 week01-02: week01 week02
-week01 week02: job = $(PY) weeks/week01-02/train.py $(1) --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS)
-week01 week02: draw = $(if $(filter-out smoke,$(PRESET)),$(PY) weeks/week01-02/figures.py --preset $(PRESET))
 week01: .venv/.core
-	$(strip $(call job,moons))
-	$(draw)
+	$(call run,week01-02,train.py moons)
+	@$(call draw,week01-02)
 week02: .venv/.core data/mnist/ORIGIN.json
-	$(strip $(call job,mnist))
-	$(draw)
+	$(call run,week01-02,train.py mnist)
+	@$(call draw,week01-02)
 
-$(eval $(call week,week03-04,week03 week04,names,--preset $(PRESET)))
-$(eval $(call week,week05,,names,--preset $(PRESET)))
-$(eval $(call week,week06,,names,--preset $(PRESET)))
+$(eval $(call week,week03-04,week03 week04,names))
+$(eval $(call week,week05,,names))
+$(eval $(call week,week06,,names))
 $(eval $(call week,week07-08,week07 week08,shakespeare))
 $(eval $(call week,week09,,shakespeare gpt2 cl100k))
 $(eval $(call week,week10,,))
@@ -109,15 +119,24 @@ ifneq ($(words $(PRESET))$(filter smoke default full,$(PRESET)),1$(PRESET))
 $(error PRESET='$(PRESET)' is not a preset; use PRESET=smoke (seconds), PRESET=default (minutes) or PRESET=full)
 endif
 
-week01: ## ... week14: run a week's train script; double weeks also as week01-02
+week01: ## ... week14: run a week's train script; it writes below runs/; double weeks also as week01-02
 week14: ## the main job: train, then learn three more domains without forgetting
 
 assistant: .venv/.core data/smollm2-135m/ORIGIN.json ## chat with SmolLM2-135M in the terminal: ARGS='--system "Be brief."'
 	@.venv/bin/nanogpt chat --model smollm2-135m $(ARGS)
 
 assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK_DATA)) ## it learns four tasks, naively and with replay
-	$(PY) weeks/week14/assistant.py --preset $(PRESET) $(if $(SEED),--seed $(SEED)) $(ARGS)
-	$(if $(filter-out smoke,$(PRESET)),$(PY) weeks/week14/figures.py)
+	$(call run,week14,assistant.py)
+	@$(call draw,week14)
+
+# The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
+# doctor's of week 5, are written by their own command with --out weeks/week05/results.
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench, JOB=assistant-tasks
+	@[ -n "$(or $(filter bench assistant-tasks,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
+	    "make results JOB=bench or make results JOB=assistant-tasks" >&2; exit 2; }
+	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
+	@$(PY) tools/docs.py sync
 
 # --- checks -------------------------------------------------------------------------------------------------------
 
@@ -138,9 +157,11 @@ test-week: .venv/.test ## one week's tests: WEEK=09; CHASE_IMPL=projects grades 
 exercises: .venv/.test ## is every wrong answer of the exercises noticed by their tests? WEEK=05, or all weeks
 	$(strip $(PY) tools/exercises.py check $(if $(WEEK),$(or $(week_folder),$(WEEK))) $(ARGS))
 
-bench: .venv/.test $(patsubst %,data/%/ORIGIN.json,mnist names smollm2-135m sms-spam) ## measure every week that has a bench.py
-	@[ -n "$(wildcard weeks/*/bench.py)" ] || echo "no week has a bench.py yet"
-	@set -e; for script in $(wildcard weeks/*/bench.py); do echo "$(PY) $$script"; $(PY) $$script $(ARGS); done
+benches := $(patsubst weeks/%/bench.py,%,$(wildcard weeks/$(if $(WEEK),$(or $(week_folder),$(WEEK)),*)/bench.py))
+
+bench: .venv/.test $(patsubst %,data/%/ORIGIN.json,mnist names smollm2-135m sms-spam) ## measure every week that has a bench.py, or WEEK=09
+	@[ -n "$(benches)" ] || echo "no week has a bench.py yet"
+	$(foreach week,$(benches),$(strip $(PY) weeks/$(week)/bench.py $(ARGS) $(call to,$(week)))$(newline))
 
 vendor: .venv/.core ## copy the pieces that a week takes from another (vendor.toml)
 	@$(PY) tools/vendor.py sync
@@ -163,9 +184,7 @@ format: .venv/.test ## sort imports and mend what ruff can mend
 doctor: ## can this machine run it, and how fast?
 	@if [ -x $(PY) ]; then $(PY) tools/doctor.py; else $(PYTHON) tools/doctor.py; fi
 
-clean: ## delete caches and the checkpoints of runs; keeps .venv, data, results and what ships
-	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info weeks/*/build weeks/*/*.egg-info
-	rm -rf weeks/*/checkpoints weeks/*/runs runs
+clean: ## delete caches and what your runs wrote below runs/; keeps .venv, data and checkpoints
+	rm -rf .pytest_cache .ruff_cache .hypothesis build *.egg-info weeks/*/build weeks/*/*.egg-info runs
 	find weeks tools projects -name __pycache__ -type d -prune -exec rm -rf {} +
-	find checkpoints -mindepth 1 -maxdepth 1 ! -name README.md ! -name shipped -exec rm -rf {} +
-	@echo "kept: .venv and data (delete these folders yourself to start from nothing)"
+	@echo "kept: .venv, data, and checkpoints with what you taught (delete these yourself to start from nothing)"

@@ -97,6 +97,34 @@ def test_a_run_writes_where_git_does_not_look(results, tmp_path):
     assert results.results_folder(script, "elsewhere") == Path("elsewhere")
 
 
+def test_what_was_trained_never_lies_among_committed_results(results, tmp_path):
+    """`make results` says --out weeks/<week>/results: weights there would be one `git add` from a commit."""
+    script, ours = tmp_path / "weeks/week05/train.py", tmp_path / "runs/week05/models"
+    for out in (None, tmp_path / "weeks/week05/results", tmp_path / "runs/week05/results"):
+        assert results.models_folder(script, out) == ours
+    assert results.models_folder(script, tmp_path / "else") == tmp_path / "else/models"
+
+
+def test_a_figure_script_reads_a_results_file_or_says_what_writes_it(results, mistake, tmp_path):
+    """The command must write that very file: without --out a run writes somewhere else."""
+    path, command = tmp_path / "full.json", "python weeks/week05/train.py --preset full"
+    with pytest.raises(mistake, match=f"full.json does not exist.*run: {command} --out {tmp_path}$"):
+        results.read_metrics(path, command)
+    for content in ("{", "[]", "{}", "3"):
+        path.write_text(content)
+        with pytest.raises(mistake, match=f"full.json is not a results file .*; run: {command} --out {tmp_path}$"):
+            results.read_metrics(path, command)
+    path.write_text('{"metrics": {"a": 1}}')
+    assert results.read_metrics(path, command) == {"a": 1}
+
+
+def test_committed_results_are_in_one_form(results, repo_root):
+    """A changed matrix is a changed row in a diff, not a hundred lines."""
+    files = sorted(repo_root.glob("weeks/*/results/**/*.json"))
+    other = [str(p) for p in files if p.read_text() != results.to_json(json.loads(p.read_text())) + "\n"]
+    assert files and not other
+
+
 # --- files ------------------------------------------------------------------------------------------------------------
 
 HOLD = """
@@ -221,19 +249,80 @@ def test_a_device_is_no_text(text, mistake):
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_bar_in_a_log_is_a_line_every_ten_seconds_at_most(load_tool, monkeypatch, capsys):
-    """A bar that draws itself over and over fills a log; two bars together write no more than one would."""
+@pytest.fixture
+def log(load_tool, monkeypatch, capsys):
+    """(progress, now, lines): the module off a terminal, a clock to be set by hand, and what was written since."""
     progress, now = load_tool("shared.progress"), [0.0]
     monkeypatch.setattr(progress.Lines, "clock", lambda: now[0])
-    monkeypatch.setattr(progress.Lines, "last", -1e9)
+    monkeypatch.setattr(progress.Lines, "last", None)
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+
+    def lines():
+        said = capsys.readouterr().err
+        assert "\r" not in said and "\x1b" not in said
+        return said.splitlines()
+
+    return progress, now, lines
+
+
+def run_bar(progress, now, steps, label=None, **options):
+    with progress.bar(total=steps, label=label, **options) as line:
+        line._time = lambda: now[0]
+        for step in range(steps):
+            now[0] += 0.5
+            line.update()
+            line.set_postfix(loss=step)
+    return line
+
+
+def test_a_bar_in_a_log_is_a_line_every_ten_seconds_at_most(log):
+    """A bar that draws itself over and over fills a log; two bars together write no more than one would."""
+    progress, now, lines = log
     for label in ("one", "two"):
-        with progress.bar(range(60), label) as line:
-            line._time = lambda: now[0]
-            for _ in line:
-                now[0] += 0.5
-    said = capsys.readouterr().err
-    lines = said.splitlines()
-    assert "\r" not in said and all(line.strip() for line in lines)
-    assert 3 <= len(lines) <= 7
-    assert lines[0].startswith("one") and lines[-1].startswith("two")
+        run_bar(progress, now, 60, label, leave=True)
+    said = lines()
+    assert 3 <= len(said) <= 6 and all(line.strip() for line in said)
+    assert said[0].startswith("one") and said[-1].startswith("two") and "loss=" in said[0]
+
+
+def test_a_run_of_seconds_writes_no_bar_in_a_log(log):
+    """A line that says 0 % helps nobody."""
+    progress, now, lines = log
+    run_bar(progress, now, 18)
+    assert lines() == []
+
+
+def test_bars_inside_each_other_in_a_log(log):
+    """tqdm moves the cursor up and down for the inner one; an escape sequence is no line."""
+    progress, now, lines = log
+    with progress.bar(total=4, label="outer") as outer:
+        for _ in range(4):
+            run_bar(progress, now, 30, "inner")
+            outer.update()
+    said = lines()
+    assert 3 <= len(said) <= 6 and all(line.startswith(("outer", "inner")) for line in said)
+
+
+def test_a_bar_without_an_end(log):
+    """A stream has no total: the count alone is shown."""
+    progress, now, lines = log
+    with progress.bar(label="rows", unit="row") as line:
+        for _ in range(30):
+            now[0] += 0.5
+            line.update(7)
+    assert [text.split()[0] for text in lines()] == ["rows:"]
+
+
+def test_write_passes_by_the_bar(log, capsys):
+    """A result in the middle of a training goes to stdout at once, whatever the clock of the lines says."""
+    progress, _, _ = log
+    with progress.bar(total=3) as line:
+        line.write("val 1.5")
+    assert capsys.readouterr() == ("val 1.5\n", "")
+
+
+def test_a_bar_that_is_off_writes_nothing(log):
+    """disable=True, as the tokenizer's training without progress."""
+    progress, now, lines = log
+    run_bar(progress, now, 60, disable=True)
+    assert lines() == []

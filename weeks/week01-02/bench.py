@@ -21,7 +21,14 @@ from autograd.optim import SGD, AdamW
 from autograd.scalar_nn import ACTIVATIONS, MLP, Neuron
 from autograd.tensor import Tensor
 from autograd.vendor.shared.errors import Mistake, entry
-from autograd.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from autograd.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    cpu_count,
+    parser,
+    results_folder,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -258,7 +265,7 @@ def main(argv=None) -> dict:
     for name, value in metrics.items():
         print(f"{name:>42}  {value:.4g}")
     path = write_results(
-        (args.out or WEEK / "results") / "bench.json",
+        results_folder(__file__, args.out) / "bench.json",
         command=command_line(__file__, sys.argv[1:] if argv is None else argv),
         preset="bench",
         seed=args.seed,

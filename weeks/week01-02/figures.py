@@ -1,13 +1,10 @@
 """Weeks 1 and 2: results/<job>-<preset>.json -> figures/*.png, and two graphs -> *.svg; draws, never trains.
 
-python weeks/week01-02/figures.py                   # from the default runs
-python weeks/week01-02/figures.py --preset full     # as the README has them
+python weeks/week01-02/figures.py                   # as the README has them, from the full runs
 """
 
-import json
 import math
 import sys
-from pathlib import Path
 
 import matplotlib
 
@@ -16,18 +13,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from autograd import draw as graphs
 from autograd.engine import Value
-from autograd.vendor.shared.errors import Mistake, entry
+from autograd.vendor.shared.errors import entry
 from autograd.vendor.shared.files import atomic_write
-from autograd.vendor.shared.results import parser
-
-WEEK = Path(__file__).resolve().parent
+from autograd.vendor.shared.results import drawing_parser, read_metrics
 
 
 def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
     plt.close(figure)
-    print(path)
 
 
 # --- week 1: moons ----------------------------------------------------------------------------------------------------
@@ -207,21 +201,17 @@ GRAPHS = {"graph.svg": draw_neuron, "counterexample.svg": draw_counterexample}  
 
 
 def main(argv=None):
-    p = parser(__doc__.splitlines()[0], data=WEEK / "results")
-    args = p.parse_args(argv)
-    found = [job for job in DRAWINGS if (args.data / f"{job}-{args.preset}.json").exists()]
-    if not found:
-        first = next(iter(DRAWINGS))
-        command = f"python weeks/week01-02/train.py {first} --preset {args.preset}"
-        raise Mistake(f"{args.data} has no results of the preset {args.preset} to draw; run: {command}")
-    for name, draw in GRAPHS.items():
-        path = (args.out or WEEK / "figures") / name
-        atomic_write(path, draw())
-        print(path)
-    for job in found:
-        record = json.loads((args.data / f"{job}-{args.preset}.json").read_text(encoding="utf-8"))
+    args = drawing_parser(__doc__.splitlines()[0], __file__, preset="full").parse_args(argv)
+    results = {job: args.results / f"{job}-{args.preset}.json" for job in DRAWINGS}
+    found = [job for job, path in results.items() if path.exists()]
+    for job in found or DRAWINGS:  # each job runs alone, so one of the two may be absent, but not both
+        command = f"python weeks/week01-02/train.py {job} --preset {args.preset}"
+        metrics = read_metrics(results[job], command)
         for name, draw in DRAWINGS[job].items():
-            draw(record["metrics"], (args.out or WEEK / "figures") / name)
+            draw(metrics, args.out / name)
+    for name, draw in GRAPHS.items():
+        atomic_write(args.out / name, draw())
+    print(f"figures: {args.out}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,17 @@ from autograd.moons import objective, train
 from autograd.scalar_nn import MLP
 from autograd.vendor.shared.errors import Mistake, entry
 from autograd.vendor.shared.files import need
-from autograd.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, thread_count, write_results
-from tqdm import tqdm
+from autograd.vendor.shared.progress import bar
+from autograd.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    cpu_count,
+    models_folder,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -44,11 +53,11 @@ def part_moons(model, points, labels, steps, rate, title):
     """Train `model`; returns its curve [(loss, accuracy)] of steps + 1 rows, the last one after the last update."""
     curve, watch = [], Stopwatch()
     steps_of = train(model, points, labels, steps, rate)
-    with tqdm(steps_of, title, steps, leave=False, unit="step", mininterval=0.5) as bar:
-        for loss, accuracy in bar:
+    with bar(steps_of, title, total=steps, unit="step") as line:
+        for loss, accuracy in line:
             curve.append((loss, accuracy))
             pace = len(points) * len(curve) / watch.seconds
-            bar.set_postfix(loss=f"{loss:.4g}", points_s=f"{pace:,.0f}", refresh=False)
+            line.set_postfix(loss=f"{loss:.4g}", points_s=f"{pace:,.0f}", refresh=False)
     loss, accuracy = objective(model, points, labels)
     return [*curve, (loss.data, accuracy)]
 
@@ -119,7 +128,7 @@ def moons(argv) -> dict:
         "line": [round(parameter.data, 5) for parameter in neuron.parameters()],  # w_x, w_y, bias
     }
     path = write_results(
-        (args.out or WEEK / "results") / f"moons-{args.preset}.json",
+        results_folder(__file__, args.out) / f"moons-{args.preset}.json",
         command=command_line(__file__, ["moons", *argv]),
         preset=args.preset,
         seed=args.seed,
@@ -127,6 +136,11 @@ def moons(argv) -> dict:
         metrics=metrics,
         threads=1,
     )
+    print(
+        f"What it showed: {metrics['parameters']} numbers in three layers get {metrics['moons_accuracy']:.1%} of the "
+        f"points right, a straight line {line[-1][1]:.1%}."
+    )
+    print("To try next, moons that overlap: python weeks/week01-02/train.py moons --noise 0.3")
     print(f"results: {path}")
     return metrics
 
@@ -157,11 +171,10 @@ def mnist(argv) -> dict:
     parts = data.mnist(args.data)
     sizes = ", ".join(f"{len(labels)} {name}" for name, (_, labels) in parts.items())
     print(f"mnist: MLP and CNN in NumPy, {sizes} images, {preset.epochs} epochs of them, {threads} threads")
-    weights = (args.out or WEEK) / "runs" / args.preset
+    weights = models_folder(__file__, args.out) / args.preset
     metrics = digits.measure(parts, preset, args.seed, weights)
-    print(f"to use the weights: python weeks/week01-02/train.py predict picture.png --weights {weights}")
     path = write_results(
-        (args.out or WEEK / "results") / f"mnist-{args.preset}.json",
+        results_folder(__file__, args.out) / f"mnist-{args.preset}.json",
         command=command_line(__file__, ["mnist", *argv]),
         preset=args.preset,
         seed=args.seed,
@@ -169,6 +182,11 @@ def mnist(argv) -> dict:
         metrics=metrics,
         threads=threads,
     )
+    mlp, cnn = (metrics[f"mnist_{name}_test_accuracy"] for name in digits.NETWORKS)
+    share = metrics["cnn_parameters"] / metrics["mlp_parameters"]
+    print(f"What it showed: the MLP reads {mlp:.2%} of the test images, the CNN {cnn:.2%}, at {share:.0%} of its size.")
+    again = command_line(__file__, ["predict", "picture.png", "--weights", str(weights)])
+    print(f"To try next, a digit that you draw: {again}")
     print(f"results: {path}")
     return metrics
 
@@ -178,9 +196,8 @@ def predict(argv) -> dict:
     p = argparse.ArgumentParser(description=predict.__doc__, prog="train.py predict")
     p.add_argument("picture", type=Path, help="a PNG with one digit on plain ground")
     p.add_argument("--network", choices=("mlp", "cnn"), default="cnn", help="who reads it (default: %(default)s)")
-    p.add_argument(
-        "--weights", type=Path, default=WEEK / "runs" / "default", help="folder that the mnist job wrote (%(default)s)"
-    )
+    weights = models_folder(__file__) / "default"
+    p.add_argument("--weights", type=Path, default=weights, help="folder that the mnist job wrote (%(default)s)")
     args = p.parse_args(argv)
     import numpy as np
     from autograd import digits, picture, serialize

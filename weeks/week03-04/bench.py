@@ -5,14 +5,19 @@ python weeks/week03-04/bench.py --threads 1
 
 import statistics
 import sys
-from pathlib import Path
 
 import torch
 from makemore.recurrent import GRUCell, LSTMCell, RNNCell
 from makemore.vendor.shared.errors import Mistake, entry
-from makemore.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from makemore.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    cpu_count,
+    parser,
+    results_folder,
+    write_results,
+)
 
-WEEK = Path(__file__).resolve().parent
 CELLS = {  # name -> ours, torch's, hidden units; sizes as in makemore/models.py, a batch as in the runs
     "rnn": (RNNCell, torch.nn.RNN, 128),
     "gru": (GRUCell, torch.nn.GRU, 96),
@@ -67,7 +72,7 @@ def main(argv=None) -> dict:
         print(f"{name}: {metrics[f'{name}_step_vs_torch_time_ratio']:.2f} times torch's seconds (below 1: faster), "
               f"plain form {metrics[f'{name}_plain_vs_fast_time_ratio']:.2f} times the fast one's")  # fmt: skip
     path = write_results(
-        (args.out or WEEK / "results") / "bench.json", command=command_line(__file__, argv), preset="bench",
+        results_folder(__file__, args.out) / "bench.json", command=command_line(__file__, argv), preset="bench",
         seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,
     )  # fmt: skip
     print(f"results: {path}")

@@ -4,9 +4,7 @@ python weeks/week03-04/figures.py                   # from the default run
 python weeks/week03-04/figures.py --preset full     # from the full one
 """
 
-import json
 import sys
-from pathlib import Path
 
 import matplotlib
 
@@ -15,10 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from makemore.finder import smooth
 from makemore.vendor.shared.errors import entry
-from makemore.vendor.shared.files import need
-from makemore.vendor.shared.results import parser
+from makemore.vendor.shared.results import drawing_parser, read_metrics
 
-WEEK = Path(__file__).resolve().parent
 STYLES = {  # model -> name in a legend, colour, line, marker: apart in grey as well
     "mlp": ("MLP", "#1b3a5c", "-", "o"),
     "rnn": ("RNN", "#c2571a", "--", "s"),
@@ -42,7 +38,6 @@ def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
     plt.close(figure)
-    print(path)
 
 
 def letters_of(metrics):
@@ -240,17 +235,17 @@ DRAWINGS = {  # figure -> how it is drawn, and a metric that it cannot do withou
 
 
 def main(argv=None):
-    p = parser(__doc__.splitlines()[0], data=WEEK / "results")
-    args = p.parse_args(argv)
-    made_by = f"python weeks/week03-04/train.py --preset {args.preset}"
-    record = json.loads(need(args.data / f"{args.preset}.json", made_by).read_text(encoding="utf-8"))["metrics"]
+    args = drawing_parser(__doc__.splitlines()[0], __file__).parse_args(argv)
+    command = f"python weeks/week03-04/train.py --preset {args.preset}"
+    record = read_metrics(args.results / f"{args.preset}.json", command)
     files = {"": record}
     if "bigram_val_ssa" in record:
         files["_ssa"] = {key.removesuffix("_ssa"): value for key, value in record.items() if key.endswith("_ssa")}
     for suffix, metrics in files.items():
         for name, (draw, wanted) in DRAWINGS.items():
             if wanted in metrics:  # makemore's file may be absent, or one model may have been trained alone
-                draw(metrics, (args.out or WEEK / "figures") / f"{name}{suffix}.png", lectures=not suffix)
+                draw(metrics, args.out / f"{name}{suffix}.png", lectures=not suffix)
+    print(f"figures: {args.out}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,15 @@ from makemore.measure import PRESETS, measure
 from makemore.sample import sample, sort_samples
 from makemore.vendor.shared.errors import Mistake, entry
 from makemore.vendor.shared.files import atomic_write, need
-from makemore.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
+from makemore.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    models_folder,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -109,13 +117,25 @@ def train(args, found, weights, metrics):
         print_samples(last)
 
 
+def print_finding(found, metrics, command):
+    """What the run showed on its first file, and what to type next."""
+    label, (_, suffix) = next(iter(found.items()))
+    ends = {name: metrics[f"{name}_val{suffix}"] for name in models.MODELS if f"{name}_val{suffix}" in metrics}
+    best = min(ends, key=ends.get)
+    print(
+        f"What it showed: on held-out names of {label}, {best} needs {ends[best]:.3f} nats a letter; counting pairs "
+        f"of letters (bigram) {ends['bigram']:.3f}, a blind guess {metrics[f'uniform_loss{suffix}']:.3f}."
+    )
+    print(f"To try next, names that it invents: {command} --sample 20 --model {best}")
+
+
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = options_of(argv)
     threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     watch, found = Stopwatch(), files_for(args)
-    weights = (args.out or WEEK) / "runs" / args.preset
+    weights = models_folder(__file__, args.out) / args.preset
     if args.sample is not None:
         return show(args, found, weights)
     # a run on one model, or on a file of one's own, must not take the place of the whole family's results
@@ -138,7 +158,9 @@ def main(argv=None) -> dict:
         raise KeyboardInterrupt(f"what was finished is kept: weights in {weights}, numbers in {path}") from None
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
-    print(f"results: {write((args.out or WEEK / 'results') / f'{stem}.json', metrics)}")
+    path = write(results_folder(__file__, args.out) / f"{stem}.json", metrics)
+    print_finding(found, metrics, command_line(__file__, argv))
+    print(f"results: {path}")
     return metrics
 
 

@@ -4,9 +4,7 @@ python weeks/week05/figures.py                   # from the default run
 python weeks/week05/figures.py --preset full     # from the full one
 """
 
-import json
 import sys
-from pathlib import Path
 
 import matplotlib
 
@@ -14,10 +12,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from deepmlp.diagnostics import FAST
-from deepmlp.vendor.shared.errors import Mistake, entry
-from deepmlp.vendor.shared.results import parser
+from deepmlp.vendor.shared.errors import entry
+from deepmlp.vendor.shared.results import drawing_parser, read_metrics
 
-WEEK = Path(__file__).resolve().parent
 LECTURE = 2.1048  # validation loss of the lectures' batch-norm network, 12,097 parameters, 200,000 steps of SGD
 RUNGS = {  # name -> (label, colour, line)
     "naive": ("naive start", "#b35806", ":"),
@@ -38,7 +35,6 @@ def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
     plt.close(figure)
-    print(path)
 
 
 def shades(count):
@@ -199,17 +195,15 @@ DRAWINGS = {
 
 
 def main(argv=None):
-    args = parser(__doc__.splitlines()[0], data=WEEK / "results").parse_args(argv)
-    path = args.data / f"{args.preset}.json"
-    if not path.exists():
-        again = f"python weeks/week05/train.py --preset {args.preset}"
-        raise Mistake(f"{args.data} has no results of the preset {args.preset} to draw; run: {again}")
-    metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    args = drawing_parser(__doc__.splitlines()[0], __file__).parse_args(argv)
+    command = f"python weeks/week05/train.py --preset {args.preset}"
+    metrics = read_metrics(args.results / f"{args.preset}.json", command)
     suffix = "" if "bn_val" in metrics else "_ssa"  # where only our own file was there
     metrics |= {key.removesuffix(suffix): value for key, value in metrics.items() if suffix and key.endswith(suffix)}
     metrics["compared"] = not suffix  # the lecture's number is of makemore's file
     for name, draw in DRAWINGS.items():
-        draw(metrics, (args.out or WEEK / "figures") / name)
+        draw(metrics, args.out / name)
+    print(f"figures: {args.out}")
 
 
 if __name__ == "__main__":

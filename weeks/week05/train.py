@@ -18,8 +18,15 @@ from deepmlp.model import DeepMLP
 from deepmlp.vendor.makemore import names
 from deepmlp.vendor.shared.errors import Mistake, entry
 from deepmlp.vendor.shared.files import need
-from deepmlp.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
-from tqdm import tqdm
+from deepmlp.vendor.shared.progress import bar
+from deepmlp.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -59,14 +66,13 @@ def settle(args):
 
 def bar_for(steps, title, rows):
     """A progress bar, and the function that moves it after each step."""
-    bar = tqdm(total=steps, desc=title, unit="step", leave=False, disable=None, mininterval=0.5)
-    watch = Stopwatch()
+    line, watch = bar(total=steps, label=title, unit="step"), Stopwatch()
 
     def after(step, loss):
-        bar.update()
-        bar.set_postfix_str(f"loss {loss:.3f}, {rows * bar.n / watch.seconds:,.0f} letters/s", refresh=False)
+        line.update()
+        line.set_postfix_str(f"loss {loss:.3f}, {rows * line.n / watch.seconds:,.0f} letters/s", refresh=False)
 
-    return bar, after
+    return line, after
 
 
 # --- the ladder -------------------------------------------------------------------------------------------------------
@@ -81,8 +87,8 @@ def climb(known, preset, seed, whole, title):
     metrics = ladder.baselines(known, data)
     print(f"  uniform {metrics['uniform_loss']:.4f}, bigram {metrics['bigram_val']:.4f}")
     for name in ladder.RUNGS if whole else ladder.OTHER_FILE:
-        bar, after = bar_for(steps * preset.seeds, f"{title} {name}", preset.recipe.batch_size)
-        with bar:
+        line, after = bar_for(steps * preset.seeds, f"{title} {name}", preset.recipe.batch_size)
+        with line:
             part, model = ladder.rung(name, known, data, preset, seed, after)
         metrics |= part
         print(
@@ -115,16 +121,24 @@ def climb_all(argv) -> dict:
             metrics |= {f"{key}{suffix}": value for key, value in part.items()}
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
-    return write(args, argv, metrics, args.preset, watch, threads)
+    suffix = found[0][1]
+    start, naive, bn = (metrics[f"{name}{suffix}"] for name in ("naive_initial", "naive_val", "bn_val"))
+    return write(
+        args, argv, metrics, args.preset, watch, threads,
+        f"What it showed: the naive start costs {start:.1f} nats a letter at first; after {metrics['steps']} steps it "
+        f"is at {naive:.3f}, batch norm at {bn:.3f} (held-out names).",
+        "To try next, a sick network and what the doctor says: python weeks/week05/train.py doctor --disease dead_relu",
+    )  # fmt: skip
 
 
-def write(args, argv, metrics, name, watch, threads):
+def write(args, argv, metrics, name, watch, threads, *last_lines):
+    """Write the results file, and say in the last lines what was shown and what to try next."""
     name = f"{args.data.stem}-{name}" if args.data else name  # a file of one's own: beside the standard results
     path = write_results(
-        (args.out or WEEK / "results") / f"{name}.json", command=command_line(__file__, argv), preset=args.preset,
+        results_folder(__file__, args.out) / f"{name}.json", command=command_line(__file__, argv), preset=args.preset,
         seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,
     )  # fmt: skip
-    print(f"results: {path}")
+    print(*last_lines, f"results: {path}", sep="\n")
     return metrics
 
 
@@ -161,7 +175,13 @@ def see_doctor(argv) -> dict:
             planted = None if args.disease == "healthy" else args.disease
             config, chart, found = visit(planted, args.depth, args.seed, known, data)
             return show(args.disease, config, chart, found)
-        return write(args, ["doctor", *argv], round_of(args, known, data), f"doctor-{args.preset}", watch, threads)
+        metrics = round_of(args, known, data)
+        return write(
+            args, ["doctor", *argv], metrics, f"doctor-{args.preset}", watch, threads,
+            f"What it showed: {metrics['doctor_right']} of {metrics['doctor_seen']} networks got the right name from "
+            "the diagnostics alone.",
+            "To try next, one network in full: python weeks/week05/train.py doctor --disease dead_relu",
+        )  # fmt: skip
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
 

@@ -4,19 +4,16 @@ python weeks/week06/figures.py                   # from the default run
 python weeks/week06/figures.py --preset full     # from the full one
 """
 
-import json
 import sys
-from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
 import numpy as np  # noqa: E402
-from backprop.vendor.shared.errors import Mistake, entry  # noqa: E402
-from backprop.vendor.shared.results import parser  # noqa: E402
+from backprop.vendor.shared.errors import entry  # noqa: E402
+from backprop.vendor.shared.results import drawing_parser, read_metrics  # noqa: E402
 
-WEEK = Path(__file__).resolve().parent
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#c2571a", "#8a8a8a"  # three that differ in grey too
 LECTURE = 1.993  # validation loss of the lecture's network of 76,579 parameters (part 5)
 LETTERS = ".abcdefghijklmnopqrstuvwxyz"
@@ -26,7 +23,6 @@ def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None})  # no version inside: the same data, the same bytes
     plt.close(figure)
-    print(path)
 
 
 def draw_curves(metrics, path):
@@ -162,17 +158,14 @@ DRAWINGS = {
 
 
 def main(argv=None):
-    p = parser(__doc__.splitlines()[0], data=WEEK / "results")
-    args = p.parse_args(argv)
-    file = args.data / f"{args.preset}.json"
-    if not file.exists():
-        command = f"python weeks/week06/train.py --preset {args.preset}"
-        raise Mistake(f"{file} does not exist, so there is nothing to draw; run: {command}")
-    metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+    args = drawing_parser(__doc__.splitlines()[0], __file__).parse_args(argv)
+    command = f"python weeks/week06/train.py --preset {args.preset}"
+    metrics = read_metrics(args.results / f"{args.preset}.json", command)
     first = "" if "wavenet_curve" in metrics else "_ssa"  # where makemore's file was not there, ours stands alone
     of_first = {name.removesuffix(first): value for name, value in metrics.items() if name.endswith(first)}
     for name, draw in DRAWINGS.items():
-        draw(metrics if draw is draw_curves else of_first, (args.out or WEEK / "figures") / name)
+        draw(metrics if draw is draw_curves else of_first, args.out / name)
+    print(f"figures: {args.out}")
 
 
 if __name__ == "__main__":

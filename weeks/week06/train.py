@@ -1,6 +1,6 @@
 """Week 6: check every hand-written backward, race it against autograd, train the tree.
 
-python weeks/week06/train.py                      # all of it; results/<preset>.json
+python weeks/week06/train.py                      # all of it
 python weeks/week06/train.py check                # the table of gradients alone: ours beside autograd's
 python weeks/week06/train.py sample               # names that a trained network invents
 python weeks/week06/train.py sample --help        # the options of a job
@@ -19,8 +19,16 @@ from backprop.race import batches, race, side_by_side, update_ratios, verdict, w
 from backprop.vendor.makemore.names import windows
 from backprop.vendor.shared.errors import Mistake, entry
 from backprop.vendor.shared.files import need
-from backprop.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
-from tqdm import tqdm
+from backprop.vendor.shared.progress import bar
+from backprop.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    models_folder,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -85,8 +93,8 @@ def by_hand(names, plan, seed):
         metrics[f"manual_backprop_max_diff_{name}"] = max(layers, whole_loss_apart(sizes, turns[0], dtype, seed))
         together = side_by_side(sizes, turns, dtype, seed)
         losses, apart, moved, ratios = [], [], [], []
-        with tqdm(together, f"beside autograd, {name}", len(turns), leave=False, disable=None) as bar:
-            for step, (loss, a, m, hand) in enumerate(bar):
+        with bar(together, f"beside autograd, {name}", total=len(turns), unit="step") as line:
+            for step, (loss, a, m, hand) in enumerate(line):
                 losses.append(loss)
                 apart.append(a)
                 moved.append(m)
@@ -119,29 +127,29 @@ def by_hand(names, plan, seed):
 
 
 class Bar:
-    """A tqdm bar over all trainings of a file: loss, names' letters a second, time left."""
+    """A bar over all trainings of a file: loss, names' letters a second, time left."""
 
     def __init__(self, title, steps, rows):
-        self.bar = tqdm(total=steps, desc=title, leave=False, unit="step", mininterval=0.5, disable=None)
+        self.line = bar(total=steps, label=title, unit="step")
         self.rows, self.watch, self.done = rows, Stopwatch(), 0
 
     def __enter__(self):
         return self
 
     def __exit__(self, *stopped):
-        self.bar.close()
+        self.line.close()
 
     def __call__(self, step, loss):
         self.done += 1
         pace = self.done * self.rows / self.watch.seconds
-        self.bar.set_postfix(loss=f"{loss:.4f}", letters_s=f"{pace:,.0f}", refresh=False)
-        self.bar.update()
+        self.line.set_postfix(loss=f"{loss:.4f}", letters_s=f"{pace:,.0f}", refresh=False)
+        self.line.update()
 
 
 def tree(names, plan, seed, weights_file, title):
     """Train and judge the tree on one file of names; prints as it goes."""
-    with Bar(title, plan.seeds * plan.recipe.steps, plan.recipe.batch_size) as bar:
-        metrics, model = experiment.measure(names, plan, seed, weights_file, bar)
+    with Bar(title, plan.seeds * plan.recipe.steps, plan.recipe.batch_size) as on_step:
+        metrics, model = experiment.measure(names, plan, seed, weights_file, on_step)
     print(
         f"{title}: validation {metrics['wavenet_val']:.4f}, test {metrics['wavenet_test']:.4f} nats a letter "
         f"(uniform {metrics['uniform_loss']:.4f}, bigram {metrics['bigram_val']:.4f}); {weights_file}"
@@ -157,7 +165,7 @@ def train(argv) -> dict:
     p.add_argument("--context", type=int, help="letters that the tree sees, a power of two (default: 8)")
     args = p.parse_args(argv)
     threads, watch, plan = settle(args), Stopwatch(), experiment.PLANS[args.preset]
-    runs, metrics = (args.out or WEEK) / "runs" / args.preset, {}
+    runs, metrics = models_folder(__file__, args.out) / args.preset, {}
 
     def write(path):
         command = command_line(__file__, argv)
@@ -191,8 +199,8 @@ def train(argv) -> dict:
             found, model = tree(names, plan, args.seed, path, title)
             found |= experiment.both_forms(model, names) if suffix == first else {}
             metrics |= {f"{name}{suffix}": value for name, value in found.items()}
-        with Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size) as bar:
-            bug = experiment.bug_effect(data[first], plan, args.seed, bar)
+        with Bar("batch norm's bug", 2 * plan.bug_seeds * plan.bug.steps, plan.bug.batch_size) as on_step:
+            bug = experiment.bug_effect(data[first], plan, args.seed, on_step)
         metrics |= {f"{name}{first}": value for name, value in bug.items()}
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
@@ -202,23 +210,37 @@ def train(argv) -> dict:
         kept = write(runs / f"{label(args)}interrupted.json")
         raise KeyboardInterrupt(f"what was finished is kept: numbers in {kept}, trained trees beside them") from None
     print(f"batch norm over rows alone: validation {bug['bn_bug_val']:.4f}, repaired {bug['bn_fixed_val']:.4f}")
-    print(f"results: {write((args.out or WEEK / 'results') / f'{label(args)}{args.preset}.json')}")
+    file = write(results_folder(__file__, args.out) / f"{label(args)}{args.preset}.json")
+    apart, val, bigram = (
+        metrics[f"{name}{first}"] for name in ("manual_backprop_max_diff_f32", "wavenet_val", "bigram_val")
+    )
+    print(
+        f"What it showed: gradients written by hand are autograd's to within {apart:.0e}; the tree needs {val:.3f} "
+        f"nats a letter of held-out names, a table of pairs (bigram) {bigram:.3f}."
+    )
+    print(f"To try next, names that the tree invents: {command_line(__file__, ['sample', *sampled(args)])}")
+    print(f"results: {file}")
     return metrics
+
+
+def sampled(args):
+    """The options of `sample` that find what this training wrote."""
+    given = {"--preset": args.preset, "--data": args.data, "--out": args.out}
+    return [text for name, value in given.items() if value is not None for text in (name, str(value))]
 
 
 def sample(argv) -> dict:
     """Invent names with a tree that was trained before; says of each whether the preset's run knew it."""
     p = options(sample)
     p.add_argument("--count", type=int, default=20, help="how many names (default: %(default)s)")
-    p.add_argument("--weights", type=Path, help="file that a training wrote (default: this preset's, in runs/)")
+    p.add_argument("--weights", type=Path, help="file that a training wrote (default: this preset's)")
     args = p.parse_args(argv)
     settle(args)
     if not 1 <= args.count <= MOST:
         raise Mistake(f"--count {args.count:,} cannot be drawn at once; give a number from 1 to {MOST:,}")
     suffix, file = next(iter(files(args).items()))
-    default = (args.out or WEEK) / "runs" / args.preset / f"{label(args)}tree{suffix}.safetensors"
-    made_by = f"python weeks/week06/train.py --preset {args.preset}" + (f" --data {args.data}" if args.data else "")
-    path = need(args.weights or default, made_by)
+    default = models_folder(__file__, args.out) / args.preset / f"{label(args)}tree{suffix}.safetensors"
+    path = need(args.weights or default, command_line(__file__, sampled(args)))
     try:
         model, alphabet = experiment.load_weights(path)
         names = experiment.read(file, alphabet, experiment.PLANS[args.preset].names)

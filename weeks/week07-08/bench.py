@@ -13,8 +13,14 @@ from gpt.generate import generate
 from gpt.loop import Recipe, train
 from gpt.model import GPT, GPTConfig
 from gpt.vendor.shared.errors import entry
-from gpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
-from train import HERE
+from gpt.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 PAIRS = 5
 
@@ -46,7 +52,7 @@ def training(config, half, steps=2):
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__).parse_args(argv)
-    threads = cpu_count() if args.threads is None else args.threads
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     torch.manual_seed(args.seed)
     clock, metrics = Stopwatch(), {"pairs": PAIRS}
@@ -64,7 +70,7 @@ def main(argv=None) -> dict:
         compare(name, training(config, "float32"), training(config, "bf16"), metrics)
 
     path = write_results(
-        (args.out or HERE / "results") / "bench.json",
+        results_folder(__file__, args.out) / "bench.json",
         command=command_line(__file__, argv),
         preset=args.preset,
         seed=args.seed,

@@ -3,10 +3,8 @@
 python weeks/week07-08/figures.py
 """
 
-import argparse
 import json
 import sys
-from pathlib import Path
 
 import matplotlib
 
@@ -14,21 +12,18 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend must be chosen first)
 from gpt.vendor.shared.errors import entry  # noqa: E402
 from gpt.vendor.shared.files import need  # noqa: E402
-from gpt.vendor.shared.results import PRESETS  # noqa: E402
+from gpt.vendor.shared.results import drawing_parser, read_metrics  # noqa: E402
 
-HERE = Path(__file__).resolve().parent
 DARK, MIDDLE, LIGHT = "#1b3a5c", "#c2571a", "#8a8a8a"  # three that differ in grey too
 
 
-def save(fig, name):
-    path = HERE / "figures" / name
-    path.parent.mkdir(exist_ok=True)
+def save(fig, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=110, metadata={"Software": None})  # no version inside: the same data, the same bytes
     plt.close(fig)
-    print(path)
 
 
-def loss_curve(metrics, trace):
+def loss_curve(metrics, trace, path):
     """Training and validation loss against tokens seen, between the two baselines that need no network."""
     recipe, T = metrics["recipe"], metrics["config"]["block_size"]
     tokens = [step * recipe["batch_size"] * T / 1e6 for step, _, _ in trace["curve"]]
@@ -50,10 +45,10 @@ def loss_curve(metrics, trace):
         ylim=(0.9, metrics["uniform_loss"] + 0.3),
     )
     ax.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.85))
-    save(fig, "loss.png")
+    save(fig, path)
 
 
-def attention_map(metrics, trace):
+def attention_map(metrics, trace, path):
     """Where the head that looks most at the previous character looks, on one sentence."""
     a = trace["attention"]
     letters = ["␣" if c == " " else c for c in a["sentence"]]
@@ -70,18 +65,18 @@ def attention_map(metrics, trace):
     even = sum(1 / (t + 1) for t in range(1, n)) / (n - 1)
     bar = fig.colorbar(image, ax=ax, shrink=0.8, label=f"share of attention (even looking would give {even:.0%})")
     bar.outline.set_visible(False)
-    save(fig, "attention.png")
+    save(fig, path)
 
 
 def main(argv=None):
-    options = argparse.ArgumentParser(description="Draw the figures of weeks 7 and 8 from a results file.")
-    options.add_argument("--preset", choices=PRESETS, default="default", help="whose results (default: %(default)s)")
-    args = options.parse_args(argv)
-    made_by = f"python weeks/week07-08/train.py --preset {args.preset}"
-    metrics = json.loads(need(HERE / "results" / f"{args.preset}.json", made_by).read_text())["metrics"]
-    trace = json.loads(need(HERE / "results" / "traces" / f"{args.preset}.json", made_by).read_text())
-    loss_curve(metrics, trace)
-    attention_map(metrics, trace)
+    args = drawing_parser("Draw the figures of weeks 7 and 8 from a results file.", __file__).parse_args(argv)
+    command = f"python weeks/week07-08/train.py --preset {args.preset}"
+    metrics = read_metrics(args.results / f"{args.preset}.json", command)
+    trace = need(args.results / "traces" / f"{args.preset}.json", f"{command} --out {args.results}")
+    trace = json.loads(trace.read_text(encoding="utf-8"))
+    loss_curve(metrics, trace, args.out / "loss.png")
+    attention_map(metrics, trace, args.out / "attention.png")
+    print(f"figures: {args.out}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ For nanoGPT's published CPU setting, with its recipe and then with ours, on a te
 python weeks/week07-08/train.py --peer --data tinyshakespeare.txt
 """
 
-import json
 import math
 import statistics
 import sys
@@ -19,8 +18,17 @@ from gpt.loop import Recipe, bigram_loss, evaluate, train
 from gpt.model import GPT, GPTConfig
 from gpt.vendor.shared.errors import Mistake, entry
 from gpt.vendor.shared.files import atomic_write, need
-from gpt.vendor.shared.results import Stopwatch, command_line, cpu_name, parser, thread_count, write_results
-from tqdm import tqdm
+from gpt.vendor.shared.progress import bar
+from gpt.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    cpu_name,
+    parser,
+    results_folder,
+    thread_count,
+    to_json,
+    write_results,
+)
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data" / "shakespeare"
@@ -72,18 +80,19 @@ def train_and_watch(model, train_tokens, val_tokens, preset, recipe, seed, half)
     curve, recent, judging = [[0, None, evaluate(model, watched, half=half)]], [], 0.0
     clock = Stopwatch()
     tokens_a_step = recipe.batch_size * preset.block_size
-    with tqdm(total=recipe.steps, unit="step", disable=None) as bar:
+    with bar(total=recipe.steps, label="training", unit="step") as line:
         for step, loss in train(model, train_tokens, recipe, seed=seed, half=half):
             recent.append(loss)
-            bar.update()
+            line.update()
             speed = tokens_a_step * (step + 1) / (clock.seconds - judging)
-            bar.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
+            line.set_postfix_str(f"loss {loss:.3f}, {speed:,.0f} tokens/s", refresh=False)
             if step + 1 in due:
                 pause = Stopwatch()
                 val = evaluate(model, watched, half=half)
                 judging += pause.seconds
                 curve.append([step + 1, statistics.fmean(recent), val])
-                bar.write(f"step {step + 1:5d}: train {curve[-1][1]:.4f}, val {val:.4f} on {len(watched) - 1:,} tokens")
+                means = f"train {curve[-1][1]:.4f}, val {val:.4f}"
+                line.write(f"step {step + 1:5d}: {means} on {len(watched) - 1:,} tokens")
                 recent = []
     return curve, clock.seconds - judging
 
@@ -118,7 +127,7 @@ def main(argv=None) -> dict:
     options.add_argument("--peer", action="store_true", help="nanoGPT's setting for a CPU; writes nanogpt_cpu.json")
     args = options.parse_args(argv)
     name, preset = ("nanogpt_cpu", PEER) if args.peer else (args.preset, PRESETS[args.preset])
-    out = args.out or HERE / "results"
+    out = results_folder(__file__, args.out)
     threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     clock = Stopwatch()
@@ -169,7 +178,7 @@ def main(argv=None) -> dict:
     for sample in written:
         print(f"--- sample (temperature 0.8, top-p 0.95)\n{sample}")
     trace = {"curve": curve, "attention": previous_token_head(model, characters), "samples": written}
-    atomic_write(out / "traces" / f"{name}.json", json.dumps(trace) + "\n")
+    atomic_write(out / "traces" / f"{name}.json", to_json(trace) + "\n")
     metrics |= {"previous_token_share": trace["attention"]["share"]}
     path = write_results(
         out / f"{name}.json",
@@ -180,7 +189,12 @@ def main(argv=None) -> dict:
         metrics=metrics,
         threads=threads,
     )
-    print(f"bigram {metrics['bigram_loss']:.4f}, uniform {metrics['uniform_loss']:.4f}; results: {path}")
+    print(
+        f"What it showed: the GPT needs {metrics['val_loss']:.3f} nats for a character of plays that it never saw, a "
+        f"table of pairs (bigram) {metrics['bigram_loss']:.3f}, a blind guess {metrics['uniform_loss']:.3f}."
+    )
+    print("To try next: read the sample above; then the GPT of week 14, with tokens and more to learn: make week14")
+    print(f"results: {path}")
     return metrics
 
 

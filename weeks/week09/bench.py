@@ -12,7 +12,14 @@ from pathlib import Path
 from bpe import PATTERNS, Tokenizer, vocabularies
 from bpe.vendor.shared.errors import entry
 from bpe.vendor.shared.files import need
-from bpe.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from bpe.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -95,13 +102,13 @@ def main(argv=None) -> dict:
     for name, value in metrics.items():
         print(f"{name:>36}  {value:.4g}")
     path = write_results(
-        (args.out or WEEK / "results") / "bench.json",
+        results_folder(__file__, args.out) / "bench.json",
         command=command_line(__file__, sys.argv[1:] if argv is None else argv),
         preset="bench",
         seed=args.seed,
         seconds=watch.seconds,
         metrics=metrics,
-        threads=args.threads or cpu_count(),
+        threads=thread_count(args.threads),
     )
     print(f"results: {path}")
     return metrics

@@ -3,19 +3,15 @@
 python weeks/week09/figures.py
 """
 
-import json
 import sys
-from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from bpe.vendor.shared.errors import entry
-from bpe.vendor.shared.files import need
-from bpe.vendor.shared.results import parser
+from bpe.vendor.shared.results import drawing_parser, read_metrics
 
-WEEK = Path(__file__).resolve().parent
 STYLES = {"gpt2": ("#b35806", "--", "s"), "cl100k": ("#542788", ":", "D")}
 SHADES = ("#c6dbef", "#fdd0a2", "#c7e9c0", "#dadaeb", "#f0f0f0")  # neighbours differ in lightness too
 
@@ -24,7 +20,6 @@ def save(figure, path):
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")
     plt.close(figure)
-    print(path)
 
 
 def draw_compression(metrics, path):
@@ -84,13 +79,12 @@ def draw_views(metrics, path):
 
 
 def main(argv=None):
-    p = parser(__doc__.splitlines()[0], data=WEEK / "results")
-    args = p.parse_args(argv)
-    results = need(args.data / f"{args.preset}.json", f"python weeks/week09/train.py --preset {args.preset}")
-    metrics = json.loads(results.read_text(encoding="utf-8"))["metrics"]
-    folder = args.out or WEEK / "figures"
-    draw_compression(metrics, folder / "bytes_per_token.png")
-    draw_views(metrics, folder / "tokens.png")
+    args = drawing_parser(__doc__.splitlines()[0], __file__).parse_args(argv)
+    command = f"python weeks/week09/train.py --preset {args.preset}"
+    metrics = read_metrics(args.results / f"{args.preset}.json", command)
+    draw_compression(metrics, args.out / "bytes_per_token.png")
+    draw_views(metrics, args.out / "tokens.png")
+    print(f"figures: {args.out}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,15 @@ from pathlib import Path
 from bpe import PATTERNS, Tokenizer, plain, vocabularies
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
-from bpe.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from bpe.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    models_folder,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -105,7 +113,7 @@ def main(argv=None) -> dict:
     args = p.parse_args(argv)
     watch, preset = Stopwatch(), PRESETS[args.preset]
     vocab_size = preset.vocab_size if args.vocab_size is None else args.vocab_size
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     folders = [args.data, *(args.data.parent / name for name in preset.sets)]
     texts = [read(folder, "train") for folder in folders]
     held_out = {folder.name: read(folder, "val") for folder in folders}
@@ -126,8 +134,7 @@ def main(argv=None) -> dict:
         "longest_token": max(tokenizer.ranks, key=len).decode("utf-8", errors="replace"),
     }
     print(f"learned {len(tokenizer.ranks) - 256} merges in {metrics['train_seconds']:.2f} s")
-    folder = args.out / "runs" if args.out else WEEK / "runs"
-    saved = tokenizer.save(folder / f"{args.preset}.json")
+    saved = tokenizer.save(models_folder(__file__, args.out) / f"{args.preset}.json")
 
     rulers = {"ours": tokenizer, **published(args.vocabularies)}
     metrics["bytes_per_token"] = {
@@ -157,7 +164,7 @@ def main(argv=None) -> dict:
 
     print(f"tokenizer: {saved} and {saved.with_suffix('.vocab').name}")
     path = write_results(
-        (args.out or WEEK / "results") / f"{args.preset}.json",
+        results_folder(__file__, args.out) / f"{args.preset}.json",
         command=command_line(__file__, sys.argv[1:] if argv is None else argv),
         preset=args.preset,
         seed=args.seed,
@@ -165,6 +172,12 @@ def main(argv=None) -> dict:
         metrics=metrics,
         threads=threads,
     )
+    name, carried = next(iter(metrics["bytes_per_token"].items()))
+    found = f"on held-out text ({name}) each of our {tokenizer.vocab_size:,} tokens carries {carried['ours']:.2f} bytes"
+    if "gpt2" in carried:
+        found += f", each of GPT-2's {rulers['gpt2'].vocab_size:,} tokens {carried['gpt2']:.2f}"
+    print(f"What it showed: {found}.")
+    print("To try next, a smaller vocabulary: python weeks/week09/train.py --vocab-size 1000")
     print(f"results: {path}")
     return metrics
 

@@ -1,21 +1,17 @@
 """Draw the week's figures from results/*.json (no training here): learned against forgotten, and what it costs.
 
-python weeks/week12/figures.py                  # figures/*.png
+python weeks/week12/figures.py                  # figures/*.png, from the full run
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 from lora.vendor.shared.errors import Mistake, entry  # noqa: E402
-from lora.vendor.shared.files import need  # noqa: E402
+from lora.vendor.shared.results import drawing_parser, read_metrics  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
-HERE = Path(__file__).resolve().parent
 # Light to dark with the rank, so that the order shows in grey as well; full fine-tuning is dashed with squares.
 MARKERS = ["o", "^", "D", "v", "P"]
 
@@ -60,22 +56,15 @@ def learned_vs_forgot(m, path, preset):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument(
-        "--results", type=Path, default=HERE / "results", help="folder of the results (default: %(default)s)"
-    )
-    p.add_argument("--out", type=Path, default=HERE / "figures", help="folder of the figures (default: %(default)s)")
-    args = p.parse_args(argv)
-    # The better run where there is one; smoke is no result.
-    preset = next((name for name in ("full", "default") if (args.results / f"{name}.json").exists()), "default")
-    path = need(args.results / f"{preset}.json", "python weeks/week12/train.py")
+    args = drawing_parser(__doc__.splitlines()[0], __file__, preset="full").parse_args(argv)
+    path = args.results / f"{args.preset}.json"
+    metrics = read_metrics(path, f"python weeks/week12/train.py --preset {args.preset}")
+    args.out.mkdir(parents=True, exist_ok=True)
     try:
-        metrics = json.loads(path.read_text())["metrics"]
-        args.out.mkdir(parents=True, exist_ok=True)
-        learned_vs_forgot(metrics, args.out / "learned_vs_forgot.png", preset)
-    except (ValueError, KeyError) as error:
+        learned_vs_forgot(metrics, args.out / "learned_vs_forgot.png", args.preset)
+    except KeyError as error:
         raise Mistake(f"{path} is not a results file of this week ({error!r}); run train.py again") from None
-    print(args.out / "learned_vs_forgot.png")
+    print(f"figures: {args.out}")
 
 
 if __name__ == "__main__":

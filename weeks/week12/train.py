@@ -16,10 +16,18 @@ import torch
 from lora import LoRAConfig, attach, detach, load, merge, parameters, save, unmerge, using
 from lora.vendor.gpt.loop import Recipe, evaluate, train
 from lora.vendor.gpt.model import GPT, GPTConfig
-from lora.vendor.shared.errors import Mistake, entry  # fmt: skip
-from lora.vendor.shared.files import need  # fmt: skip
-from lora.vendor.shared.results import Stopwatch, command_line, cpu_count, machine, parser, write_results  # fmt: skip
-from tqdm import tqdm
+from lora.vendor.shared.errors import Mistake, entry
+from lora.vendor.shared.files import need
+from lora.vendor.shared.progress import bar
+from lora.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    machine,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data"
@@ -82,12 +90,12 @@ def run(model, text, recipe, seed, name, judge=None, points=0):
     """Train in place. Returns seconds, bytes read a second, and judge(model) at `points` even steps."""
     curve, watch, judging = [], Stopwatch(), 0.0
     read_a_step = recipe.batch_size * model.config.block_size
-    with tqdm(total=recipe.steps, desc=f"{name:>14}", unit="step", file=sys.stderr, mininterval=0.5) as bar:
+    with bar(total=recipe.steps, label=f"{name:>14}", unit="step") as line:
         try:
             for step, loss in train(model, text, recipe, seed=seed):
                 rate = (step + 1) * read_a_step / (watch.seconds - judging)
-                bar.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
-                bar.update()
+                line.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
+                line.update()
                 if judge and (step + 1) % max(1, recipe.steps // points) == 0:
                     pause = Stopwatch()
                     curve.append([step + 1, *judge(model)])
@@ -213,7 +221,7 @@ def main(argv=None):
     )
     args = p.parse_args(argv)
     preset, watch = PRESETS[args.preset], Stopwatch()
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     texts = {}
     for domain in (OLD, NEW):
@@ -239,14 +247,21 @@ def main(argv=None):
         m["learned_vs_full_pct"] = 100 * m["learned"] / metrics["full"]["learned"]
         m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
         m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
-    print(f"rank {best} learns {metrics[f'r{best}']['learned_vs_full_pct']:.0f} % of what full fine-tuning learns")
-    out = (args.out or HERE / "results") / f"{args.preset}.json"
+    out = results_folder(__file__, args.out) / f"{args.preset}.json"
     argv = sys.argv[1:] if argv is None else argv
     write_results(
         out, command=command_line(__file__, argv), preset=args.preset, seed=args.seed, seconds=watch.seconds,
         metrics=metrics, threads=threads,
     )  # fmt: skip
-    print(out)
+    m = metrics[f"r{best}"]
+    print(
+        f"What it showed: with {m['parameters_pct']:.0f} % of the parameters, LoRA of rank {best} learns "
+        f"{m['learned_vs_full_pct']:.0f} % of what full fine-tuning learns, and forgets "
+        f"{m['forgot_vs_full_pct']:.0f} % of what that forgets."
+    )
+    again = ["--preset", args.preset, "--seed", str(args.seed + preset.seeds)]
+    print(f"To try next, whether other seeds say the same: {command_line(__file__, again)}")
+    print(f"results: {out}")
     return metrics
 
 

@@ -2,10 +2,11 @@
 
 News topics (Reuters R8), kinds of questions (TREC-6), spam (SMS), sarcasm (headlines). A LoRA adapter is trained on
 the responses; after each task the model answers the test rows of all four, and an answer counts if it is exactly the
-wanted one. What is left behind: results/assistant.json, and two models for `nanogpt chat` in
+wanted one. What is left behind: runs/week14/results/assistant.json, and two models for `nanogpt chat` in
 checkpoints/week14-assistant-<preset>/. Stopped, the same command goes on.
 """
 
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -32,7 +33,7 @@ RATE = {"lr": 1e-3, "warmup": 3, "weight_decay": 0.0}
 
 def main(argv=None):
     """Run both methods and return the metrics."""
-    from nanogpt.vendor.shared.results import command_line, cpu_count, parser, write_results
+    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
 
     argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/assistant.py --preset default")
@@ -40,7 +41,7 @@ def main(argv=None):
     p.add_argument("--work", type=Path, help="folder for the models (default: checkpoints/week14-assistant-<preset>)")
     p.add_argument("--fresh", action="store_true", help="start over instead of going on with a run that was stopped")
     args = p.parse_args(argv)
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     work = args.work or ROOT / "checkpoints" / f"week14-assistant-{args.preset}"
     print(f"{args.model} learns {', '.join(TASKS)}; {threads} threads; models go to {work}", flush=True)
 
@@ -50,7 +51,7 @@ def main(argv=None):
     log, metrics = run(PRESETS[args.preset], args, work)
     name = "assistant" if args.preset == "default" else f"assistant-{args.preset}"
     path = write_results(
-        (args.out or HERE / "results") / f"{name}.json",
+        results_folder(__file__, args.out) / f"{name}.json",
         command=command_line(__file__, argv),
         preset=args.preset,
         seed=args.seed,
@@ -58,7 +59,14 @@ def main(argv=None):
         metrics=metrics,
         threads=threads,
     )
-    print(f"results: {path}  ({log['elapsed']:.0f} s)")
+    before, naive, replay = (100 * metrics[f"assistant_{name}_acc"] for name in ("base", *METHODS))
+    print(
+        f"\nWhat it showed: after all four tasks {replay:.0f} % of the answers are right with replay, {naive:.0f} % "
+        f"without, {before:.0f} % before any training. It took {log['elapsed']:.0f} s."
+    )
+    print(f"Where it lies: the models in {work} (naive, replay).")
+    print(f"To try next: {shlex.join(['.venv/bin/nanogpt', 'chat', '--model', str(work / 'replay')])}")
+    print(f"results: {path}")
     return metrics
 
 

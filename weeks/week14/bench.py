@@ -111,7 +111,14 @@ def main(argv=None):
     from nanogpt.commands.export import Export
     from nanogpt.device import pick_precision
     from nanogpt.sources import find, open_model
-    from nanogpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+    from nanogpt.vendor.shared.results import (
+        Stopwatch,
+        command_line,
+        parser,
+        results_folder,
+        thread_count,
+        write_results,
+    )
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -119,7 +126,7 @@ def main(argv=None):
     logging.disable_progress_bar()
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__).parse_args(argv)
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     torch.manual_seed(args.seed)
     watch = Stopwatch()
@@ -153,7 +160,7 @@ def main(argv=None):
     metrics |= {"lora_vs_peft_float32_time_ratio": median["ours"] / median["float32"], "lora_tokens": tokens}
     print("lora: " + ", ".join(f"{k} {v:.2f} s" for k, v in median.items()), flush=True)
     path = write_results(
-        (args.out or HERE / "results") / "bench.json",
+        results_folder(__file__, args.out) / "bench.json",
         command=command_line(__file__, argv),
         preset=args.preset,
         seed=args.seed,

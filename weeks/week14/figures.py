@@ -1,12 +1,10 @@
-"""Draw the week's figures from a results file: the loss curve, and the two matrices side by side. No training."""
+"""Draw the week's figures from results files: the loss curve, and two matrices side by side, twice. No training."""
 
-import argparse
-import json
 import math
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from nanogpt.vendor.shared.errors import entry
+from nanogpt.vendor.shared.results import drawing_parser, read_metrics
 
 
 def loss_curve(metrics, plt):
@@ -84,34 +82,33 @@ def assistant(metrics, plt):
 
 
 def main(argv=None):
-    """Draw every figure that the results file has numbers for, and return their paths."""
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--results", type=Path, default=HERE / "results" / "default.json")
-    p.add_argument("--out", type=Path, default=HERE / "figures")
-    args = p.parse_args(argv)
-    if not args.results.exists():
-        print(f"error: {args.results} does not exist; run: make week14", file=sys.stderr)
-        sys.exit(1)
+    """Draw every figure that there are numbers for, and return their paths."""
+    args = drawing_parser(__doc__, __file__).parse_args(argv)
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    metrics = json.loads(args.results.read_text())["metrics"]
+    job = args.results / f"{args.preset}.json"
+    tasks = args.results / ("assistant.json" if args.preset == "default" else f"assistant-{args.preset}.json")
+    drawings = []
+    if job.exists() or not tasks.exists():
+        metrics = read_metrics(job, f"python weeks/week14/train.py --preset {args.preset}")
+        if "losses" in metrics:  # `full` keeps none: three seeds have three curves
+            drawings.append(("loss", loss_curve, metrics))
+        drawings.append(("forgetting", heat_maps, metrics))
+    if tasks.exists():
+        metrics = read_metrics(tasks, f"python weeks/week14/assistant.py --preset {args.preset}")
+        drawings.append(("assistant", assistant, metrics))
     args.out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    drawings = [("loss", loss_curve, metrics), ("forgetting", heat_maps, metrics)]
-    learned = args.results.parent / "assistant.json"
-    if learned.exists():
-        drawings.append(("assistant", assistant, json.loads(learned.read_text())["metrics"]))
-    for name, draw, numbers in drawings:
-        fig = draw(numbers, plt)
-        paths.append(args.out / f"{name}.png")
-        fig.savefig(paths[-1], dpi=110, metadata={"Software": None})
+    paths = [args.out / f"{name}.png" for name, *_ in drawings]
+    for path, (_, draw, metrics) in zip(paths, drawings, strict=True):
+        fig = draw(metrics, plt)
+        fig.savefig(path, dpi=110, metadata={"Software": None})
         plt.close(fig)
-        print(f"drew {paths[-1]}")
+    print(f"figures: {args.out}")
     return paths
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(entry(main))

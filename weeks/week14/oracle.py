@@ -1,7 +1,7 @@
 """Week 14: the published SmolLM2 as nanogpt reads it from GGUF, against transformers reading the same file.
 
     make data/smollm2-135m
-    python weeks/week14/oracle.py              # some minutes; writes results/oracle.json
+    python weeks/week14/oracle.py              # some minutes
 
 Compared: logits, greedy continuations, token ids, chat templates; seconds and peak memory of loading, each in a process
 of its own, in turn. For ids, transformers gets SmolLM2's published pre-tokenizer, which makes every digit a token: from
@@ -18,7 +18,14 @@ from pathlib import Path
 
 from nanogpt.vendor.shared.errors import Mistake, entry
 from nanogpt.vendor.shared.files import need
-from nanogpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from nanogpt.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
 WEEK = Path(__file__).resolve().parent
 FILE = WEEK.parents[1] / "data" / "smollm2-135m" / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -166,11 +173,11 @@ def loading(path, pairs):
 
 
 def main(argv=None):
-    """Compare, measure, write results/oracle.json and return the metrics."""
+    """Compare, measure, write oracle.json and return the metrics."""
     p = parser(__doc__.splitlines()[0], data=FILE, epilog=__doc__.split("\n", 2)[2])
     p.add_argument("--pairs", type=int, default=3, help="how often both load (default: %(default)s)")
     args = p.parse_args(argv)
-    path, watch, threads = need(args.data, "make data/smollm2-135m").resolve(), Stopwatch(), args.threads or cpu_count()
+    path, watch, threads = need(args.data, "make data/smollm2-135m").resolve(), Stopwatch(), thread_count(args.threads)
 
     import torch
 
@@ -182,7 +189,7 @@ def main(argv=None):
     for name, value in metrics.items():
         print(f"{name:>38}  {value:.4g}")
     written = write_results(
-        (args.out or WEEK / "results") / "oracle.json",
+        results_folder(__file__, args.out) / "oracle.json",
         command=command_line(__file__, sys.argv[1:] if argv is None else argv),
         preset="oracle",
         seed=args.seed,

@@ -1,10 +1,11 @@
 """The main job: a vocabulary and a GPT from scratch on Shakespeare, then three more kinds of text, without forgetting.
 
 The same pretrained model learns the Basic-English Bible, recipes and Python code, once naively and once with replay;
-after each domain it is examined on all four. What is left behind: results/<preset>.json, and models for
+after each domain it is examined on all four. What is left behind: runs/week14/results/<preset>.json, and models for
 `nanogpt sample` and `nanogpt chat` in checkpoints/week14-<preset>/.
 """
 
+import shlex
 import statistics
 import sys
 import time
@@ -50,7 +51,7 @@ PRESETS["full"] = {**PRESETS["default"], "seeds": 3}
 
 def main(argv=None):
     """Run the main job and return its metrics."""
-    from nanogpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
 
     argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/train.py --preset default --seed 1")
@@ -58,19 +59,19 @@ def main(argv=None):
     p.add_argument("--fresh", action="store_true", help="start over instead of going on with a run that was stopped")
     args = p.parse_args(argv)
     setting = PRESETS[args.preset]
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     work = args.work or ROOT / "checkpoints" / f"week14-{args.preset}"
     print(f"week14 {args.preset}: {', '.join(DOMAINS)}; {threads} threads; models go to {work}", flush=True)
 
     import torch  # after the first line, so that a user sees at once that something happens
 
     torch.set_num_threads(threads)
-    watch, runs = Stopwatch(), []
+    runs = []
     for seed in range(args.seed, args.seed + setting["seeds"]):
         runs.append(run(setting, seed, args.data, work / f"seed{seed}" if setting["seeds"] > 1 else work, args.fresh))
     metrics = summary(runs)
     path = write_results(
-        (args.out or HERE / "results") / f"{args.preset}.json",
+        results_folder(__file__, args.out) / f"{args.preset}.json",
         command=command_line(__file__, argv),
         preset=args.preset,
         seed=args.seed,
@@ -78,8 +79,25 @@ def main(argv=None):
         metrics=metrics,
         threads=threads,
     )
-    print(f"results: {path}  ({watch.seconds:.0f} s)")
+    print(finding(metrics, runs, work / f"seed{args.seed}" if setting["seeds"] > 1 else work))
+    print(f"results: {path}")
     return metrics
+
+
+def finding(metrics, runs, work):
+    """The last lines: what was done, what it showed, where the models are, what to type next."""
+    cut = metrics.get("forgetting_cut_pct")
+    compared = "" if cut is None else f": {abs(cut):.1f} % {'less' if cut >= 0 else 'more'}"
+    sample = shlex.join([".venv/bin/nanogpt", "sample", "--model", str(work / "replay"), "--prompt", "ROMEO:"])
+    return (
+        f"\nWhat it did: a model of {runs[0]['n_params']:,} numbers learned {PRETRAIN}, then {', '.join(LATER)}, one "
+        f"after another: once naively, once with replay, which keeps {runs[0]['kept_pct']:.1f} % of the rows. "
+        f"It took {sum(r['main_job_seconds'] for r in runs):.0f} s.\n"
+        f"What it showed: on what it knew before, the naive model got worse by {metrics['naive_forgetting_bpb']:.3f} "
+        f"bits per byte, the one with replay by {metrics['replay_forgetting_bpb']:.3f}{compared}.\n"
+        f"Where it lies: the models in {work} (pretrained, naive, replay); `make week14` draws the figures.\n"
+        f"To try next: {sample}   (or: chat, eval, learn)"
+    )
 
 
 def run(setting, seed, data, work, fresh):

@@ -7,13 +7,13 @@ The test images are looked at once, by the finished network.
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from . import augment, nn, serialize
 from .data import PIXELS, Loader
 from .optim import AdamW
 from .training import probabilities, train
 from .vendor.shared.errors import Mistake
+from .vendor.shared.progress import bar
 from .vendor.shared.results import Stopwatch
 
 BATCH = 64
@@ -65,14 +65,14 @@ def learn(name, parts, preset, seed):
     def on_epoch(epoch, loss):
         right = probabilities(model, parts["val"][0]).argmax(1) == parts["val"][1]
         curve.append([epoch, loss, float(right.mean())])
-        bar.write(f"{name}, seed {seed}, epoch {epoch}: loss {loss:.4f}, val accuracy {right.mean():.4f}")
+        line.write(f"{name}, seed {seed}, epoch {epoch}: loss {loss:.4f}, val accuracy {right.mean():.4f}")
 
     def on_step(loss):
-        bar.update(BATCH)
-        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        line.update(BATCH)
+        line.set_postfix(loss=f"{loss:.3f}", refresh=False)
 
     total = preset.epochs * len(loader) * BATCH
-    with tqdm(total=total, desc=name, unit=" images", leave=False, mininterval=0.5) as bar:
+    with bar(total=total, label=name, unit=" images") as line:
         try:
             train(model, AdamW(model.parameters(), lr), loader, preset.epochs, on_step, on_epoch)
         except FloatingPointError as error:

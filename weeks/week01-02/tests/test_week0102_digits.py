@@ -118,11 +118,11 @@ def test_the_smoke_run_learns_and_writes_what_the_figures_need(trained):
 def test_the_figures_are_drawn_from_the_results_alone(trained, load_script, tmp_path):
     """No data, no training: the results file has all that the figures show. Nothing to draw is a sentence."""
     figures = load_script("week01-02", "figures")
-    figures.main(["--preset", "smoke", "--data", str(trained[0]), "--out", str(tmp_path / "f")])
+    figures.main(["--preset", "smoke", "--results", str(trained[0]), "--out", str(tmp_path / "f")])
     drawn = {path.name for path in (tmp_path / "f").iterdir()}
     assert {"mnist_curves.png", "mnist_confusion.png", "mnist_worst.png", "mnist_filters.png"} <= drawn
-    with pytest.raises(figures.Mistake, match="no results of the preset full to draw; run: python weeks/week01-02"):
-        figures.main(["--preset", "full", "--data", str(trained[0]), "--out", str(tmp_path / "f")])
+    with pytest.raises(Mistake, match="nothing to draw; run: python .*train.py moons --preset full --out"):
+        figures.main(["--preset", "full", "--results", str(trained[0]), "--out", str(tmp_path / "f")])
 
 
 def test_the_benchmark_trains_the_same_network_as_torch(load_script, tmp_path):
@@ -162,7 +162,7 @@ def test_predict_reads_a_drawing(trained, load_script, tmp_path, capsys, network
     pixels = np.kron(drawing(4), np.ones((zoom, zoom), np.uint8))
     path = tmp_path / "four.png"
     path.write_bytes(png(255 - pixels if invert else pixels))
-    weights = str(trained[0] / "runs" / "smoke")
+    weights = str(trained[0] / "models" / "smoke")
     said = load_script("week01-02", "train").main(["predict", str(path), "--weights", weights, "--network", network])
     assert said["digit"] == 4 and 0.1 < said["probability"] <= 1
     assert f"{path}: {said['sentence']}" in capsys.readouterr().out
@@ -192,7 +192,7 @@ def test_missing_data_or_weights_are_a_sentence(load_script, tmp_path):
 def test_weights_of_the_other_network_are_a_sentence(load_script, tmp_path, trained):
     """An .npz of another network lists what does not fit."""
     (tmp_path / "a.png").write_bytes(png(drawing(1)))
-    (tmp_path / "cnn.npz").write_bytes((trained[0] / "runs" / "smoke" / "mlp.npz").read_bytes())
+    (tmp_path / "cnn.npz").write_bytes((trained[0] / "models" / "smoke" / "mlp.npz").read_bytes())
     with pytest.raises(Mistake, match=r"cnn.npz: these weights are of another network \(0.bias is missing; .*make wee"):
         load_script("week01-02", "train").main(["predict", str(tmp_path / "a.png"), "--weights", str(tmp_path)])
 

@@ -252,7 +252,7 @@ def test_an_unknown_job_is_wrong_use(load_script, capsys):
 @pytest.mark.day(7)
 def test_figures_of_the_moons(ran, load_script, tmp_path):
     """Drawn from the results file alone; digits, which have no results here, are passed over; both graphs are there."""
-    load_script(WEEK, "figures").main(["--preset", "smoke", "--data", str(ran[0]), "--out", str(tmp_path)])
+    load_script(WEEK, "figures").main(["--preset", "smoke", "--results", str(ran[0]), "--out", str(tmp_path)])
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(drawn) == {"moons_boundary.png", "moons_curve.png", "graph.svg", "counterexample.svg"}
     assert all(content.startswith((b"\x89PNG", b"<svg")) for content in drawn.values())

@@ -8,12 +8,12 @@ import statistics
 from dataclasses import dataclass, field, replace
 
 import torch
-from tqdm import tqdm
 
 from . import finder, models
 from .counts import SMOOTHINGS, Counts
 from .fit import Recipe, evaluate, fit
 from .sample import sample, sort_samples
+from .vendor.shared.progress import bar
 from .vendor.shared.results import Stopwatch
 
 COUNTED = ("bigram", "trigram")
@@ -84,7 +84,7 @@ def count_names(name, names):
     return model, {f"{name}_{key}": value for key, value in found.items()}
 
 
-def train_one(name, names, parts, recipe, seed, points=0, bar=None):
+def train_one(name, names, parts, recipe, seed, points=0, title=None):
     """A trained model, its curve [[step, train, val], ...] (train: mean since the point before), and its seconds."""
     model, watch = models.build(name, names.vocab_size, seed), Stopwatch()
     due = {round(recipe.steps * i / points) for i in range(1, points + 1)} if points else set()
@@ -92,7 +92,7 @@ def train_one(name, names, parts, recipe, seed, points=0, bar=None):
     letters = recipe.batch_size * (parts["train"][1] >= 0).double().mean().item() * parts["train"][1][0].numel()
     with (
         torch.random.fork_rng(devices=[]),
-        tqdm(total=recipe.steps, desc=bar or name, unit="step", disable=None, leave=False, mininterval=0.5) as line,
+        bar(total=recipe.steps, label=title or name, unit="step") as line,
     ):
         torch.manual_seed(seed)  # dropout draws from everybody's generator: what was trained before must not matter
         for step, loss in fit(model, parts["train"], recipe, seed):
@@ -106,14 +106,14 @@ def train_one(name, names, parts, recipe, seed, points=0, bar=None):
     return model, curve, watch.seconds
 
 
-def train_seeds(name, names, preset, seed, bar):
+def train_seeds(name, names, preset, seed, title):
     """The model of the first seed, and the metrics of all: means, and the standard deviation and maximum of val."""
     recipe, found, first, curve, taken = preset.recipe(name), [], None, [], []
     parts = parts_for(models.build(name, names.vocab_size), names)
     for i in range(preset.seeds):
-        title = f"{bar}{name}" + (f", seed {seed + i}" if preset.seeds > 1 else "")
+        label = f"{title}{name}" + (f", seed {seed + i}" if preset.seeds > 1 else "")
         points = preset.points if i == 0 else 0
-        model, rows, seconds = train_one(name, names, parts, recipe, seed + i, points, title)
+        model, rows, seconds = train_one(name, names, parts, recipe, seed + i, points, label)
         found.append(losses_of(model, parts))
         taken.append(seconds)
         if first is None:
@@ -169,7 +169,7 @@ def pictures(name, model, names):
     return {}
 
 
-def measure(names, preset, seed=0, chosen=None, bar=""):
+def measure(names, preset, seed=0, chosen=None, title=""):
     """Yields (name, model, metrics) for each model of the table, or for `chosen` alone (the bigram always comes first:
     every curve is drawn beside it)."""
     if preset.words:
@@ -181,7 +181,7 @@ def measure(names, preset, seed=0, chosen=None, bar=""):
         if name in COUNTED:
             model, metrics = count_names(name, names)
         else:
-            model, metrics = train_seeds(name, names, preset, seed, bar)
+            model, metrics = train_seeds(name, names, preset, seed, title)
         if name == "bigram":
             sizes = {part: len(getattr(names, part)) for part in ("train", "val", "test")}
             metrics |= {"uniform_loss": math.log(names.vocab_size), "names": sizes, "smoothings": list(SMOOTHINGS)}

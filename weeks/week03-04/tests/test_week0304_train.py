@@ -7,6 +7,7 @@ import shutil
 import pytest
 from makemore import measure, models
 from makemore.names import load
+from makemore.vendor.shared.errors import Mistake
 from week0304_made_up import WORDS, made_up
 
 pytestmark = pytest.mark.day(28)
@@ -41,7 +42,7 @@ def test_a_run_writes_all_that_the_pages_read(smoke, tiny):
         for key in ("val", "train", "test", "params", "seen_share", "held_out_share", "new_share", "samples"):
             assert f"{name}_{key}" in metrics
         assert metrics[f"{name}_val"] < metrics["uniform_loss"] + 0.05
-        assert (out / "runs" / "smoke" / f"towns-{name}.safetensors").exists()
+        assert (out / "models" / "smoke" / f"towns-{name}.safetensors").exists()
     for name in ("bigram_gradient", "mlp", "rnn", "gru", "lstm", "cnn"):
         assert [step for step, _, _ in metrics[f"{name}_curve"]] == [0, 10, 20]
         assert metrics[f"{name}_val_sd"] == 0.0 and metrics[f"{name}_seconds"] > 0  # one seed
@@ -69,10 +70,10 @@ def test_the_figures_are_drawn_from_the_file_alone(smoke, load_script, tmp_path)
     _, out = smoke
     figures = load_script("week03-04", "figures")
     shutil.copy(out / "towns-smoke.json", tmp_path / "smoke.json")
-    figures.main(["--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path)])
+    figures.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(tmp_path)])
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == sorted(figures.DRAWINGS)
-    with pytest.raises(figures.need.__globals__["Mistake"], match="run: python weeks/week03-04/train.py --preset full"):
-        figures.main(["--preset", "full", "--data", str(tmp_path)])
+    with pytest.raises(Mistake, match="run: python weeks/week03-04/train.py --preset full"):
+        figures.main(["--preset", "full", "--results", str(tmp_path)])
 
 
 def test_samples_come_from_saved_weights(smoke, script, tiny, capsys):
@@ -162,7 +163,7 @@ def test_an_interruption_keeps_what_was_finished(script, tiny, tmp_path, monkeyp
     argv = ["--preset", "smoke", "--data", str(tiny), "--out", str(tmp_path)]
     monkeypatch.setattr(script, "measure", stopped)
     assert script.entry(script.main, argv) == 130
-    folder = tmp_path / "runs" / "smoke"
+    folder = tmp_path / "models" / "smoke"
     assert "interrupted: what was finished is kept" in capsys.readouterr().err
     assert sorted(p.stem for p in folder.glob("*.safetensors")) == ["towns-bigram", "towns-trigram"]
     assert "trigram_val" in json.loads((folder / "towns-smoke-interrupted.json").read_text())["metrics"]

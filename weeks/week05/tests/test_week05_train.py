@@ -108,7 +108,7 @@ def test_figures_are_drawn_from_the_results(done, load_script, capsys):
     folder, _ = done
     figures = load_script("week05", "figures")
     (folder / "smoke.json").write_bytes((folder / "names-smoke.json").read_bytes())  # as if of a standard file
-    figures.main(["--preset", "smoke", "--data", str(folder), "--out", str(folder / "figures")])
+    figures.main(["--preset", "smoke", "--results", str(folder), "--out", str(folder / "figures")])
     drawn = {path.name for path in (folder / "figures").iterdir()}
     assert drawn == set(figures.DRAWINGS)
     assert all((folder / "figures" / name).read_bytes().startswith(b"\x89PNG") for name in drawn)
@@ -129,15 +129,15 @@ def test_only_like_is_drawn_beside_like(done, load_script, tmp_path, monkeypatch
     for suffix in ("", "_ssa"):
         metrics = {key if key in general else f"{key}{suffix}": value for key, value in done[1].items()}
         (tmp_path / "smoke.json").write_text(json.dumps({"metrics": metrics}))
-        figures.main(["--preset", "smoke", "--data", str(tmp_path)])
+        figures.main(["--preset", "smoke", "--results", str(tmp_path)])
     with_lecture, without = labels
     assert [label for label in with_lecture if label not in without] == [f"lecture's batch norm: {figures.LECTURE}"]
 
 
 def test_figures_without_results(tmp_path, load_script):
     """Nothing to draw is a sentence with the command that makes it."""
-    with pytest.raises(Mistake, match="has no results of the preset full to draw; run: python weeks/week05/train.py"):
-        load_script("week05", "figures").main(["--preset", "full", "--data", str(tmp_path)])
+    with pytest.raises(Mistake, match="full.json does not exist, .*; run: python weeks/week05/train.py"):
+        load_script("week05", "figures").main(["--preset", "full", "--results", str(tmp_path)])
 
 
 def test_standard_files_that_are_there(tmp_path, load_script, monkeypatch):

@@ -73,7 +73,7 @@ def test_the_tree_learns(run):
 def test_a_saved_tree_invents_the_same_names(run):
     """Weights, shape and alphabet are one file: what was drawn after training can be drawn again from it."""
     out, metrics, file = run
-    model, alphabet = experiment.load_weights(out / "runs" / "smoke" / "names-tree.safetensors")
+    model, alphabet = experiment.load_weights(out / "models" / "smoke" / "names-tree.safetensors")
     names = experiment.read(file, alphabet)
     again = experiment.invent(model, names, 1000, 0)[:20]
     assert [list(pair) for pair in zip(again, experiment.origins(again, names))] == metrics["wavenet_samples"]
@@ -237,10 +237,11 @@ def test_our_names_alone_are_enough(tmp_path, load_script, monkeypatch):
     write_names(tmp_path / "data/names/names.txt")
     metrics = train.main(["--preset", "smoke", "--out", str(tmp_path), "--threads", "1"])
     assert metrics and all(name.endswith("_ssa") for name in metrics)
-    assert (tmp_path / "runs/smoke/tree_ssa.safetensors").exists()
+    assert (tmp_path / "models/smoke/tree_ssa.safetensors").exists()
     names = train.main(["sample", "--preset", "smoke", "--out", str(tmp_path), "--count", "3"])
     assert 1 <= len(names) <= 3
-    load_script("week06", "figures").main(["--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path / "f")])
+    figures = load_script("week06", "figures")
+    figures.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(tmp_path / "f")])
     assert len(list((tmp_path / "f").glob("*.png"))) == 5
 
 
@@ -255,8 +256,8 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path, load_script, monke
     file = write_names(tmp_path / "n.txt")
     arguments = ["--preset", "smoke", "--data", str(file), "--out", str(tmp_path), "--threads", "1"]
     assert entry(train.main, arguments) == 130
-    kept = json.loads((tmp_path / "runs/smoke/n-interrupted.json").read_text())
-    assert "wavenet_val" in kept["metrics"] and (tmp_path / "runs/smoke/n-tree.safetensors").exists()
+    kept = json.loads((tmp_path / "models/smoke/n-interrupted.json").read_text())
+    assert "wavenet_val" in kept["metrics"] and (tmp_path / "models/smoke/n-tree.safetensors").exists()
     script = load_script("week06", "train").__file__
     again = command_line(script, ["train", *arguments])  # with every option that was given
     assert f"n-interrupted.json, trained trees beside them; to start again: {again}" in capsys.readouterr().err

@@ -33,12 +33,13 @@ def test_the_smoke_run_writes_results_a_tokenizer_and_figures(load_script, data,
     assert "byte-level BPE, 400 ids from" in said and "without ['cl100k', 'gpt2'] as a baseline" in said
     record = json.loads((tmp_path / "smoke.json").read_text(encoding="utf-8"))
     assert record["metrics"] == json.loads(json.dumps(metrics))
-    tokenizer = Tokenizer.load(tmp_path / "runs" / "smoke.json")
+    tokenizer = Tokenizer.load(tmp_path / "models" / "smoke.json")
     assert tokenizer.vocab_size == metrics["vocab_size"] == 400
     assert metrics["curve"][0] == [256, 1.0]
     assert [y for _, y in metrics["curve"]] == sorted(y for _, y in metrics["curve"])
     assert metrics["plain_merges"] == 20
-    load_script("week09", "figures").main(["--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path / "f")])
+    figures = load_script("week09", "figures")
+    figures.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(tmp_path / "f")])
     assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["bytes_per_token.png", "tokens.png"]
 
 

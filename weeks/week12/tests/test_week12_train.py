@@ -43,7 +43,7 @@ def test_smoke_run(load_script, texts, tmp_path, capsys):
 def test_figure_is_drawn_from_the_results_alone(load_script, texts, tmp_path):
     """figures.py needs no data and no training; without results it names the command that makes them."""
     figures = load_script("week12", "figures")
-    with pytest.raises(Exception, match=r"default.json does not exist; run: python weeks/week12/train.py"):
+    with pytest.raises(Exception, match=r"full.json does not exist, .*; run: python weeks/week12/train.py"):
         figures.main(["--results", str(tmp_path), "--out", str(tmp_path)])
     curve = [[10, 3.0, 2.2], [20, 2.8, 2.4]]
     method = {"parameters": 5, "rate": 0.1, "curve": curve, "learned_vs_full_pct": 90.0, "forgot_vs_full_pct": 50.0}
@@ -58,7 +58,7 @@ def test_figure_is_drawn_from_the_results_alone(load_script, texts, tmp_path):
     tried = {name: [[0.1, 0.7, 0.4], [0.2, 0.6, 0.5]] for name in ("full", "r2")}
     results = {"metrics": metrics | {"old": "shakespeare", "new": "bible", "tried": tried}}
     (tmp_path / "default.json").write_text(json.dumps(results))
-    figures.main(["--results", str(tmp_path), "--out", str(tmp_path / "drawn")])
+    figures.main(["--preset", "default", "--results", str(tmp_path), "--out", str(tmp_path / "drawn")])
     assert (tmp_path / "drawn" / "learned_vs_forgot.png").stat().st_size > 10_000
 
 

@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 db42c45e44e6f64cf095292dcf62958471439d7471baa11a5d64161aeccb9892; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 75857415b6263875a64e6e1bdc8438a6999a5a55ede3345cd356f7d85063d103; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -46,16 +46,50 @@ def parser(description, *, data=None, epilog=None):
     return p
 
 
+def run_folder(script):
+    """runs/<week>, which git ignores: below it lies whatever a user's own run of `script` writes."""
+    week = Path(script).resolve().parent
+    root = week.parents[1] if week.parent.name == "weeks" else Path.cwd()
+    return root / "runs" / week.name
+
+
 def results_folder(script, out=None):
-    """Where a run of `script` writes its results: `out` if it was given, else runs/<week>/results, which git ignores.
+    """Where a run of `script` writes its results: `out` if it was given, else runs/<week>/results.
 
     The committed results beside a script change only when they are asked for: `make results`, or --out.
     """
-    if out is not None:
-        return Path(out)
+    return run_folder(script) / "results" if out is None else Path(out)
+
+
+def models_folder(script, out=None):
+    """Where a run keeps what it trained: `out`/models, but never among committed results: then runs/<week>/models."""
+    ours = (None, Path(script).resolve().parent / "results", run_folder(script) / "results")
+    return run_folder(script) / "models" if out is None or Path(out).resolve() in ours else Path(out) / "models"
+
+
+def drawing_parser(description, script, preset="default"):
+    """The options of every figure script. `preset` is what the pages show: without options, their figures are drawn."""
     week = Path(script).resolve().parent
-    root = week.parents[1] if week.parent.name == "weeks" else Path.cwd()
-    return root / "runs" / week.name / "results"
+    p = argparse.ArgumentParser(
+        description=description,
+        epilog=f"Without options: the pages' figures. For a run of your own: --results runs/{week.name}/results "
+        f"--out runs/{week.name}/figures",
+    )
+    p.add_argument("--preset", choices=PRESETS, default=preset, help="whose results to draw (default: %(default)s)")
+    p.add_argument("--results", type=Path, default=week / "results", help="folder to read (default: committed)")
+    p.add_argument("--out", type=Path, default=week / "figures", help="folder for figures (default: committed)")
+    return p
+
+
+def read_metrics(path, command):
+    """The metrics of a results file, for a figure; a Mistake where it is absent or not one. `command` writes it."""
+    again = f"run: {command} --out {path.parent}"
+    if not path.exists():
+        raise Mistake(f"{path} does not exist, so there is nothing to draw; {again}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"{path} is not a results file ({error!r}); {again}") from None
 
 
 def cpu_count():

@@ -1,7 +1,6 @@
-# vendored from tools/shared/progress.py, sha256 08797fbffb563ef9deb193bc513fc7b8f7a8d41e8160270c59d7211053ed67d0; edit there, then run: make vendor
+# vendored from tools/shared/progress.py, sha256 39e8ec2322aea42285d9e200a7c1f4d778e6cdd17792e313edb8746fed4c4b98; edit there, then run: make vendor
 """Progress bars: tqdm's on a terminal; anywhere else, such as a log, a plain line every ten seconds at most."""
 
-import math
 import sys
 import time
 
@@ -19,16 +18,21 @@ def bar(iterable=None, label=None, **options):
 
 
 class Lines:
-    """A file for tqdm: what it would draw over and over becomes a line, and only when the last one is old enough."""
+    """A file for tqdm: what it would draw over and over becomes a line, and only when the last one is old enough.
 
-    last, clock = -math.inf, time.monotonic  # of all bars together
+    A run of seconds writes none. What only moves the cursor (of a bar inside another) is dropped.
+    """
+
+    last, clock = None, time.monotonic  # when the last line was written, by whichever bar
 
     @classmethod
     def write(cls, text):
-        text, now = text.strip(), cls.clock()
-        if text and now - cls.last >= EVERY:
+        line, now = text.strip(), cls.clock()
+        if cls.last is None:
             cls.last = now
-            sys.stderr.write(f"{text}\n")
+        if text.startswith("\r") and line and now - cls.last >= EVERY:
+            cls.last = now
+            sys.stderr.write(f"{line}\n")
 
     @staticmethod
     def flush():

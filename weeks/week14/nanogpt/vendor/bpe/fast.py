@@ -1,7 +1,7 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 80a66b34f1c32e8acba3468bf33523ffc69f5a6b53090c085a2d010dce5c3e86; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 1bc6fd4e0ba9d9bea1b66a27c4de60a3ffc567b056feebe9a3c4a5881a2ae38b; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
-One file that stands alone (standard library, `regex`, `tqdm`), so that a later week can carry it away as it is.
+One file that stands alone (standard library, `regex`, a progress bar): a later week can carry it away as it is.
 One representation: `ranks`, token bytes -> number, which is the token's id and its place in the order of merges.
 Parents need not be stored: of all neighbours, the two whose concatenation has the lowest rank merge first. What is
 learned here, GPT-2's vocabulary and `.tiktoken` files all have this shape, so one `encode` serves them all.
@@ -19,7 +19,8 @@ from itertools import chain
 from pathlib import Path
 
 import regex
-from tqdm import tqdm
+
+from ..shared.progress import bar
 
 # How text is cut into pieces before any merge. These are the published patterns of their vocabularies: a vocabulary
 # and its pattern belong together. \p{L} is any letter, \p{N} any digit or number. SmolLM cuts out each \p{N} first
@@ -282,7 +283,7 @@ def _learn(pieces, n_merges, progress=False):
     heap = [(-count, pair) for pair, count in counts.items()]
     heapq.heapify(heap)
     tokens = [bytes([byte]) for byte in range(256)]
-    for _ in tqdm(range(n_merges), desc="merges", disable=not progress, leave=False):
+    for _ in bar(range(n_merges), "merges", disable=not progress):
         while heap and -heap[0][0] != counts[heap[0][1]]:
             _, pair = heapq.heappop(heap)
             if counts[pair] > 0:
