@@ -38,7 +38,7 @@ class Info:
         print(f"  {len(course.replay.memory)} rows kept for replay: {course.replay.memory.counts() or 'none'}")
         if course.progress:
             begun = course.progress
-            print(f"  stopped at step {begun['step']} of learning {begun['domain']}; the same `nanogpt train` or ", end="")
-            print("`nanogpt learn` as then goes on, with --resume")
+            print(f"  stopped at step {begun['step']} of learning {begun['domain']}; the same `nanogpt train`", end="")
+            print(" or `nanogpt learn` as then goes on, with --resume")
         if course.rows:
             print(matrix_table(course))
