@@ -41,7 +41,7 @@ class Info:
             print(f"  {len(memory)} rows kept: {memory.counts()}")
         if course.progress:
             begun = course.progress
-            print(f"  stopped at step {begun['step']} of learning {begun['task']}: type the same command as then again,")
-            print("  `nanogpt train` or `nanogpt learn`, plus --resume")
+            print(f"  stopped at step {begun['step']} of learning {begun['task']}; the same `nanogpt train`", end="")
+            print(" or `nanogpt learn` as then goes on, with --resume")
         if course.scores:
             print(matrix_table(course))

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import sys
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Literal, get_args, get_origin
@@ -31,7 +32,7 @@ def number(kind, wanted, *ranges):
             given = kind(word)
         except ValueError:
             given = math.nan
-        if ranges and not any(least <= given <= most for least, most in ranges) or given != given:
+        if not any(least <= given <= most for least, most in ranges):  # nan lies nowhere
             raise ValueError(f"{word[:40]!r} cannot be used; give {wanted}")
         return given
 
@@ -74,7 +75,11 @@ def may_write(folder):
         raise Mistake(f"{folder} cannot be written: {nearest} is no folder that you may write to; give another one")
 
 
-KINDS = {int: number(int, "a whole number"), float: number(float, "a number"), Path: words(Path, "PATH")}
+KINDS = {
+    int: number(int, "a whole number", (-(2**63), 2**63 - 1)),
+    float: number(float, "a number that is not infinite", (-sys.float_info.max, sys.float_info.max)),
+    Path: words(Path, "PATH"),
+}
 
 
 @REGISTRY.primitive_rule
@@ -82,6 +87,10 @@ def plain(info):
     """What no option says otherwise: numbers, paths, choices, and the same where None stands for "not given"."""
     if get_origin(info.type) is Literal:
         return choice(*get_args(info.type))
+    if info.type == tuple[Path, ...]:
+        read = KINDS[Path].instance_from_str
+        several = lambda words: tuple(read([word]) for word in words)
+        return PrimitiveConstructorSpec("*", "PATH", several, lambda _: True, lambda paths: [*map(str, paths)])
     kinds = set(get_args(info.type)) - {NoneType} if NoneType in get_args(info.type) else {info.type}
     return KINDS.get(kinds.pop()) if len(kinds) == 1 else None
 
