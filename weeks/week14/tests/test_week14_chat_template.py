@@ -77,7 +77,7 @@ OFFERED = {  # whatever else transformers offers to a template
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% set x = 1 %}{{ eos_token }}"
     "{% endgeneration %}{{ x is defined }}{% endfor %}",
     "controls": "{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ m.content }}{% endfor %}",
-    "namespace": "{% set ns = namespace(a=dict(b=1)) %}{% set ns.a = 2 %}{{ ns.a }}{% macro f(x) %}({{ x }}){% endmacro %}"
+    "namespace": "{% set ns = namespace(a=dict(b=1)) %}{% set ns.a = 2 %}{{ ns.a }}{% macro f(x) %}{{ x }}{% endmacro %}"
     "{{ f(messages[0].content) }}",
 }
 
@@ -85,13 +85,14 @@ OFFERED = {  # whatever else transformers offers to a template
 @pytest.mark.parametrize("name", OFFERED)
 def test_what_transformers_offers_is_there(tokenizer, theirs, name):
     """Published templates write tools as JSON, dates, and marks for training; without these they would not run."""
-    messages, source = conversation(["user"], ["xyz"]), "{{ messages[0].content }}" * (name in ("tojson", "strftime_now"))
+    messages = conversation(["user"], ["xyz"])
+    source = "{{ messages[0].content }}" * (name in ("tojson", "strftime_now"))
     expected = theirs.apply_chat_template(messages, chat_template=source + OFFERED[name], return_dict=False)
     assert Template(source + OFFERED[name], tokenizer, "<s>", "</s>").encode(messages, reply=False) == expected
 
 
 ENDLESS = {
-    "loops": ("{% for a in range(99999) %}{% for b in range(99999) %}{% set x = a %}{% endfor %}{% endfor %}", "seconds"),
+    "loops": ("{% for a in range(99999) %}{% for b in range(99999) %}{% set x = 1 %}{% endfor %}{% endfor %}", "sec"),
     "number": ("{{ 10 ** (10 ** 10) }}", "seconds"),
     "text": ("{{ 'x' * 10 ** 10 }}", "(bytes of memory|characters)"),
     "doubling": (
