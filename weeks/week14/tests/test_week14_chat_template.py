@@ -77,8 +77,8 @@ OFFERED = {  # whatever else transformers offers to a template
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% set x = 1 %}{{ eos_token }}"
     "{% endgeneration %}{{ x is defined }}{% endfor %}",
     "controls": "{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ m.content }}{% endfor %}",
-    "namespace": "{% set ns = namespace(a=dict(b=1)) %}{% set ns.a = 2 %}{{ ns.a }}{% macro f(x) %}{{ x }}{% endmacro %}"
-    "{{ f(messages[0].content) }}",
+    "namespace": "{% set ns = namespace(a=dict(b=1)) %}{% set ns.a = 2 %}{{ ns.a }}"
+    "{% macro f(x) %}{{ x }}{% endmacro %}{{ f(messages[0].content) }}",
 }
 
 
