@@ -30,15 +30,16 @@ def render(source, words, conversations):
         try:
             _processes[0].stdin.write(json.dumps(request) + "\n")
             _processes[0].stdin.flush()
-            answer = json.loads(_processes[0].stdout.readline() or '{"error": "it takes too long, or too much memory"}')
-        except BrokenPipeError:
-            answer = {"error": "its process was ended from outside: try again"}
+            line = _processes[0].stdout.readline()
         except BaseException:  # such as Ctrl-C: the answer to come belongs to no one
             stop()
             raise
-        if "texts" not in answer:
+        if not line:
             stop()
-            raise ValueError(answer["error"])
+            raise ValueError(f"it takes more than {SECONDS} seconds")
+    answer = json.loads(line)
+    if "texts" not in answer:
+        raise ValueError(answer["error"])
     return answer["texts"]
 
 
@@ -58,7 +59,8 @@ def serve():
         try:
             print(json.dumps(answer(**request)), flush=True)
         except Exception as error:  # whatever a program from outside raises
-            print(json.dumps({"error": str(error) or type(error).__name__}), flush=True)
+            said = f"it takes more than {MEMORY:,} bytes of memory" if isinstance(error, MemoryError) else str(error)
+            print(json.dumps({"error": said or type(error).__name__}), flush=True)
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -67,11 +69,13 @@ def answer(source, seconds, words, conversations):
     words = {**words, "strftime_now": now.strftime}
     texts = []
     for conversation in conversations:
-        texts.append("")
+        pieces, length = [], 0
         for piece in compiled(source).generate(**words, **conversation):
-            texts[-1] += piece
-            if len(texts[-1]) > LENGTH:
+            pieces.append(piece)
+            length += len(piece)
+            if length > LENGTH:
                 raise ValueError(f"it writes more than {LENGTH:,} characters")
+        texts.append("".join(pieces))
     return {"texts": texts}
 
 

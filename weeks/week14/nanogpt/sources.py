@@ -133,8 +133,8 @@ def find(source):
         if path.is_file():
             return path
     raise Mistake(
-        f"{source} is not here; looked for {', '.join(map(str, looked))}. In a checkout run: {made_by}; elsewhere put the "
-        "file in one of these places, or give its path to --model"
+        f"{source} is not here; looked for {', '.join(map(str, looked))}. In a checkout run: {made_by}; elsewhere put "
+        "the file in one of these places, or give its path to --model"
     )
 
 
@@ -145,7 +145,7 @@ def lasting(source):
 
 
 def fold_in(model):
-    """Merge the adapter into the weights it sits on, for good. A tied head that it changed becomes a head of its own."""
+    """Merge the adapter into the weights it sits on, for good. A tied head that it changes is tied no more."""
     try:
         adapter.merge(model, ADAPTER)
     except ValueError as error:
@@ -159,7 +159,7 @@ def fold_in(model):
 
 
 def digest(loaded):
-    """{part: sha256} of what a base consists of, as it was opened: config, tokenizer, template, and its files of weights.
+    """{part: sha256} of what a base consists of, as it was opened: config, tokenizer, template, files of weights.
 
     Settings that have their default value are left out, so that one which a later version adds changes nothing.
     """
@@ -170,7 +170,8 @@ def digest(loaded):
         "tokenizer": loaded.tokenizer.to_dict(),
         "template": loaded.special,
     }
-    hashes = {name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in parts.items()}
+    parts = {name: json.dumps(part, sort_keys=True).encode() for name, part in parts.items()}
+    hashes = {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}
     if checkpoint.exists(path):
         return {"weights": checkpoint.read_index(path)["files"]["model"]["sha256"], **hashes}
     total = hashlib.sha256()

@@ -192,6 +192,8 @@ def test_a_base_that_is_gone_or_changed_is_told(home, tmp_path):
 def test_mistakes_get_a_sentence(home, tmp_path, monkeypatch, capsys, argv, sentence):
     """Each ends with one sentence and status 1, and leaves nothing behind."""
     monkeypatch.setenv("CHASE_DATA", str(tmp_path))  # where no model is
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.jsonl").write_text('{"prompt": "a", "response": "b"}\n{"prompt"\n')
     publish(tmp_path / "plain", template=None)
     known = {"MOOD": home / "mood.jsonl", "BASE": home / "base", "ONE": home / "one", "X": tmp_path / "x",

@@ -1,8 +1,11 @@
 """Chat templates: the ids of transformers for what people write, and no control token from what they type."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from nanogpt import jinja
 from nanogpt.chat import Template
 from nanogpt.vendor.bpe.fast import Tokenizer, to_visible
 from nanogpt.vendor.shared.errors import Mistake
@@ -66,6 +69,50 @@ def ours(tokenizer):
 
 def conversation(roles, contents):
     return [{"role": role, "content": content} for role, content in zip(roles, contents)]
+
+
+OFFERED = {  # whatever else transformers offers to a template
+    "tojson": "{{ {'k': '‹ü>', 'a': 1} | tojson }}{{ [1, 'é'] | tojson(ensure_ascii=True, indent=2, sort_keys=true) }}",
+    "strftime_now": "{{ strftime_now('%Y') | length }}",
+    "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% set x = 1 %}{{ eos_token }}"
+    "{% endgeneration %}{{ x is defined }}{% endfor %}",
+    "controls": "{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ m.content }}{% endfor %}",
+    "namespace": "{% set ns = namespace(a=dict(b=1)) %}{% set ns.a = 2 %}{{ ns.a }}"
+    "{% macro f(x) %}{{ x }}{% endmacro %}{{ f(messages[0].content) }}",
+}
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_what_transformers_offers_is_there(tokenizer, theirs, name):
+    """Published templates write tools as JSON, dates, and marks for training; without these they would not run."""
+    messages = conversation(["user"], ["xyz"])
+    source = "{{ messages[0].content }}" * (name in ("tojson", "strftime_now"))
+    expected = theirs.apply_chat_template(messages, chat_template=source + OFFERED[name], return_dict=False)
+    assert Template(source + OFFERED[name], tokenizer, "<s>", "</s>").encode(messages, reply=False) == expected
+
+
+ENDLESS = {
+    "loops": ("{% for a in range(99999) %}{% for b in range(99999) %}{% set x = 1 %}{% endfor %}{% endfor %}", "sec"),
+    "number": ("{{ 10 ** (10 ** 10) }}", "seconds"),
+    "text": ("{{ 'x' * 10 ** 10 }}", "(bytes of memory|characters)"),
+    "doubling": (
+        "{% set ns = namespace(a='x') %}{% for i in range(60) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ ns.a }}",
+        "bytes of memory",
+    ),
+    "output": ("{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}", "16,777,216 characters"),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_template_without_end_is_stopped(tokenizer, name, monkeypatch):
+    """A published template may loop for years or fill the memory; the thread of a server that asks must come back."""
+    monkeypatch.setattr(jinja, "SECONDS", 0.5 if name in ("loops", "number") else 60)
+    source, sentence = ENDLESS[name]
+    messages, ours = conversation(["user"], ["hello"]), Template(source, tokenizer)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(Mistake, match=f"it .*more than .*{sentence}"):
+        pool.submit(ours.encode, messages).result()
+    assert ours.stop_ids == {0}  # and where the template is not needed, the model works all the same
+    assert Template("{{ messages[0].content }}", tokenizer).encode(messages) == tokenizer.encode("hello")
 
 
 def specials_in(ids):
@@ -149,8 +196,8 @@ def test_a_model_without_template_goes_on_from_lines(tokenizer):
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("{% for m in messages %}", "the chat template is broken .*; get a whole copy"),
-        ("{% generation %}", "the chat template is broken .*unknown tag 'generation'"),
+        ("{% for m in messages %}", "the chat template fails .*Unexpected end of template.*; .*get a whole copy"),
+        ("{% bogus %}", "the chat template fails .*unknown tag 'bogus'"),
         ("{{ raise_exception('no system role') }}", r"refuses this conversation \(no system role\)"),
         ("{{ messages[0].content + 1 }}", "refuses this conversation .*; change its messages"),
         ("{{ messages[7].content.strip() }}", "refuses this conversation"),

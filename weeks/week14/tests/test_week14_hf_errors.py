@@ -199,8 +199,8 @@ SPOILED = {
     "tokenizer_config.json is not JSON (": lambda folder: cut(folder, "tokenizer_config.json", 20),
     "model_type 'mamba' is not one that nanogpt knows; it reads gpt2 and llama": config(model_type="mamba"),
     "model_type None is not one": lambda folder: edit(folder / "config.json", lambda f: f.pop("model_type")),
-    "num_hidden_layers is None where a number belongs": config(num_hidden_layers=None),
-    "hidden_size is '32' where a number belongs": config(hidden_size="32"),
+    "it has no num_hidden_layers, without which": config(num_hidden_layers=None),
+    "hidden_size is '32', which is of the wrong type": config(hidden_size="32"),
     "n_head 5 does not divide n_embd 32": config(num_attention_heads=5, num_key_value_heads=5),
     "hidden_act is 'gelu' and nanogpt computes with 'silu'": config(hidden_act="gelu"),
     "attention_bias is True": config(attention_bias=True),
@@ -210,9 +210,11 @@ SPOILED = {
     "quantization_config is {'bits': 4}": config(quantization_config={"bits": 4}),
     "this model scales RoPE ({'rope_type': 'llama3'": config(rope_parameters={"rope_type": "llama3", "factor": 8.0}),
     "this model scales RoPE ({'type': 'linear'": config(rope_scaling={"type": "linear", "factor": 2.0}),
-    "config.json is damaged (": config(rope_parameters=[1]),
-    "no tensor has the sizes that the config says": config(vocab_size=10**30),
-    "1000000000 layers cannot be made of 21 tensors": config(num_hidden_layers=10**9),
+    "rope_parameters is '[1]', which is of the wrong type": config(rope_parameters=[1]),
+    "block_size is 1000000000000; it must be a whole number from 1 to 268,435,456": config(
+        max_position_embeddings=10**12
+    ),
+    "9999 layers cannot be made of 21 tensors": config(num_hidden_layers=9999),
     "has neither model.safetensors nor model.safetensors.index.json": unlink("model.safetensors"),
     "its weights in pytorch_model.bin, a pickle, which can run any code when it is opened": pickle_only,
     "model.safetensors is not a whole safetensors file, for its 5000 bytes": cut,
@@ -244,11 +246,11 @@ SPOILED = {
         lambda folder: edit(folder / "tokenizer.json", lambda f: f.update(normalizer={"type": "NFC"}))
     ),
     "the tokenizer has 321 tokens and the model only 320": larger_vocabulary,
-    "tokenizer_config.json sets add_bos_token": tokens(add_bos_token=True),
-    "tokenizer_config.json sets add_prefix_space": tokens(add_prefix_space=True),
+    "it sets add_bos_token and names no bos": tokens(add_bos_token=True),
+    "it sets add_prefix_space": tokens(add_prefix_space=True),
     "its eos_token is '</s>', which its vocabulary lacks": tokens(eos_token="</s>"),
-    "tokenizer_config.json is damaged (TypeError": tokens(additional_special_tokens=7),
-    "tokenizer_config.json is damaged (AttributeError": tokens(added_tokens_decoder=[1]),
+    "additional_special_tokens is '7', which is of the wrong type": tokens(additional_special_tokens=7),
+    "added_tokens_decoder is '[1]', which is of the wrong type": tokens(added_tokens_decoder=[1]),
 }  # fmt: skip
 
 

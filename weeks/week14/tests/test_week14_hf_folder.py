@@ -7,10 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 from nanogpt.checkpoint import weights
-from nanogpt.formats import hf
 from nanogpt.formats.hf_folder import read, write
 from nanogpt.formats.published import Published
-from nanogpt.model import GPT, GPTConfig
+from nanogpt.model import GPT, GPTConfig, blank
 from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer
 from safetensors.torch import load_file, save_file
 
@@ -275,7 +274,7 @@ GPTS = {
 def test_expected_shapes_are_those_of_the_model(kind):
     """Files are compared with names and shapes that are worked out by hand: they must be the model's own."""
     wanted = {name: t.shape for name, t in weights(GPT(GPTS[kind])).items()}
-    assert {name: t.shape for name, t in hf.blank(GPTS[kind]).items()} == wanted
+    assert {name: t.shape for name, t in blank(GPTS[kind]).items()} == wanted
 
 
 @pytest.mark.parametrize("kind", GPTS)

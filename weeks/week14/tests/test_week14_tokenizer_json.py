@@ -166,10 +166,15 @@ def test_every_way_to_split_a_token_may_be_listed(fields, tmp_path):
 
 
 def test_added_tokens_become_special(fields, tmp_path):
-    """Special or not, in the vocabulary or after it, an added token is cut out before all else; the longest wins."""
+    """In the vocabulary or after it, an added token is cut out before all else; the longest wins. One that is not
+    special would be found in what people type, which ours never does: it is refused by name."""
     theirs = hf.Tokenizer.from_str(json.dumps(fields))
-    theirs.add_tokens([hf.AddedToken(text, normalized=False) for text in ("lower the", "<|endoftext|><|")])
+    theirs.add_special_tokens([hf.AddedToken(text, normalized=False) for text in ("lower the", "<|endoftext|><|")])
     ours = read(theirs.to_str(), tmp_path)
+    changed = json.loads(theirs.to_str())
+    changed["added_tokens"][-1]["special"] = False
+    with pytest.raises(Mistake, match="its added token '.*' is not special"):
+        read(changed, tmp_path)
     assert list(ours.special_tokens) == [*SPECIALS, "lower the", "<|endoftext|><|"]
     for line in LINES:
         assert ours.encode(line, allowed_special="all") == theirs.encode(line).ids
@@ -226,7 +231,7 @@ def test_pair_of_older_files(fields, tmp_path):
 def bos(fields):
     piece = {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}
     text = {"Sequence": {"id": "A", "type_id": 0}}
-    fields["post_processor"] = {"type": "TemplateProcessing", "single": [piece, text]}
+    fields["post_processor"] = {"type": "TemplateProcessing", "single": [piece, piece, text]}
 
 
 def pre(*steps):
@@ -259,7 +264,7 @@ REFUSED = {
     r"from '\\w+' on, so ids could differ": pre(SPLIT | {"pattern": {"Regex": r"\s+|\w+"}}, BYTES),
     "from '{1,3}+' on, so ids could differ": pre(SPLIT | {"pattern": {"Regex": r"\d{1,3}+"}}, BYTES),
     "is no regular expression": pre(SPLIT | {"pattern": {"Regex": "a)"}}, BYTES),
-    "adds '<|im_start|>' to every text": bos,
+    "adds '<|im_start|>', '<|im_start|>' to every text": bos,
     "adds what RobertaProcessing says": lambda f: f.update(post_processor={"type": "RobertaProcessing"}),
     "has byte_fallback True": lambda f: f["model"].update(byte_fallback=True),
     "has dropout 0.1": lambda f: f["model"].update(dropout=0.1),
@@ -274,8 +279,8 @@ REFUSED = {
     "its merges lack ": lambda f: f["model"]["merges"].pop(),
     "its ids are not in the order of its merges: see ": swap,
     "it needs a byte or more and an id >= 0 of its own": lambda f: f["model"]["vocab"].update(the=5),
-    "is damaged (KeyError: 'model')": lambda f: f.pop("model"),
-    "is damaged (AttributeError": lambda f: f.update(model=[]),
+    "it has no model, without which": lambda f: f.pop("model"),
+    "model is '[]', which is of the wrong type": lambda f: f.update(model=[]),
 }
 
 

@@ -182,7 +182,8 @@ def _config(settings, vocab_size, tie):
     """Our config. A setting that it cannot express raises, for without it the logits would be wrong quietly."""
     if "split.count" in settings:
         raise ValueError("this is one part of a split model; join the parts with llama-gguf-split --merge")
-    fields = {ours: take(settings, f"llama.{key}", int | float, OPTIONAL.get(ours)) for ours, key in SETTINGS.items()}
+    default = {ours: [OPTIONAL[ours]] if ours in OPTIONAL else [] for ours in SETTINGS}
+    fields = {ours: take(settings, f"llama.{key}", int | float, *default[ours]) for ours, key in SETTINGS.items()}
     config = GPTConfig(vocab_size, tie=tie, **fields)
     head, expressed = config.head_dim, {f"llama.{key}" for key in SETTINGS.values()}
     implied = {"vocab_size": vocab_size, "attention.key_length": head, "attention.value_length": head}

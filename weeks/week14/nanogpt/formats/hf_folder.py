@@ -314,7 +314,8 @@ def _texts(published):
         settings["chat_template"] = published.chat_template
     try:
         fields = {**hf.write_config(config), **ids, "torch_dtype": "float32"}
-        return {CONFIG: fields, TOKENIZER: tokenizer_json.write(tokenizer, published.begin), SETTINGS: settings, GENERATION: ids}
+        vocabulary = tokenizer_json.write(tokenizer, published.begin)
+        return {CONFIG: fields, TOKENIZER: vocabulary, SETTINGS: settings, GENERATION: ids}
     except ValueError as error:
         raise Mistake(f"this model cannot be exported: {error}") from error
 

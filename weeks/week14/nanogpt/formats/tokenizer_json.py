@@ -91,7 +91,7 @@ def _tokenizer(fields, named):
         ordinary[text] = ordinary.get(text, True) and token.get("special", True) is False
     if any(ordinary.values()):
         text = next(text for text in ordinary if ordinary[text])
-        raise ValueError(f"its added token {text!r} is not special: it is found in any text, which nanogpt does for none")
+        raise ValueError(f"its added token {text!r} is not special, so any text may hold it; choose another model")
     tokens = {written: _bytes(written) for written in vocab if written not in specials}
     absent = {bytes([byte]) for byte in set(range(256)) - NEVER} - set(tokens.values())
     if model.get("unk_token") and absent:
@@ -116,7 +116,7 @@ def _dicts(fields, key):
 
 def _refuse_other_ids(fields, model):
     """ValueError for every step of the pipeline that our Tokenizer does not take; what is put around every text."""
-    kind = take(model, "type", str, None) or ("BPE" if "merges" in model else "a model without merges")  # old files name no type
+    kind = take(model, "type", str, None) or ("BPE" if "merges" in model else "a model without merges")
     if kind != "BPE":
         raise ValueError(f"its model is {kind}, and nanogpt reads byte-level BPE; choose another model")
     normalizer = take(fields, "normalizer", dict, {})
@@ -185,7 +185,7 @@ def _check_order(tokenizer, merges, tokens):
     place = {}
     for i, merge in enumerate(merges):
         if not (isinstance(merge, list) and len(merge) == 2 and all(isinstance(part, str) for part in merge)):
-            raise ValueError(f"merges has {str(merge)[:40]!r}, which is no pair of tokens; get another copy of the model")
+            raise ValueError(f"merges has {str(merge)[:40]!r}, which is no pair of tokens; get another copy")
         left, right = merge
         if not (left in tokens and right in tokens and left + right in tokens):
             raise ValueError(f"its merge {left!r} + {right!r} has a token that its vocabulary lacks; get a clean copy")
@@ -257,7 +257,8 @@ def write(tokenizer, begin=""):
 
 def _post_processor(begin, i):
     first, text = {"SpecialToken": {"id": begin, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
-    rule = {"type": "TemplateProcessing", "single": [first, text], "pair": [first, text, {"Sequence": {"id": "B", "type_id": 1}}]}
+    pair = [first, text, {"Sequence": {"id": "B", "type_id": 1}}]
+    rule = {"type": "TemplateProcessing", "single": [first, text], "pair": pair}
     rule["special_tokens"] = {begin: {"id": begin, "ids": [i], "tokens": [begin]}}
     return {"type": "Sequence", "processors": [BYTE_LEVEL, rule]}
 
