@@ -32,12 +32,13 @@ PARITY = {"week14": {"gpt"}}
 
 # Imports inside nanogpt go downwards only; modules of one layer do not meet. A new module gets a place here first.
 LAYERS = [
-    {"errors", "vendor", "jinja"},
-    {"model", "chat", "device"},  # the merge of vendored pieces that everything above computes with
-    {"presets", "tasks", "checkpoint", "formats", "quant"},
+    {"errors", "vendor"},
+    {"model", "chat", "device", "upgrades"},  # the merge of vendored pieces that everything above computes with
+    {"tasks", "checkpoint", "formats", "quant"},
     {"answers"},
     {"train", "infer", "sources"},
-    {"scores"},
+    {"scores", "presets"},
+    {"kinds"},
     {"workspace"},
     {"serve", "report"},
     {"commands"},

@@ -74,10 +74,10 @@ def run(setting, args, work):
     """Both methods from the same start. A run that was stopped goes on from its last saved step."""
     from nanogpt.answers import read_rows
     from nanogpt.device import autocast_for, pick_device, pick_precision
+    from nanogpt.presets import Lora
     from nanogpt.sources import open_model
-    from nanogpt.vendor.lora.adapter import LoRAConfig
     from nanogpt.vendor.shared.files import need
-    from nanogpt.workspace.learn import course_on, examine, learner_of
+    from nanogpt.workspace.learn import course_on, judge
     from nanogpt.workspace.runlog import begin, clocked
     from nanogpt.workspace.store import open_course
 
@@ -97,22 +97,22 @@ def run(setting, args, work):
     with clocked(work, log):
         for method in METHODS:
             print(f"\n-- {method} --", flush=True)
-            replay = {"replay_rows": setting["replay_rows"] if method == "replay" else 0, "seed": args.seed}
             folder = work / method
             if (folder / "checkpoint.json").exists():
-                course = open_course(folder, device, precision=precision, **replay)
+                course = open_course(folder, device, precision=precision, seed=args.seed)
             else:
                 loaded = open_model(args.model, device, precision)
-                replay |= {"row_length": setting["row_length"], "keep_rows": setting["keep_rows"]}
-                course = course_on(loaded, LoRAConfig(rank=8, alpha=16), kind="answers", **replay)
+                config = {name: setting[name] for name in ("keep_rows", "replay_rows")} if method == "replay" else {}
+                chosen = {"method": method, "method_config": config, "row_length": setting["row_length"]}
+                course = course_on(loaded, Lora().config(), tasks="answers", **chosen, seed=args.seed)
                 course.exams = as_exams(exams)
             if "baseline" not in log:  # the adapter is still zero: this is the model as it was published
-                log["baseline"] = examine(course, learner_of(course, autocast), progress="before: exam")
+                log["baseline"] = judge(course, course.kind.learner(course.loaded, autocast), progress="before: exam")
                 print(line("before", log["baseline"]), flush=True)
             for name in TASKS:
-                if name not in course.taught:
+                if name not in course.learned:
                     learn_one(course, name, rows[name], setting, args.seed, folder, autocast, log, method)
-            matrices[method] = course.rows
+            matrices[method] = course.scores
     return log, summary(setting, course, exams, matrices, log, precision)
 
 
@@ -129,22 +129,23 @@ def learn_one(course, name, rows, setting, seed, folder, autocast, log, method):
 
     from nanogpt.answers import make_task
     from nanogpt.train import TrainConfig
-    from nanogpt.workspace.learn import teach
+    from nanogpt.workspace.learn import learn
 
     steps = math.ceil(setting["epochs"] * len(rows) / setting["batch_size"])
-    config = TrainConfig(steps=steps, batch_size=setting["batch_size"], seed=seed, **RATE)
+    precision = log["setting"]["precision"]
+    config = TrainConfig(steps=steps, batch_size=setting["batch_size"], seed=seed, precision=precision, **RATE)
     task, cut = make_task(name, rows, course.loaded.template(), course.row_length)
     if cut:
         print(f"{name}: {cut} of {len(rows)} prompts are cut to fit {course.row_length} tokens", flush=True)
     times = [time.perf_counter()]
     label = f"{method}: {name}"
-    losses = teach(
+    losses, _ = learn(
         course, task, config, autocast=autocast, folder=folder, save_every=10, label=label,
         on_step=lambda step, info: times.append(time.perf_counter()),
     )  # fmt: skip
     log["losses"][label] = losses
     log["seconds"][label] = times[-1] - times[0]
-    print(line(f"after {name}", course.rows[-1]), flush=True)
+    print(line(f"after {name}", course.scores[-1]), flush=True)
 
 
 def line(label, scores):

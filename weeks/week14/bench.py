@@ -63,10 +63,9 @@ def lora_rows(loaded):
     task, _ = make_task("spam", rows, loaded.template(), 256)
     batches = []
     for batch in task.train.split(BATCH):
-        length = int((batch != -1).sum(dim=1).max())
-        batch = batch[:, :length]  # (B, T+1), cut to the longest as a collator would
-        ids = torch.where(batch < 0, ~batch, batch)
-        batches.append((batch, ids, torch.where(batch < 0, -100, batch)))
+        length = int(batch.judged.any(dim=0).nonzero().max()) + 1
+        batch = batch.map(lambda t, length=length: t[:, :length])  # (B, T+1), cut to the longest as a collator would
+        batches.append((batch, batch.ids, batch.ids.masked_fill(~batch.judged, -100)))
     return batches
 
 
@@ -85,7 +84,7 @@ def training(loaded, peers, batches):
 
     def ours():
         for batch, _, _ in batches:
-            step(learner, Strategy(), optimizer, [batch])
+            step(learner, Strategy(), optimizer, batch)
 
     def theirs(model, half):
         config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -111,6 +110,7 @@ def main(argv=None):
     from nanogpt.commands.export import Export
     from nanogpt.device import pick_precision
     from nanogpt.sources import find, open_model
+    from nanogpt.train import tokens_in
     from nanogpt.vendor.shared.results import (
         Stopwatch,
         command_line,
@@ -151,7 +151,7 @@ def main(argv=None):
         print(f"{label}: " + ", ".join(f"{k} {v:.1f} tok/s" for k, v in rate.items()), flush=True)
     batches = lora_rows(loaded)
     median = training(loaded, peers, batches)
-    tokens = sum(int((batch != -1).sum()) for batch, _, _ in batches)
+    tokens = sum(tokens_in(batch) + len(batch) for batch, _, _ in batches)
     metrics |= {"lora_seconds": median["ours"], "lora_tokens_per_second": tokens / median["ours"]}
     for kind in peers:
         metrics |= {f"lora_peft_{kind}_seconds": median[kind]}

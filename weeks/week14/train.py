@@ -10,43 +10,46 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PRETRAIN, LATER = "shakespeare", ("bible", "recipes", "code")
 DOMAINS = (PRETRAIN, *LATER)
 METHODS = ("naive", "replay")
+
 PROMPTS = {
     "shakespeare": "ROMEO:\n",
     "bible": "And the Lord said to",
     "recipes": "Ingredients:\n",
     "code": "import sys\n\ndef ",
 }
-PRESETS = {
-    "smoke": {
+
+
+def presets():
+    """What each preset runs with; the sizes of `default` are those of `nanogpt train` and `nanogpt learn`."""
+    from nanogpt.presets import LATER, PRETRAIN, SHAPE
+
+    settings = {
         "seeds": 1,
-        "vocab_size": 300,
-        "shape": {"block_size": 32, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 32},
-        "pretrain": {"steps": 40, "batch_size": 8, "lr": 5e-3, "warmup": 4},
-        "learn": {"steps": 30, "batch_size": 8, "lr": 5e-3, "warmup": 3},
-        "keep_rows": 64,
-        "replay_rows": 8,
-        "exam_chars": 4_000,
-        "train_chars": 20_000,
-    },
-    "default": {
-        "seeds": 1,
-        "vocab_size": 2048,
-        "shape": {"block_size": 256, "n_layer": 5, "n_head": 6, "n_kv_head": 2, "n_embd": 192},
-        "pretrain": {"steps": 800, "batch_size": 8, "lr": 2e-3, "warmup": 40},
-        "learn": {"steps": 80, "batch_size": 8, "lr": 1e-3, "warmup": 8},
-        "keep_rows": 512,
-        "replay_rows": 8,
+        "shape": vars(SHAPE),
+        "pretrain": PRETRAIN.to_dict(),
+        "learn": LATER.to_dict(),
+        "replay": {"keep_rows": 512, "replay_rows": 8},
         "exam_chars": 100_000,
         "train_chars": None,
-    },
-}
-PRESETS["full"] = {**PRESETS["default"], "seeds": 3}
+    }
+    small = {"vocab_size": 300, "block_size": 32, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 32}
+    smoke = {
+        **settings,
+        "shape": {**settings["shape"], **small},
+        "pretrain": {**settings["pretrain"], "steps": 40, "lr": 5e-3, "warmup": 4},
+        "learn": {**settings["learn"], "steps": 30, "lr": 5e-3, "warmup": 3},
+        "replay": {"keep_rows": 64, "replay_rows": 8},
+        "exam_chars": 4_000,
+        "train_chars": 20_000,
+    }
+    return {"smoke": smoke, "default": settings, "full": {**settings, "seeds": 3}}
 
 
 def main(argv=None):
@@ -58,7 +61,6 @@ def main(argv=None):
     p.add_argument("--work", type=Path, help="folder for the models (default: checkpoints/week14-<preset>)")
     p.add_argument("--fresh", action="store_true", help="start over instead of going on with a run that was stopped")
     args = p.parse_args(argv)
-    setting = PRESETS[args.preset]
     threads = thread_count(args.threads)
     work = args.work or ROOT / "checkpoints" / f"week14-{args.preset}"
     print(f"week14 {args.preset}: {', '.join(DOMAINS)}; {threads} threads; models go to {work}", flush=True)
@@ -66,7 +68,7 @@ def main(argv=None):
     import torch  # after the first line, so that a user sees at once that something happens
 
     torch.set_num_threads(threads)
-    runs = []
+    setting, runs = presets()[args.preset], []
     for seed in range(args.seed, args.seed + setting["seeds"]):
         runs.append(run(setting, seed, args.data, work / f"seed{seed}" if setting["seeds"] > 1 else work, args.fresh))
     metrics = summary(runs)
@@ -118,14 +120,13 @@ def run(setting, seed, data, work, fresh):
         matrices, rates, samples = {}, {}, {}
         for method in METHODS:
             print(f"\n-- three more domains, {method} --", flush=True)
-            replay_rows = setting["replay_rows"] if method == "replay" else 0
             folder = work / method
-            course = open_course(folder if (folder / "checkpoint.json").exists() else work / "pretrained", device,
-                                 replay_rows=replay_rows, seed=seed)  # fmt: skip
+            begun = folder if (folder / "checkpoint.json").exists() else work / "pretrained"
+            course = open_course(begun, device, method=(method, setting.get(method, {})), seed=seed)
             for name in LATER:
-                if name not in course.taught:
+                if name not in course.learned:
                     learn_one(course, domains[name], setting["learn"], seed, folder, autocast, log, f"{method} {name}")
-            matrices[method] = course.rows
+            matrices[method] = course.scores
             samples[method] = print_samples(f"after all four, {method}", course, DOMAINS, seed)
             print(table(method, course))
         rates = log["rates"]
@@ -135,8 +136,8 @@ def run(setting, seed, data, work, fresh):
 def pretrained(setting, seed, domains, work, autocast, device, log):
     """The vocabulary and the model that knows Shakespeare only."""
     from nanogpt.model import GPTConfig
-    from nanogpt.tasks import END, documents
     from nanogpt.vendor.bpe.fast import Tokenizer
+    from nanogpt.vendor.shared.text import END, documents
     from nanogpt.workspace.learn import new_course
     from nanogpt.workspace.store import open_course
 
@@ -145,28 +146,29 @@ def pretrained(setting, seed, domains, work, autocast, device, log):
         course = open_course(folder, device, seed=seed)
     else:
         text = "\n".join(documents(domains[PRETRAIN].train))
-        tokenizer = Tokenizer.train(text, setting["vocab_size"], special_tokens=(END,), progress=True)
-        config = GPTConfig(tokenizer.vocab_size, **setting["shape"])
-        course = new_course(config, tokenizer, seed=seed, keep_rows=setting["keep_rows"], device=device)
+        sizes = dict(setting["shape"])
+        tokenizer = Tokenizer.train(text, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
+        config = GPTConfig(tokenizer.vocab_size, **sizes)
+        course = new_course(config, tokenizer, method_config=setting["replay"], seed=seed, device=device)
         course.exams = {name: domain.exam for name, domain in domains.items()}
     model = course.model
     sizes = f"{model.n_params():,} parameters, {course.tokenizer.vocab_size} tokens"
     print(f"GPT with {sizes}, {log['setting']['precision']}", flush=True)
-    if PRETRAIN not in course.taught:
+    if PRETRAIN not in course.learned:
         learn_one(course, domains[PRETRAIN], setting["pretrain"], seed, folder, autocast, log, f"train {PRETRAIN}")
-    print(f"{PRETRAIN}: {course.rows[0][0]:.3f} bits per byte on held-out plays", flush=True)
+    print(f"{PRETRAIN}: {course.scores[0][0]:.3f} bits per byte on held-out plays", flush=True)
     return course
 
 
 def learn_one(course, domain, settings, seed, folder, autocast, log, label):
     """Teach one domain; keep its losses and its speed in the log."""
     from nanogpt.train import TrainConfig
-    from nanogpt.workspace.learn import teach
+    from nanogpt.workspace.learn import learn
 
-    config = TrainConfig(seed=seed, **settings)
-    task = domain.task(course.tokenizer, course.row_length, progress=True)
+    config = TrainConfig(**{**settings, "seed": seed, "precision": log["setting"]["precision"]})
+    task, _ = course.kind.task(domain.name, domain.train, course.loaded, course.row_length)
     times = []
-    losses = teach(
+    losses, _ = learn(
         course,
         task,
         config,
@@ -183,10 +185,18 @@ def learn_one(course, domain, settings, seed, folder, autocast, log, label):
     log["rows"][domain.name] = len(task.train)
 
 
+class Domain(NamedTuple):
+    """A kind of text: what to train on, and the held-out text that judges it."""
+
+    name: str
+    train: str
+    exam: str
+
+
 def read(data, name, setting):
-    """A Domain from data/<name>/train.txt and val.txt, cut to what the preset uses, at document ends."""
-    from nanogpt.tasks import SEPARATOR, Domain, documents, read_text
+    """The Domain in data/<name>/train.txt and val.txt, cut to what the preset uses, at document ends."""
     from nanogpt.vendor.shared.files import need
+    from nanogpt.vendor.shared.text import SEPARATOR, documents, read_text
 
     def cut(path, most):
         text, parts = read_text(need(path, f"make data/{name}")), []
@@ -205,7 +215,7 @@ def read(data, name, setting):
 def print_samples(title, course, names, seed):
     """One sample a domain, printed and returned."""
     from nanogpt.infer.generate import generate, stream
-    from nanogpt.tasks import END
+    from nanogpt.vendor.shared.text import END
 
     end, samples = course.tokenizer.special_tokens[END], {}
     for name in names:
@@ -225,10 +235,10 @@ def table(method, course):
         f"\n{method}: bits per byte (lower is better)",
         " " * 20 + "".join(name.rjust(13) for name in course.exams),
     ]
-    for name, row in zip(course.taught, course.rows, strict=True):
+    for name, row in zip(course.learned, course.scores, strict=True):
         lines.append(f"  after {name}".ljust(20) + "".join(f"{value:13.3f}" for value in row))
     lines.append(
-        f"  old domains rose by {rise(course.rows):.3f} bits per byte; average at the end {acc(course.rows):.3f}"
+        f"  old domains rose by {rise(course.scores):.3f} bits per byte; average at the end {acc(course.scores):.3f}"
     )
     return "\n".join(lines)
 
@@ -255,8 +265,8 @@ def measured(setting, seed, course, matrices, rates, log, samples, precision):
         "naive_learned_bpb": statistics.mean(matrices["naive"][i][i] for i in range(1, len(DOMAINS))),
         "replay_learned_bpb": statistics.mean(matrices["replay"][i][i] for i in range(1, len(DOMAINS))),
         "n_params": course.model.n_params(),
-        "keep_rows": setting["keep_rows"],
-        "kept_pct": 100 * setting["keep_rows"] / rows,
+        "keep_rows": setting["replay"]["keep_rows"],
+        "kept_pct": 100 * setting["replay"]["keep_rows"] / rows,
         "precision": precision,
         "domains": list(DOMAINS),
         "matrix_naive": matrices["naive"],

@@ -45,8 +45,9 @@ def parse_rows(text, path):
         where = f"{path}, line {number}"
         try:
             fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise Mistake(f"{where} is not JSON ({error.msg}); expected {EXAMPLE}") from None
+        except (json.JSONDecodeError, RecursionError) as error:
+            why = getattr(error, "msg", "too deeply nested")
+            raise Mistake(f"{where} is not JSON ({why}); expected {EXAMPLE}") from None
         if not isinstance(fields, dict) or not {"prompt", "response"} <= set(fields) <= set(Row.__annotations__):
             found = ", ".join(map(repr, fields)) if isinstance(fields, dict) else type(fields).__name__
             raise Mistake(f'{where} holds {found}; expected "prompt" and "response", and "system" if there is one')
@@ -110,7 +111,7 @@ def make_task(name, rows, template, length):
             )
         most = length + 1 - len(reply)
         prompt = prompt_ids(template, row, most)
-        cut += len(prompt) == most
+        cut += len(prompt) == most and prompt != template.encode(row.messages())
         end = len(prompt) + len(reply)
         ids[i, :end], judged[i, len(prompt) : end] = torch.tensor([*prompt, *reply]), True
     return Task(name, Rows(ids=ids, judged=judged)), cut

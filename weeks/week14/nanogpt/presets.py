@@ -11,11 +11,11 @@ from .vendor.shared.errors import Mistake
 class Shape:
     """The model's size. n_head must divide n_embd, and n_kv_head must divide n_head."""
 
-    vocab_size: int = option(2048, "tokens in the vocabulary that is trained on your text")
+    vocab_size: int = option(2048, "tokens of the vocabulary")
     block_size: int = option(256, "longest context in tokens")
     n_layer: int = option(5, "blocks")
     n_head: int = option(6, "query heads of a block")
-    n_kv_head: int = option(2, "key/value heads; fewer than n_head means grouped-query attention")
+    n_kv_head: int = option(2, "key/value heads, shared by query heads")
     n_embd: int = option(192, "width")
     dropout: float = option(0.0, "share of activations that training leaves out")
 
@@ -24,10 +24,10 @@ class Shape:
 class Lora:
     """The adapter of a published model, whose own weights stay as they are."""
 
-    rank: int = option(8, "rank of each layer's correction: more can learn more, and forget more")
+    rank: int = option(8, "rank of each layer's correction")
     alpha: float = option(16.0, "the correction is scaled by alpha / rank")
-    targets: str = option("all-linear", "layers to adapt, separated by commas, such as attn.q,attn.v")
-    variant: str = option("lora", f"one of {', '.join(VARIANTS)}")
+    targets: str = option("all-linear", "layers to adapt, such as attn.q,attn.v")
+    variant: str = option("lora", f"kind of adapter: {', '.join(VARIANTS)}")
 
     def config(self):
         try:

@@ -4,7 +4,6 @@ Plain training is the default Strategy, so the same loop pretrains and teaches. 
 weights, the optimizer, the random state and the step's number: `Shuffle.at(step)` says which rows come next.
 """
 
-import math
 import signal
 import threading
 import time
@@ -22,6 +21,8 @@ from .vendor.makemore.schedules import SCHEDULES
 from .vendor.shared.errors import Mistake
 from .vendor.shared.progress import bar
 
+MOST = 1e6  # of a rate, a norm or a decay: beyond it float32 breaks at once
+
 
 def option(default, help):
     """A setting whose text is shown by --help."""
@@ -34,27 +35,29 @@ class TrainConfig:
 
     steps: int = option(800, "optimizer steps")
     batch_size: int = option(8, "new rows in one forward pass")
-    accumulate: int = option(1, "forward passes that make one step: a larger batch without more memory")
+    accumulate: int = option(1, "forward passes that make one step")
     lr: float = option(2e-3, "highest learning rate")
     min_lr: float = option(0.1, "share of lr that is left at the end")
-    warmup: int = option(40, "steps in which the learning rate rises from 0")
+    warmup: int = option(40, "steps in which the rate rises from 0")
     schedule: str = option("cosine", f"how the rate falls: {', '.join(SCHEDULES)}")
     optimizer: str = option("adamw", f"one of {', '.join(OPTIMIZERS)}")
-    weight_decay: float = option(0.1, "decay of weight matrices; gains and biases have none")
+    weight_decay: float = option(0.1, "decay of weight matrices")
     beta2: float = option(0.99, "AdamW's memory of squared gradients")
     clip: float = option(1.0, "largest norm of the gradient")
-    seed: int = option(0, "seed of the weights, the order of the rows and dropout")
-    precision: str = option("auto", "float32, bfloat16, or auto: bfloat16 where it is faster")
+    seed: int = option(0, "seed of weights, order of rows, dropout")
+    precision: str = option("auto", "float32, bfloat16, or auto: the faster")
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate"):
             if not 1 <= getattr(self, name) < 2**53:
-                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be at least 1")
+                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be from 1 to {2**53 - 1}")
         for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise Mistake(f"--{name} is {getattr(self, name)}; it must be above 0")
-        if not 0 <= self.warmup < 2**53 or not 0 <= self.weight_decay < math.inf:
-            raise Mistake(f"--warmup is {self.warmup} and --weight-decay {self.weight_decay}; neither may be negative")
+            if not 0 < getattr(self, name) <= MOST:
+                raise Mistake(f"--{name} is {getattr(self, name)}; it must be above 0 and at most {MOST:g}")
+        if not 0 <= self.warmup < 2**53:
+            raise Mistake(f"--warmup is {self.warmup}; it must not be negative")
+        if not 0 <= self.weight_decay <= MOST:
+            raise Mistake(f"--weight-decay is {self.weight_decay}; it must be from 0 to {MOST:g}")
         if not 0 <= self.min_lr <= 1 or not 0 <= self.beta2 < 1:
             raise Mistake(f"--min-lr is {self.min_lr} and --beta2 {self.beta2}; both lie between 0 and 1")
         if not 0 <= self.seed < 2**63:

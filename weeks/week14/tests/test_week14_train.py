@@ -204,7 +204,8 @@ def test_a_new_optimizer_is_a_row(monkeypatch):
         ({"seed": 2**63}, "give a whole number from 0 to 9223372036854775807"),
         ({"schedule": "steps"}, "--schedule is 'steps'; choose one of cosine, linear, constant"),
         ({"clip": float("inf")}, "--clip is inf"),
-        ({"weight_decay": float("nan")}, "--weight-decay nan"),
+        ({"weight_decay": float("nan")}, "--weight-decay is nan"),
+        ({"lr": 1e300}, "--lr is 1e.300; it must be above 0 and at most 1e.06"),
     ],
 )
 def test_absurd_settings_get_a_sentence(change, sentence):

@@ -9,7 +9,7 @@ from ..strategy import Config, Strategy
 
 @dataclass(frozen=True)
 class ReplayConfig(Config):
-    keep_rows: int = field(default=512, metadata={"help": "training rows kept in all, shared by the tasks"})
+    keep_rows: int = field(default=512, metadata={"help": "training rows kept, of all tasks together"})
     replay_rows: int = field(default=8, metadata={"help": "kept rows that join each step", "free": True})
     memory: str = field(default="balanced", metadata={"help": f"which rows are kept: {' or '.join(MEMORIES)}"})
 

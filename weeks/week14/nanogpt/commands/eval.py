@@ -45,7 +45,12 @@ class Eval:
         if self.row_length is not None and self.row_length > most:
             raise Mistake(f"--row-length is {self.row_length}, and the context of {self.model} holds {most}")
         length = self.row_length or (loaded.record or {}).get("row_length") or min(ROW_LENGTH, most)
-        learners = [kind.learner(loaded, autocast) for _, kind, _ in contents]
-        for (path, kind, content), learner in zip(contents, learners, strict=True):
+        for path, kind, _ in contents:  # what cannot be judged is told before anything is
+            try:
+                kind.learner(loaded, autocast)
+            except Mistake as error:
+                raise Mistake(f"{path}: {error}") from None
+        for path, kind, content in contents:
+            learner = kind.learner(loaded, autocast)
             score = kind.score(learner, loaded, content, length, progress=path.name)
             print(f"{kind.told(score, content)}  {path}", flush=True)

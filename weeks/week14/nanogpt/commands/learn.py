@@ -4,9 +4,9 @@ import math
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from .. import checkpoint
 from ..device import autocast_for, pick_device, pick_precision
@@ -47,7 +47,8 @@ class Learn:
       nanogpt learn topics.jsonl --model checkpoints/helper --out checkpoints/helper
       nanogpt learn data/bible/train.txt --name bible --out checkpoints/two
       nanogpt learn recipes.txt --method naive --out checkpoints/forgetful
-      nanogpt learn --method naive --help
+
+    --method joint --help shows the options of another method.
     """
 
     file: Positional[Path]
@@ -56,17 +57,17 @@ class Learn:
     """Folder for the taught model; it may be the same as --model."""
     model: Model = MODEL
     name: Name = ""
-    """What to call the task; by default the name of the file, or of its folder if the file is called train."""
+    """What to call the task; by default as the file, or as its folder if the file is called train."""
     exam: Path | None = None
     """Held-out file that judges the task; by default a tenth of FILE is held out."""
     keep_exam: Literal["yes", "no"] = "yes"
-    """Keep the held-out part in the model's folder, to judge the task again after later ones."""
-    method: str | None = None
-    """How old tasks are protected (default: as the model was taught, at first replay)."""
-    row_length: int | None = None
-    """Tokens in a training row of a published model (default: 256); longer prompts are cut."""
-    max_forgetting: float | None = None
-    """Go back to the state before where old tasks lose more than this on average (bits per byte, or a share)."""
+    """Keep the held-out part in the folder, to judge the task again later."""
+    method: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: as before, at first replay)")] = None
+    """How old tasks are protected: naive, joint or replay."""
+    row_length: Annotated[int | None, arg(help_behavior_hint="(default: 256)")] = None
+    """Tokens in a row of a published model; longer prompts are cut."""
+    max_forgetting: Annotated[float | None, arg(help_behavior_hint="(default: none)")] = None
+    """Go back where old tasks lose more (bits per byte, or a share)."""
     save_every: Count = 100
     """Steps between checkpoints."""
     resume: bool = False
@@ -77,7 +78,7 @@ class Learn:
     @classmethod
     def of(cls, argv):
         """The command with the options of its method, of training and of the adapter."""
-        return options_of(Lora, options_of(TrainConfig, options_of(method_settings(argv), cls)), defaults=LATER)
+        return options_of(Lora, options_of(TrainConfig, options_of(method_settings(argv), cls), defaults=LATER))
 
     def run(self):
         if self.row_length is not None and self.row_length < 16:

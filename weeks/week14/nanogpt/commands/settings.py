@@ -14,9 +14,9 @@ def options_of(settings, *bases, defaults=None):
     made = []
     for f in fields(settings):
         if "help" in f.metadata:
-            value = getattr(defaults, f.name, f.default)
-            shown = f"{f.metadata['help']} (default: {value})"
-            made.append((f.name, Annotated[f.type | None, arg(help=shown)], field(default=None)))
+            hint, kind = f"(default: {getattr(defaults, f.name, f.default)})", {str: "NAME", int: "INT", float: "FLOAT"}
+            shown = arg(help=f.metadata["help"], help_behavior_hint=hint, metavar=kind[f.type])
+            made.append((f.name, Annotated[f.type | None, shown], field(default=None)))
     return make_dataclass(settings.__name__, made, bases=bases)
 
 

@@ -38,7 +38,7 @@ class Train:
     exam: Path | None = None
     """Held-out text that judges the model; by default the last tenth of TEXT is held out."""
     method: str = "replay"
-    """What is remembered for the time when more is learned: naive, joint or replay."""
+    """What is kept for later learning: naive, joint or replay."""
     save_every: Count = 100
     """Steps between checkpoints."""
     resume: bool = False

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/replay.py, sha256 8e800c650859402ba4b97a6dd2e23165384a8593757087bb90ce7e8a98283f8b; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/replay.py, sha256 31a218b28d0b878ad023f7ee38d80880903f035cbcb4b85ea13e8f7a55c3f2af; edit there, then run: make vendor
 """Experience replay (ER): every step's new rows are joined by a few old ones (Chaudhry et al. 2019)."""
 
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from ..strategy import Config, Strategy
 
 @dataclass(frozen=True)
 class ReplayConfig(Config):
-    keep_rows: int = field(default=512, metadata={"help": "training rows kept in all, shared by the tasks"})
+    keep_rows: int = field(default=512, metadata={"help": "training rows kept, of all tasks together"})
     replay_rows: int = field(default=8, metadata={"help": "kept rows that join each step", "free": True})
     memory: str = field(default="balanced", metadata={"help": f"which rows are kept: {' or '.join(MEMORIES)}"})
 
