@@ -21,7 +21,7 @@ from autograd.optim import SGD, AdamW
 from autograd.scalar_nn import ACTIVATIONS, MLP, Neuron
 from autograd.tensor import Tensor
 from autograd.vendor.shared.errors import Mistake, entry
-from autograd.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from autograd.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, thread_count, write_results
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -250,10 +250,13 @@ def main(argv=None) -> dict:
     for name in ("steps", "images"):
         if (asked := getattr(args, name)) is not None and asked < 1:
             raise Mistake(f"--{name} {asked} measures nothing; give 1 or more")
+    threads = thread_count(args.threads, int(os.environ.get("OMP_NUM_THREADS") or cpu_count()))
+    if args.threads and os.environ.get("OMP_NUM_THREADS") != str(threads):
+        # NumPy's matrix products read their threads once, when they are loaded, and they are: so begin anew.
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        os.execv(sys.executable, [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)])
     watch = Stopwatch()
     metrics = against_micrograd(args.steps)
-    # What NumPy's matrix products took when they were loaded; to measure one thread: OMP_NUM_THREADS=1 python ...
-    threads = int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
     metrics |= against_torch(args.data, threads, args.images)
     for name, value in metrics.items():
         print(f"{name:>42}  {value:.4g}")

@@ -76,6 +76,7 @@ def moons(argv) -> dict:
     args = p.parse_args(argv)
     if args.data is not None:
         raise Mistake(f"the moons job makes its own points, so it cannot read {args.data}; leave --data out")
+    thread_count(args.threads)  # single numbers keep one thread busy, however many may be used
     preset, watch = MOONS[args.preset], Stopwatch()
     count = preset.points if args.points is None else args.points
     steps = preset.steps if args.steps is None else args.steps
@@ -158,18 +159,23 @@ def mnist(argv) -> dict:
     sizes = ", ".join(f"{len(labels)} {name}" for name, (_, labels) in parts.items())
     print(f"mnist: MLP and CNN in NumPy, {sizes} images, {preset.epochs} epochs of them, {threads} threads")
     weights = (args.out or WEEK) / "runs" / args.preset
-    metrics = digits.measure(parts, preset, args.seed, weights)
+    metrics = {}
+
+    def write(path):
+        return write_results(
+            path, command=command_line(__file__, ["mnist", *argv]), preset=args.preset, seed=args.seed,
+            seconds=watch.seconds, metrics=metrics, threads=threads,
+        )  # fmt: skip
+
+    try:
+        digits.measure(parts, preset, args.seed, weights, metrics)
+    except KeyboardInterrupt:
+        if not any(name.endswith("_accuracies") for name in metrics):
+            raise
+        path = write(weights / "mnist-interrupted.json")
+        raise KeyboardInterrupt(f"what was finished is kept: weights in {weights}, numbers in {path}") from None
     print(f"to use the weights: python weeks/week01-02/train.py predict picture.png --weights {weights}")
-    path = write_results(
-        (args.out or WEEK / "results") / f"mnist-{args.preset}.json",
-        command=command_line(__file__, ["mnist", *argv]),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
+    print(f"results: {write((args.out or WEEK / 'results') / f'mnist-{args.preset}.json')}")
     return metrics
 
 
@@ -212,8 +218,9 @@ def main(argv=None) -> dict:
     args = p.parse_args(argv)
     try:
         return JOBS[args.job](args.options)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"no results were written; to start again: train.py {args.job}") from None
+    except KeyboardInterrupt as stop:
+        said = str(stop) or f"no results were written; to start again: train.py {args.job}"
+        raise KeyboardInterrupt(said) from None
 
 
 if __name__ == "__main__":

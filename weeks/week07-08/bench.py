@@ -13,7 +13,7 @@ from gpt.generate import generate
 from gpt.loop import Recipe, train
 from gpt.model import GPT, GPTConfig
 from gpt.vendor.shared.errors import entry
-from gpt.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from gpt.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
 from train import HERE
 
 PAIRS = 5
@@ -46,7 +46,7 @@ def training(config, half, steps=2):
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__).parse_args(argv)
-    threads = cpu_count() if args.threads is None else args.threads
+    threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     torch.manual_seed(args.seed)
     clock, metrics = Stopwatch(), {"pairs": PAIRS}

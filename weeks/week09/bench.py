@@ -12,7 +12,7 @@ from pathlib import Path
 from bpe import PATTERNS, Tokenizer, vocabularies
 from bpe.vendor.shared.errors import entry
 from bpe.vendor.shared.files import need
-from bpe.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from bpe.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -87,7 +87,7 @@ def main(argv=None) -> dict:
     p.add_argument("--vocabularies", type=Path, default=DATA, help="folder of gpt2/ (default: %(default)s)")
     p.add_argument("--pairs", type=int, default=3, help="how often both are timed (default: %(default)s)")
     args = p.parse_args(argv)
-    watch = Stopwatch()
+    watch, threads = Stopwatch(), thread_count(args.threads)
     path = need(args.data / "train.txt", f"make data/{args.data.name}")
     text = path.read_text(encoding="utf-8").replace("<|endoftext|>", "")
     metrics = {"pairs": args.pairs, **against_tiktoken(text[:1_000_000], args.vocabularies, args.pairs)}
@@ -101,7 +101,7 @@ def main(argv=None) -> dict:
         seed=args.seed,
         seconds=watch.seconds,
         metrics=metrics,
-        threads=args.threads or cpu_count(),
+        threads=threads,
     )
     print(f"results: {path}")
     return metrics

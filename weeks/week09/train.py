@@ -14,7 +14,7 @@ from pathlib import Path
 from bpe import PATTERNS, Tokenizer, plain, vocabularies
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
-from bpe.vendor.shared.results import Stopwatch, command_line, cpu_count, parser, write_results
+from bpe.vendor.shared.results import Stopwatch, command_line, parser, thread_count, write_results
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -105,7 +105,7 @@ def main(argv=None) -> dict:
     args = p.parse_args(argv)
     watch, preset = Stopwatch(), PRESETS[args.preset]
     vocab_size = preset.vocab_size if args.vocab_size is None else args.vocab_size
-    threads = args.threads or cpu_count()
+    threads = thread_count(args.threads)
     folders = [args.data, *(args.data.parent / name for name in preset.sets)]
     texts = [read(folder, "train") for folder in folders]
     held_out = {folder.name: read(folder, "val") for folder in folders}
