@@ -47,13 +47,7 @@ class World:
         self.package = wheel(PLAYS)
         self.text = data.recipes.cook("shakespeare", PLAYS)
         self.output = {name: sha256(text.encode()) for name, text in self.text.items()}
-        pypi = {
-            "kind": "pypi",
-            "name": "plays",
-            "version": "1.0",
-            "sha256": sha256(self.package),
-            "members": "plays/*.md",
-        }
+        pypi = {"kind": "pypi", "name": "plays", "version": "1.0", "sha256": sha256(self.package)}
         self.item = {
             "about": "plays",
             "origin": "a test",

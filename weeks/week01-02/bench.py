@@ -27,6 +27,7 @@ from autograd.vendor.shared.results import (
     cpu_count,
     parser,
     results_folder,
+    thread_count,
     write_results,
 )
 
@@ -257,10 +258,13 @@ def main(argv=None) -> dict:
     for name in ("steps", "images"):
         if (asked := getattr(args, name)) is not None and asked < 1:
             raise Mistake(f"--{name} {asked} measures nothing; give 1 or more")
+    threads = thread_count(args.threads, int(os.environ.get("OMP_NUM_THREADS") or cpu_count()))
+    if args.threads and os.environ.get("OMP_NUM_THREADS") != str(threads):
+        # NumPy's matrix products read their threads once, when they are loaded, and they are: so begin anew.
+        os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        os.execv(sys.executable, [sys.executable, __file__, *(sys.argv[1:] if argv is None else argv)])
     watch = Stopwatch()
     metrics = against_micrograd(args.steps)
-    # What NumPy's matrix products took when they were loaded; to measure one thread: OMP_NUM_THREADS=1 python ...
-    threads = int(os.environ.get("OMP_NUM_THREADS") or cpu_count())
     metrics |= against_torch(args.data, threads, args.images)
     for name, value in metrics.items():
         print(f"{name:>42}  {value:.4g}")

@@ -85,6 +85,7 @@ def moons(argv) -> dict:
     args = p.parse_args(argv)
     if args.data is not None:
         raise Mistake(f"the moons job makes its own points, so it cannot read {args.data}; leave --data out")
+    thread_count(args.threads)  # single numbers keep one thread busy, however many may be used
     preset, watch = MOONS[args.preset], Stopwatch()
     count = preset.points if args.points is None else args.points
     steps = preset.steps if args.steps is None else args.steps
@@ -171,17 +172,27 @@ def mnist(argv) -> dict:
     parts = data.mnist(args.data)
     sizes = ", ".join(f"{len(labels)} {name}" for name, (_, labels) in parts.items())
     print(f"mnist: MLP and CNN in NumPy, {sizes} images, {preset.epochs} epochs of them, {threads} threads")
-    weights = models_folder(__file__, args.out) / args.preset
-    metrics = digits.measure(parts, preset, args.seed, weights)
-    path = write_results(
-        results_folder(__file__, args.out) / f"mnist-{args.preset}.json",
-        command=command_line(__file__, ["mnist", *argv]),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
+    weights, metrics = models_folder(__file__, args.out) / args.preset, {}
+
+    def write(path):
+        return write_results(
+            path,
+            command=command_line(__file__, ["mnist", *argv]),
+            preset=args.preset,
+            seed=args.seed,
+            seconds=watch.seconds,
+            metrics=metrics,
+            threads=threads,
+        )
+
+    try:
+        digits.measure(parts, preset, args.seed, weights, metrics)
+    except KeyboardInterrupt:
+        if not any(name.endswith("_accuracies") for name in metrics):
+            raise
+        path = write(weights / "mnist-interrupted.json")
+        raise KeyboardInterrupt(f"what was finished is kept: weights in {weights}, numbers in {path}") from None
+    path = write(results_folder(__file__, args.out) / f"mnist-{args.preset}.json")
     mlp, cnn = (metrics[f"mnist_{name}_test_accuracy"] for name in digits.NETWORKS)
     share = metrics["cnn_parameters"] / metrics["mlp_parameters"]
     print(f"What it showed: the MLP reads {mlp:.2%} of the test images, the CNN {cnn:.2%}, at {share:.0%} of its size.")
@@ -229,8 +240,9 @@ def main(argv=None) -> dict:
     args = p.parse_args(argv)
     try:
         return JOBS[args.job](args.options)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"no results were written; to start again: train.py {args.job}") from None
+    except KeyboardInterrupt as stop:
+        said = str(stop) or f"no results were written; to start again: train.py {args.job}"
+        raise KeyboardInterrupt(said) from None
 
 
 if __name__ == "__main__":

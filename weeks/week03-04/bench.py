@@ -12,9 +12,9 @@ from makemore.vendor.shared.errors import Mistake, entry
 from makemore.vendor.shared.results import (
     Stopwatch,
     command_line,
-    cpu_count,
     parser,
     results_folder,
+    thread_count,
     write_results,
 )
 
@@ -61,9 +61,9 @@ def main(argv=None) -> dict:
     p = parser(__doc__.splitlines()[0])
     p.add_argument("--pairs", type=int, default=40, help="passes of each, in turn (default: %(default)s)")
     args = p.parse_args(argv)
-    threads = cpu_count() if args.threads is None else args.threads
-    if args.pairs < 1 or threads < 1:
-        raise Mistake("a comparison needs one pair and one thread; give --pairs and --threads 1 or more")
+    threads = thread_count(args.threads)
+    if args.pairs < 1:
+        raise Mistake(f"--pairs {args.pairs} compares nothing; give 1 or more")
     torch.set_num_threads(threads)
     torch.manual_seed(args.seed)
     watch, metrics = Stopwatch(), {"pairs": args.pairs, "batch_names": NAMES, "letters": LETTERS}

@@ -94,7 +94,7 @@ def main(argv=None) -> dict:
     p.add_argument("--vocabularies", type=Path, default=DATA, help="folder of gpt2/ (default: %(default)s)")
     p.add_argument("--pairs", type=int, default=3, help="how often both are timed (default: %(default)s)")
     args = p.parse_args(argv)
-    watch = Stopwatch()
+    watch, threads = Stopwatch(), thread_count(args.threads)
     path = need(args.data / "train.txt", f"make data/{args.data.name}")
     text = path.read_text(encoding="utf-8").replace("<|endoftext|>", "")
     metrics = {"pairs": args.pairs, **against_tiktoken(text[:1_000_000], args.vocabularies, args.pairs)}
@@ -108,7 +108,7 @@ def main(argv=None) -> dict:
         seed=args.seed,
         seconds=watch.seconds,
         metrics=metrics,
-        threads=thread_count(args.threads),
+        threads=threads,
     )
     print(f"results: {path}")
     return metrics

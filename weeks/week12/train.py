@@ -28,11 +28,11 @@ from lora.vendor.shared.results import (
     thread_count,
     write_results,
 )
+from lora.vendor.shared.text import documents, read_text
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data"
 OLD, NEW = "shakespeare", "bible"
-END = b"<|endoftext|>\n"  # a line of its own between documents; here one byte, 0, which no text holds
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ PRESETS["full"] = replace(  # the same training, with rates searched and three s
 
 def read(path):
     """Bytes of a text as int64 (N,), each document ended by a 0."""
-    raw = need(path, f"make data/{path.parent.name}").read_bytes().replace(END, b"\0")
+    text = read_text(need(path, f"make data/{path.parent.name}"))
+    raw = b"".join(document.encode() + b"\n\0" for document in documents(text))
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
 
 
@@ -229,7 +230,7 @@ def main(argv=None):
             text = read(args.data / domain / f"{part}.txt")
             texts[domain, part] = text if part == "train" else text[: preset.judged]
             if len(text) <= preset.shape["block_size"]:
-                raise Mistake(f"{args.data / domain / part}.txt has {len(text)} bytes, less than one window; give more")
+                raise Mistake(f"{args.data / domain / part}.txt is shorter than one window; give more text")
     n = sum(p.numel() for p in GPT(GPTConfig(**preset.shape)).parameters())
     print(
         f"week12 {args.preset}: GPT of {n:,} parameters, {OLD} then {NEW}, {machine(threads)['cpu']}, {threads} threads"

@@ -80,18 +80,20 @@ def learn(name, parts, preset, seed):
     return model, curve
 
 
-def measure(parts, preset, seed, weights):
+def measure(parts, preset, seed, weights, metrics):
     """Train and judge both networks, for one seed after the other; saves the first seed's as weights/<name>.npz.
 
-    Returns the metrics; whatever a figure needs is among them, images and filters as text.
+    Adds to `metrics` what is finished as soon as it is, so an interrupted run keeps it; all that a figure needs is
+    among it, images and filters as text.
     """
-    metrics = {"seeds": preset.seeds, "images": len(parts["train"][0][: preset.images])}
+    metrics |= {"seeds": preset.seeds, "images": len(parts["train"][0][: preset.images])}
     for name in NETWORKS:
         watch, found = Stopwatch(), []
         for s in range(seed, seed + preset.seeds):
             model, curve = learn(name, parts, preset, s)
             p = probabilities(model, parts["test"][0])
             found.append(float((p.argmax(1) == parts["test"][1]).mean()))
+            metrics[f"{name}_test_accuracies"] = found
             print(f"{name}, seed {s}: test accuracy {found[-1]:.4f}")
             if s == seed:
                 serialize.save(weights / f"{name}.npz", model)
@@ -100,8 +102,7 @@ def measure(parts, preset, seed, weights):
         metrics[f"mnist_{name}_test_accuracy"] = float(np.mean(found))
         if len(found) > 1:
             metrics[f"mnist_{name}_test_accuracy_sd"] = float(np.std(found, ddof=1))
-        metrics |= {f"{name}_test_accuracies": found, f"{name}_seconds": watch.seconds}
-    return metrics
+        metrics[f"{name}_seconds"] = watch.seconds
 
 
 def portrait(model, p, parts):

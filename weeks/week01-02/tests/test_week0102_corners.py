@@ -1,10 +1,11 @@
-"""Days 8, 9 and 13: numbers at the edge (nan, infinities, zeros) and NumPy's own scalars, as torch has them."""
+"""Days 1, 8, 9 and 13: numbers at the edge (nan, infinities, zeros) and NumPy's own scalars, as torch has them."""
 
 import operator
 
 import numpy as np
 import pytest
 import torch
+from autograd.engine import Value
 from autograd.tensor import Tensor
 from torch.nn import functional as TF
 
@@ -130,3 +131,11 @@ def test_what_is_no_number_is_no_exponent(exponent):
     """The sentence names the type, and how two tensors make a power."""
     with pytest.raises(TypeError, match=f"must be a number, not {type(exponent).__name__}; write"):
         Tensor([1.0, 2.0]) ** exponent
+
+
+@pytest.mark.day(1)
+@pytest.mark.parametrize("use", [lambda a, v: a + v, lambda a, v: a - v, lambda a, v: a * v, lambda a, v: a / v])
+def test_an_array_on_the_left_is_refused_too(use):
+    """NumPy would take the Value for one of its elements, and answer with an array of Values."""
+    with pytest.raises(TypeError, match=r"holds one real number, but was given array\(\[1., 1.\]\) .*; give an int"):
+        use(np.ones(2), Value(2))

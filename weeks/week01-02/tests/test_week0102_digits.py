@@ -144,7 +144,8 @@ def test_three_seeds_give_mean_and_sd(tmp_path):
     from autograd.data import mnist
 
     parts = mnist(write_mnist(tmp_path, train=120, test=50))
-    metrics = digits.measure(parts, digits.Preset(1, seeds=3), 5, tmp_path / "w")
+    metrics = {}
+    digits.measure(parts, digits.Preset(1, seeds=3), 5, tmp_path / "w", metrics)
     for name in ("mlp", "cnn"):
         found = metrics[f"{name}_test_accuracies"]
         assert len(found) == metrics["seeds"] == 3 and len(set(found)) > 1
@@ -268,3 +269,33 @@ def test_averaging_keeps_the_mean_and_is_exact_for_whole_factors():
     np.testing.assert_allclose(picture.averaging(7, 5).sum(1), 1, rtol=1e-12)
     x = np.random.default_rng(0).random(7)
     assert (picture.averaging(7, 5) @ x).mean() == pytest.approx(x.mean())
+
+
+def test_an_interrupted_run_keeps_what_was_finished(load_script, tmp_path, monkeypatch, capsys):
+    """Both networks take minutes: who stops in the second one keeps the numbers and the weights of the first."""
+    script = load_script("week01-02", "train")
+    learn = digits.learn
+
+    def stop_at_cnn(name, *rest):
+        if name == "cnn":
+            raise KeyboardInterrupt
+        return learn(name, *rest)
+
+    monkeypatch.setattr(digits, "learn", stop_at_cnn)
+    arguments = ["mnist", "--preset", "smoke", "--data", str(write_mnist(tmp_path / "data")), "--out", str(tmp_path)]
+    assert script.entry(script.main, arguments) == 130
+    kept = tmp_path / "runs/smoke/mnist-interrupted.json"
+    metrics = json.loads(kept.read_text())["metrics"]
+    assert "mnist_mlp_test_accuracy" in metrics and not any("cnn" in name for name in metrics)
+    assert (tmp_path / "runs/smoke/mlp.npz").is_file() and not (tmp_path / "mnist-smoke.json").exists()
+    assert f"what was finished is kept: weights in {kept.parent}, numbers in {kept}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", ["train", "bench"])
+@pytest.mark.parametrize("threads", ["0", "-1"])
+def test_no_threads_compute_nothing(load_script, script, threads, tmp_path):
+    """Refused before anything is measured, by the benchmark and by moons as by every other script."""
+    arguments = [*(["moons"] if script == "train" else []), "--threads", threads, "--out", str(tmp_path)]
+    with pytest.raises(Mistake, match=f"--threads {threads} leaves nobody to compute; give 1 or more"):
+        load_script("week01-02", script).main(arguments)
+    assert list(tmp_path.iterdir()) == []

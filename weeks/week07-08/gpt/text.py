@@ -5,12 +5,11 @@ never seen. So no text is refused, and none is dropped in silence: what was neve
 """
 
 import math
-import re
 from pathlib import Path
 
 import torch
 
-END = "<|endoftext|>"  # alone on a line, it separates documents in our data files
+from .vendor.shared.text import SEPARATOR, documents, hold_out, read_text
 
 
 class Characters:
@@ -29,7 +28,7 @@ class Characters:
 
     def decode(self, ids) -> str:
         """The end of a document shows as a line of its own, a character never seen as U+FFFD."""
-        special = {self.end: f"\n{END}\n", self.unseen: "\ufffd"}
+        special = {self.end: SEPARATOR, self.unseen: "\ufffd"}
         return "".join(special.get(int(i)) or self.alphabet[int(i)] for i in ids)
 
 
@@ -53,35 +52,16 @@ class Corpus:
         return (loss * n / math.log(2) + spelled) / self.lengths[1 : n + 1].sum().item()
 
 
-def read_text(path) -> str:
-    """The text of a file; ValueError with a sentence where it is empty or not UTF-8."""
-    raw = Path(path).read_bytes()
-    try:
-        text = raw.decode("utf-8").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start} is {raw[error.start]:#04x}); "
-                         f"convert it, e.g. iconv -f latin1 -t utf-8") from None  # fmt: skip
-    if not text.strip():
-        raise ValueError(f"{path} holds no text; give a file with some")
-    return text
-
-
-def documents(text: str) -> list[str]:
-    """Split at the lines that hold only <|endoftext|>."""
-    return [part for part in re.split(rf"^{re.escape(END)}$\n?", text, flags=re.MULTILINE) if part.strip()]
-
-
 def load(path):
     """(Characters, train Corpus, val Corpus) from a folder with train.txt and val.txt, or from one text file.
 
-    A single file is cut once: the first 90 % of its characters to train on, the rest to judge with.
+    Of a single file about the last tenth is held out to judge with. A Mistake for a file that is no text.
     """
     path = Path(path)
     if path.is_dir():
-        train, val = documents(read_text(path / "train.txt")), documents(read_text(path / "val.txt"))
+        train, val = read_text(path / "train.txt"), read_text(path / "val.txt")
     else:
-        text = read_text(path)
-        cut = int(0.9 * len(text))
-        train, val = [text[:cut]], [text[cut:]]
+        train, val = hold_out(read_text(path), most=math.inf)
+    train, val = documents(train), documents(val)
     characters = Characters("".join(train))
     return characters, Corpus(train, characters), Corpus(val, characters)
