@@ -140,7 +140,7 @@ def learn_one(course, name, rows, setting, seed, folder, autocast, log, method):
     times = [time.perf_counter()]
     label = f"{method}: {name}"
     losses, _ = learn(
-        course, task, config, autocast=autocast, folder=folder, save_every=10, label=label,
+        course, task, config, autocast=autocast, folder=folder, save_every=10, label=label, again="the same command",
         on_step=lambda step, info: times.append(time.perf_counter()),
     )  # fmt: skip
     log["losses"][label] = losses

@@ -175,6 +175,7 @@ def learn_one(course, domain, settings, seed, folder, autocast, log, label):
         autocast=autocast,
         folder=folder,
         save_every=100,
+        again="the same command",
         on_step=lambda step, info: times.append(time.perf_counter()),
         label=label,
     )

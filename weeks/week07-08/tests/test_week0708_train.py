@@ -28,12 +28,12 @@ def test_text_survives_encoding_and_the_unseen_is_counted(folder):
     characters, train_corpus, val_corpus = text.load(folder)
     raw = (folder / "train.txt").read_text(encoding="utf-8")
     end = "<|endoftext|>\n"  # twice in a row in the file: between them lies no document
-    assert characters.decode(train_corpus.tokens) == raw.replace(end, "", 1) + end
+    assert characters.decode(train_corpus.tokens).replace(f"\n{end}", "") == raw.replace(end, "")
     assert (train_corpus.tokens == characters.end).sum() == 2
     assert train_corpus.tokens.max() < len(characters)
     assert val_corpus.unseen.sum() == 12
     assert characters.decode(characters.encode("café")) == "caf\ufffd"
-    assert train_corpus.lengths.sum() == len(raw.encode()) - 2 * len(end)
+    assert train_corpus.lengths.sum() == len(raw.encode()) - 2 * len(end) + 2  # an end counts as one byte
 
 
 @pytest.mark.day(55)

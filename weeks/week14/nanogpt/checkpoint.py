@@ -102,7 +102,7 @@ def undo(folder):
     folder = Path(folder)
     read_index(folder)
     if not (folder / PREVIOUS).is_file():
-        raise Mistake(f"{folder} holds nothing older to go back to; only a task that was learned can be undone")
+        raise Mistake(f"{folder} holds nothing older to go back to; only what was learned on top can be undone: use it as it is")
     atomic_write(folder / UNDONE, (folder / INDEX).read_bytes())
     os.replace(folder / PREVIOUS, folder / INDEX)
     os.replace(folder / UNDONE, folder / PREVIOUS)

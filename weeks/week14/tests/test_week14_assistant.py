@@ -143,7 +143,7 @@ def test_import_makes_a_model_of_our_own(home, capsys):
     assert run("learn", home / "mood.jsonl", "--model", home / "own", "--out", home / "o2", *QUICK, "--steps", 2) == 0
     assert read_index(home / "o2")["base"]["model"] == str((home / "own").resolve())
     assert run("import", home / "one", "--out", home / "again") == 1
-    assert "is a model of nanogpt already" in capsys.readouterr().err
+    assert "is one of our own models already" in capsys.readouterr().err
     assert run("import", home / "base", "--out", home / "own") == 1
     assert "is not an empty folder" in capsys.readouterr().err
 

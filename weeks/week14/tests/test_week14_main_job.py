@@ -76,7 +76,7 @@ def test_figures_are_drawn_from_results_alone(job, load_script, tmp_path):
     """Every figure comes from the results file, with no training."""
     _, _, out, _ = job
     paths = load_script("week14", "figures").main(
-        ["--results", str(out / "results" / "smoke.json"), "--out", str(tmp_path)]
+        ["--preset", "smoke", "--results", str(out / "results"), "--out", str(tmp_path)]
     )
     assert len(paths) >= 2 and all(p.stat().st_size > 5_000 for p in paths)
 
@@ -109,7 +109,7 @@ def test_stopped_job_goes_on_to_the_same_result(job, data, tmp_path, monkeypatch
         return real(*args, **kwargs)
 
     monkeypatch.setattr(train, "step", pressed)
-    with pytest.raises(KeyboardInterrupt, match="stopped after step 5 of 30; the same command again goes on"):
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 5 of 30; step 5 of 30 is saved in .*the same command"):
         script.main(argv)
     again = script.main(argv)
     assert len(calls) == 40 + 2 * 3 * 30  # nothing was done twice

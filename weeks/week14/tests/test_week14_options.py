@@ -29,6 +29,7 @@ QUICK = "--steps 1 --batch-size 2 --warmup 0 --precision float32".split()
 RUNS = {  # for each command, words with which it does its work in a moment
     "train": ["cats.txt", "--out", "new", *SIZES, *QUICK],
     "learn": ["dogs.txt", "--out", "new", "--model", "m", *QUICK],
+    "undo": ["taught"],
     "sample": ["--model", "m", "--prompt", "The cat", "--max-tokens", "2"],
     "chat": ["--model", "m", "--max-tokens", "2"],
     "eval": ["cats.txt", "--model", "m"],
@@ -135,6 +136,8 @@ def folder(tmp_path_factory):
         (here / name).write_bytes(content)
     publish(here / "hf")
     words = ["train", str(here / "cats.txt"), "--out", str(here / "m"), *SIZES, *QUICK]
+    assert entry(cli.main, words) == 0
+    words = ["learn", str(here / "dogs.txt"), "--model", str(here / "m"), "--out", str(here / "taught"), *QUICK]
     assert entry(cli.main, words) == 0
     return here
 

@@ -197,14 +197,16 @@ def test_undo_gives_the_state_before(home, tmp_path, where):
 
 def test_too_much_forgetting_is_undone(home, tmp_path, capsys):
     """The gate's no leaves the state before in its place, says the number, and says how to have the other one."""
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", *QUICK, "--lr", "2"]
+    assert run(*argv, "--out", tmp_path / "o", "--max-forgetting", "9") == 0
+    scores = record(tmp_path / "o")["scores"]
+    assert scores[1][0] > scores[0][0], "this rate forgets nothing, so there is nothing to refuse"
     out = tmp_path / "n"
-    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", out, *QUICK]
-    assert run(*argv, "--max-forgetting", "-9") == 1
+    assert run(*argv, "--out", out, "--max-forgetting", "0") == 1
     said = capsys.readouterr().err
-    assert "bits per byte on average, more than --max-forgetting -9 allows" in said and f"nanogpt undo {out}" in said
+    assert "bits per byte on average, more than --max-forgetting 0 allows" in said and f"nanogpt undo {out}" in said
     assert record(out)["learned"] == ["cats"] and same_weights(out, home / "m")
-    assert run("undo", out) == 0 and record(out)["learned"] == ["cats", "dogs"]
-    assert run(*argv[:-10], *["--out", tmp_path / "o"], *QUICK, "--max-forgetting", "9") == 0
+    assert run("undo", out) == 0 and same_weights(out, tmp_path / "o")
 
 
 @pytest.mark.parametrize(
@@ -230,140 +232,6 @@ def test_the_gate_by_hand():
     assert verdict(KINDS["text"], worse, [0, 1], most=0.0).keep, "fewer bits are good news"
     assert not verdict(KINDS["text"], [[2.0, 1.0], [2.5, 1.0]], [0, 1], most=0.4).keep
     assert not verdict(KINDS["text"], [[math.nan]], [0]).keep and not verdict(KINDS["text"], [[math.nan]], [0]).finite
-
-
-# --- every option is used, or refused with both values ----------------------------------------------------------------
-
-REFUSED = {  # options of `learn` when a course goes on: a value, and what the sentence must hold
-    "--rank": ("2", "--rank 8, not 2"),
-    "--alpha": ("99", "--alpha 16.0, not 99"),
-    "--targets": ("attn.q", "--targets .*all-linear.*, not attn.q"),
-    "--variant": ("magic", "variant 'magic' is not known"),
-    "--row-length": ("32", "rows of 95 tokens, not --row-length 32"),
-    "--keep-rows": ("3", "--keep-rows 512, not 3"),
-    "--memory": ("reservoir", "--memory balanced, not reservoir"),
-}
-USED = {"--replay-rows": "2", "--steps": "3", "--batch-size": "3", "--accumulate": "2", "--lr": "0.001",
-        "--min-lr": "0.5", "--warmup": "1", "--schedule": "linear", "--optimizer": "sgd", "--weight-decay": "0.5",
-        "--beta2": "0.9", "--clip": "0.5", "--seed": "7", "--precision": "bfloat16"}  # fmt: skip
-ELSEWHERE = {"--out", "--model", "--name", "--exam", "--keep-exam", "--method", "--max-forgetting", "--save-every",
-             "--resume", "--device", "--threads"}  # fmt: skip
-
-
-def options_of_learn():
-    import tyro
-
-    command = cli_command("learn", [])
-    try:
-        tyro.cli(command, args=["--help"], console_outputs=False)
-    except SystemExit:
-        pass
-    import dataclasses
-
-    return {f"--{f.name.replace('_', '-')}" for f in dataclasses.fields(command)} - {"--file"}
-
-
-def cli_command(name, argv):
-    import importlib
-
-    from nanogpt.commands import COMMANDS
-
-    module, kind, _ = COMMANDS[name]
-    return getattr(importlib.import_module(f"nanogpt.commands.{module}"), kind).of(argv)
-
-
-def test_every_option_of_learn_is_in_these_tables():
-    """An option that is added later is tried too, or this fails."""
-    assert options_of_learn() == REFUSED.keys() | USED.keys() | ELSEWHERE
-
-
-@pytest.mark.parametrize("option", REFUSED)
-def test_an_option_that_a_course_cannot_take_is_refused(home, tmp_path, capsys, option):
-    """Both values are named, and nothing is written."""
-    value, said = REFUSED[option]
-    argv = ["learn", home / "colour.jsonl", "--model", home / "rows", "--out", tmp_path / "x", *QUICK]
-    assert run(*argv, option, value) == 1
-    import re
-
-    assert re.search(said, capsys.readouterr().err.replace("\n", " "))
-    assert not (tmp_path / "x").exists()
-
-
-@pytest.mark.parametrize("option", ["--rank", "--alpha", "--targets"])
-def test_a_model_without_an_adapter_refuses_its_options(home, tmp_path, capsys, option):
-    """They would have no effect."""
-    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", tmp_path / "x", *QUICK]
-    assert run(*argv, option, REFUSED[option][0]) == 1
-    assert f"learns with all its weights: it has no {option}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", USED)
-def test_an_option_that_a_course_can_take_is_used(home, tmp_path, monkeypatch, option):
-    """It reaches the training, and on --resume another value is refused with both named (lr is taken)."""
-    seen = {}
-
-    def stop(learner, rows, config, *, strategy, **rest):
-        seen.update(vars(config), replay_rows=strategy.config.replay_rows)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(workspace, "train", stop)
-    argv = ["learn", home / "colour.jsonl", "--model", home / "rows", "--out", tmp_path / "x"]
-    assert run(*argv, option, USED[option]) == 130
-    name, wanted = option.removeprefix("--").replace("-", "_"), USED[option]
-    assert str(seen[name]) == wanted
-    for other, value in (("9", "9"),) if wanted.isdigit() else ():
-        with pytest.raises(Mistake, match=f"{option} {wanted}, not {other}"):
-            cli.main([*map(str, argv), "--resume", option, value])
-    monkeypatch.undo()
-    assert run(*argv, "--resume") == 0, "what is not repeated is taken from where it is stored"
-
-
-def test_a_resumed_run_has_the_same_method_and_precision(home, tmp_path, monkeypatch):
-    """Each option that differs is named with both values: nothing of the first command is silently dropped."""
-    monkeypatch.setattr(workspace, "train", interrupt)
-    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", tmp_path / "x", "--precision", "float32"]
-    assert run(*map(str, argv)) == 130
-    argv = [*map(str, argv[:-2]), "--resume"]
-    for more, said in (
-        (["--method", "naive"], "--method replay, not naive"),
-        (["--replay-rows", "3"], "--replay-rows 8, not 3"),
-        (["--precision", "bfloat16"], "--precision float32, not bfloat16"),
-        (["--steps", "3", "--seed", "4"], "--steps 80, not 3 and --seed 0, not 4"),
-        (["--name", "wolves"], "was stopped while it learned dogs, not wolves"),
-    ):
-        with pytest.raises(Mistake, match=said):
-            cli.main([*argv, *more])
-    (home / "dogs2.txt").write_text(TEXTS["cats"] * 120)
-    with pytest.raises(Mistake, match="learned other rows than dogs has now"):
-        cli.main(["learn", str(home / "dogs2.txt"), "--name", "dogs", *argv[2:]])
-
-
-def test_another_method_is_taken_where_nothing_is_lost(home, tmp_path, capsys):
-    """In another folder the rows kept so far stay where they are; in the same one they would be gone."""
-    assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", home / "m", "--method", "naive", *QUICK) == 1
-    assert "give another --out" in capsys.readouterr().err
-    out = tmp_path / "n"
-    assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "naive", *QUICK) == 0
-    assert "what replay remembers is not taken along" in capsys.readouterr().err
-    assert record(out)["method"] == {"name": "naive", "config": {}} and record(out)["state"] == {}
-
-
-def test_held_out_rows_are_kept_only_if_wanted(home, tmp_path, capsys):
-    """--keep-rows 0 keeps no training row, and says that the exam is kept; --keep-exam no keeps neither."""
-    rows = [json.loads(line)["prompt"] for line in (home / "mood.jsonl").read_text().splitlines()]
-    for keep in ("yes", "no"):
-        out = tmp_path / keep
-        argv = ["learn", home / "mood.jsonl", "--model", home / "hf", "--out", out, *QUICK, "--keep-rows", 0]
-        assert run(*argv, "--keep-exam", keep) == 0
-        said = capsys.readouterr().out
-        stored = b"".join(path.read_bytes() for path in out.iterdir())
-        found = sum(row.encode() + b'"' in stored for row in rows)
-        assert found == (2 if keep == "yes" else 0)
-        assert ("is kept in it as an exam" in said) == (keep == "yes")
-    assert run("learn", home / "colour.jsonl", "--model", tmp_path / "no", "--out", tmp_path / "two", *QUICK) == 0
-    table = capsys.readouterr().out
-    assert "on average" not in table, "what was not measured is not told as 0"
-    assert record(tmp_path / "two")["scores"][1][0] is None
 
 
 # --- losses that do not depend on how a step is parted ----------------------------------------------------------------

@@ -57,21 +57,21 @@ class Learn:
     """Folder for the taught model; it may be the same as --model."""
     model: Model = MODEL
     name: Name = ""
-    """What to call the task; by default as the file, or as its folder if the file is called train."""
+    """What to call the task; by default as the file (or its folder)."""
     exam: Path | None = None
-    """Held-out file that judges the task; by default a tenth of FILE is held out."""
+    """Held-out file that judges the task; by default a tenth of FILE."""
     keep_exam: Literal["yes", "no"] = "yes"
-    """Keep the held-out part in the folder, to judge the task again later."""
-    method: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: as before, at first replay)")] = None
-    """How old tasks are protected: naive, joint or replay."""
+    """Keep the held-out part, to judge the task again later."""
+    method: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: as before)")] = None
+    """How old tasks are protected: naive, joint, replay."""
     row_length: Annotated[int | None, arg(help_behavior_hint="(default: 256)")] = None
-    """Tokens in a row of a published model; longer prompts are cut."""
+    """Tokens in a row of a published model; longer ones are cut."""
     max_forgetting: Annotated[float | None, arg(help_behavior_hint="(default: none)")] = None
-    """Go back where old tasks lose more (bits per byte, or a share)."""
+    """Go back where old tasks lose more on average."""
     save_every: Count = 100
     """Steps between checkpoints."""
     resume: bool = False
-    """Go on with a run that was stopped: the same command plus --resume."""
+    """Go on with a run that was stopped."""
     device: Device = "auto"
     threads: Threads = None
 
@@ -83,6 +83,8 @@ class Learn:
     def run(self):
         if self.row_length is not None and self.row_length < 16:
             raise Mistake(f"--row-length is {self.row_length}; a row needs at least 16 tokens")
+        if self.max_forgetting is not None and not 0 <= self.max_forgetting < math.inf:
+            raise Mistake(f"--max-forgetting is {self.max_forgetting}; it must be 0 or more")
         method_of(self), TrainConfig(**given(self, TrainConfig)), self.lora()  # what is wrong is told before any work
         name, kind, content, exam = read_task(self.file, self.exam, self.name)
         device = pick_device(self.device)
@@ -190,7 +192,9 @@ def open_taught(options, folder, device, precision, seed, free=True):
         raise Mistake(f"{where} has rows of {course.row_length} tokens, not {given_length}; leave it out")
     wanted = given(options, Lora)
     if wanted and course.loaded.base is None:
-        raise Mistake(f"{where} learns with all its weights: it has no {', '.join(map(option, wanted))}")
+        said = ", ".join(f"{option(name)} {value}" for name, value in wanted.items())
+        raise Mistake(f"{where} learns with all its weights: {said} is of an adapter; leave it out, or give it to a "
+                      "published model")
     if wanted:
         stored = adapter.adapters(course.model)[ADAPTER]
         now = Lora(**wanted).config()
@@ -228,7 +232,10 @@ def read_task(path, exam=None, name=""):
     """(name, kind, what to train on, what judges it) of a file; the name from its path where none is given."""
     kind = kind_of(path)
     content = KINDS[kind].read(path)
-    content, judged = (content, KINDS[kind].read(exam)) if exam else KINDS[kind].hold_out(content)
+    try:
+        content, judged = (content, KINDS[kind].read(exam)) if exam else KINDS[kind].hold_out(content)
+    except Mistake as error:
+        raise Mistake(str(error) if exam else f"{path}: {error}") from None
     whole = path.resolve()
     return name or (whole.parent.name if whole.stem == "train" else whole.stem) or "text", kind, content, judged
 

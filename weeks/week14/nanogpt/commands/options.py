@@ -12,6 +12,7 @@ from tyro.conf import arg
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
 
 from ..vendor.shared.errors import Mistake
+from ..vendor.shared.files import LOCK
 
 MODEL = "checkpoints/week14-default/replay"  # what `make week14` leaves behind
 REGISTRY = ConstructorRegistry()
@@ -63,7 +64,7 @@ def choice(*names):
 
 def new_folder(folder):
     """Mistake unless a new folder can be made at `folder`: told before minutes of work, and nothing is overwritten."""
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK}):
         raise Mistake(f"{folder} exists and is not an empty folder; give another one, for nothing is overwritten")
     may_write(folder)
 

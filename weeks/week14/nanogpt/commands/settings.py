@@ -2,6 +2,7 @@
 that goes on takes the rest from where it is stored, and nothing that was given is ever ignored."""
 
 from dataclasses import field, fields, make_dataclass, replace
+from functools import cache
 from typing import Annotated
 
 from tyro.conf import arg
@@ -9,6 +10,7 @@ from tyro.conf import arg
 from ..vendor.shared.errors import Mistake
 
 
+@cache
 def options_of(settings, *bases, defaults=None):
     """A dataclass with an option for each field of `settings` that has a help text; None stands for "not given"."""
     made = []

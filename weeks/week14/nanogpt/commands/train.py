@@ -32,17 +32,17 @@ class Train:
     """
 
     text: Positional[Path]
-    """UTF-8 text; documents are separated by lines holding only <|endoftext|>."""
+    """UTF-8 text; a line <|endoftext|> parts two documents."""
     out: Folder
     """Folder for the model."""
     exam: Path | None = None
-    """Held-out text that judges the model; by default the last tenth of TEXT is held out."""
+    """Held-out text that judges the model; by default the last tenth."""
     method: str = "replay"
-    """What is kept for later learning: naive, joint or replay."""
+    """What is kept for later: naive, joint or replay."""
     save_every: Count = 100
     """Steps between checkpoints."""
     resume: bool = False
-    """Go on with a run that was stopped: the same command plus --resume."""
+    """Go on with a run that was stopped."""
     device: Device = "auto"
     threads: Threads = None
 

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from .. import checkpoint
 from ..vendor.shared.files import locked
+from .options import words
 
 
 @dataclass
@@ -17,10 +18,12 @@ class Undo:
       nanogpt undo checkpoints/helper
     """
 
-    folder: Positional[Path]
+    folder: Annotated[Positional[Path], words(Path, "DIR")]
     """Folder of a model that learned something."""
 
     def run(self):
+        from .. import checkpoint  # in here, for torch takes a second and --help does not need it
+
         checkpoint.read_index(self.folder)
         with locked(self.folder):
             checkpoint.undo(self.folder)

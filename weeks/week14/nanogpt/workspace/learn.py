@@ -45,13 +45,13 @@ def judge(course, learner, *, progress=None):
 
 
 def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=None, label=None, most_forgetting=None,
-          keep_exam=True):  # fmt: skip
+          keep_exam=True, again="the same command plus --resume"):  # fmt: skip
     """Train on `task`, judge, decide. Returns (training losses, the gate's Verdict).
 
     The course must hold an exam called `task.name`. With a `folder` the state before is kept there, training is saved
     before anything is judged, and a course opened from it goes on where it stopped, to the same weights bit for bit (on
     a CPU, with the same threads). What the gate refuses is undone: the folder holds the state before, and `undo` brings
-    the other one back.
+    the other one back. `again` is what to type after a stop.
     """
     learner, saved = course.kind.learner(course.loaded, autocast), None
     begun, losses = course.progress or {}, []
@@ -106,21 +106,21 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
         row = judge(course, learner, progress="exam")
     except KeyboardInterrupt as stop:
         said = f"{stop}; " if str(stop) else ""
-        raise KeyboardInterrupt(f"{said}{_kept(saved, config, folder)}") from None
+        raise KeyboardInterrupt(f"{said}{_kept(saved, config, folder, again)}") from None
     except Mistake as error:
-        raise Mistake(f"{error}. {_kept(saved, config, folder, ' and a lower --lr')}") from error
+        raise Mistake(f"{error}. {_kept(saved, config, folder, f'{again} and a lower --lr')}") from error
     scores = [*course.scores, row]
     columns = [*course.columns(), list(course.exams).index(task.name)]
     decided = verdict(course.kind, scores, columns, most=most_forgetting)
     return losses, _commit(course, task, scores, decided, folder, keep_exam)
 
 
-def _kept(saved, config, folder, change=""):
+def _kept(saved, config, folder, again):
     """What is left of a run that ends here, and how to go on."""
     if saved is None:
-        return "nothing was saved; start again with the same command" + change.replace(" and", " and with")
+        return f"nothing was saved; start again with {again.replace(' plus --resume', '')}"
     place = f"step {saved} of {config.steps}" if saved < config.steps else "the training"
-    return f"{place} is saved in {folder}: go on with the same command plus --resume{change}"
+    return f"{place} is saved in {folder}: go on with {again}"
 
 
 def _commit(course, task, scores, decided, folder, keep_exam):
