@@ -76,7 +76,7 @@ def test_figures_are_drawn_from_results_alone(job, load_script, tmp_path):
     """Every figure comes from the results file, with no training."""
     _, _, out, _ = job
     paths = load_script("week14", "figures").main(
-        ["--results", str(out / "results" / "smoke.json"), "--out", str(tmp_path)]
+        ["--preset", "smoke", "--results", str(out / "results"), "--out", str(tmp_path)]
     )
     assert len(paths) >= 2 and all(p.stat().st_size > 5_000 for p in paths)
 
