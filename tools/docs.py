@@ -132,7 +132,8 @@ def lookup(root, marker_id):
     if not (root / "weeks" / week).is_dir():
         raise Unknown(f"there is no week {week!r}")
     if not path.is_file():
-        commands = {name: f"run: make {week} PRESET={name}" for name in PRESETS} | {"bench": "run: make bench"}
+        commands = {name: f"run: make results WEEK={week} PRESET={name}" for name in PRESETS}
+        commands["bench"] = f"run: make results WEEK={week} JOB=bench"
         advice = commands.get(preset, "correct the name, or write that file")
         raise Unknown(f"{path.relative_to(root)} does not exist; {advice}")
     try:

@@ -51,6 +51,11 @@ def make(tree, *args):
     return done.returncode, calls, done.stdout + done.stderr
 
 
+def own(week):
+    """The options that make a week's figures those of a user's own run."""
+    return f"--results runs/{week}/results --out runs/{week}/figures"
+
+
 @pytest.mark.parametrize("name", ["week07", "week08", "week07-08"])
 def test_double_week_has_three_names(tree, name):
     """All three run the same script, after the data set that it reads."""
@@ -65,19 +70,20 @@ def test_both_halves_at_once_run_once(tree):
 
 
 def test_options_reach_the_script_and_figures_follow(tree):
-    """PRESET, SEED and ARGS go to train.py; figures.py draws from what it wrote."""
+    """PRESET, SEED and ARGS go to train.py; figures.py draws from what it wrote, below runs/ as that."""
     _, calls, _ = make(tree, "week09", "PRESET=full", "SEED=3", "ARGS=--threads 1")
     assert calls[-2] == "python weeks/week09/train.py --preset full --seed 3 --threads 1"
-    assert calls[-1] == "python weeks/week09/figures.py"
+    assert calls[-1] == f"python weeks/week09/figures.py --preset full {own('week09')}"
     assert sorted(calls[:-2]) == [f"python tools/data make {name}" for name in ("cl100k", "gpt2", "shakespeare")]
 
 
 def test_two_weeks_in_one_room_have_a_job_each(tree):
     """week01 must not wait for week 2's images, and figures are those of the run that was asked for."""
     (tree / "weeks/week01-02").mkdir()
+    (tree / "weeks/week01-02/figures.py").write_text("")
     assert make(tree, "week01", "SEED=3")[1] == [
         "python weeks/week01-02/train.py moons --preset default --seed 3",
-        "python weeks/week01-02/figures.py --preset default",
+        f"python weeks/week01-02/figures.py --preset default {own('week01-02')}",
     ]
     assert make(tree, "week02", "PRESET=smoke")[1] == [
         "python tools/data make mnist", "python weeks/week01-02/train.py mnist --preset smoke",
@@ -85,16 +91,42 @@ def test_two_weeks_in_one_room_have_a_job_each(tree):
     assert len(make(tree, "week01-02")[1]) == 4
 
 
-def test_the_preset_reaches_figures_that_take_one(tree):
-    """The figures of a full run are those of its results, not of an older default run."""
-    for name in ("train.py", "figures.py"):
-        (tree / "weeks/week05").mkdir(exist_ok=True)
-        (tree / "weeks/week05" / name).write_text("")
-    assert make(tree, "week05", "PRESET=full")[1][-1] == "python weeks/week05/figures.py --preset full"
+@pytest.mark.parametrize("week", ["9", "09", "week09"])
+def test_results_alone_writes_what_the_pages_quote(tree, week):
+    """The committed results, then the pages' figures (no option: as the pages say), then the pages' numbers."""
+    assert make(tree, "results", f"WEEK={week}", "PRESET=full", "SEED=3")[1][-3:] == [
+        "python weeks/week09/train.py --preset full --seed 3 --out weeks/week09/results",
+        "python weeks/week09/figures.py",
+        "python tools/docs.py sync",
+    ]
+
+
+def test_results_of_the_other_scripts(tree):
+    """The benchmarks of all weeks or of one, and the assistant: below runs/ by themselves, committed by JOB."""
+    (tree / "weeks/week09/bench.py").write_text("")
+    (tree / "weeks/week07-08/bench.py").write_text("")
+    bench = "python weeks/week09/bench.py"
+    assert make(tree, "bench", "WEEK=9")[1][-1] == bench
+    assert make(tree, "results", "JOB=bench", "WEEK=9")[1][-2:] == [
+        f"{bench} --out weeks/week09/results", "python tools/docs.py sync"
+    ]  # fmt: skip
+    assert make(tree, "results", "JOB=bench", "ARGS=--pairs 2")[1][-3:-1] == [
+        "python weeks/week07-08/bench.py --pairs 2 --out weeks/week07-08/results",
+        f"{bench} --pairs 2 --out weeks/week09/results",
+    ]
+    calls = make(tree, "results", "JOB=assistant-tasks")[1]
+    assert calls[-2] == "python weeks/week14/assistant.py --preset default --out weeks/week14/results"
+
+
+@pytest.mark.parametrize("options", [(), ("WEEK=99",), ("JOB=week09",), ("WEEK=9", "JOB=clean")])
+def test_results_of_nothing_is_wrong_use(tree, options):
+    """JOB must not run any target that there is; nothing runs without a name."""
+    status, calls, output = make(tree, "results", *options)
+    assert status == 2 and calls == [] and "name no results; type: make results WEEK=05 PRESET=full" in output
 
 
 def test_smoke_draws_no_figures(tree):
-    """The pages' figures must not be overwritten by a run of seconds."""
+    """The numbers of a run of seconds mean nothing."""
     assert make(tree, "week09", "PRESET=smoke")[1][-1] == "python weeks/week09/train.py --preset smoke"
 
 
@@ -201,16 +233,16 @@ def test_help_is_the_default_and_names_every_target(tree, repo_root):
     """`make` alone explains; each documented target is in it, and says which weeks are built."""
     status, _, output = make(tree)
     assert status == 0
-    targets = "test test-week exercises bench data vendor vendor-check docs-sync docs-check lint doctor clean week14"
+    targets = "test test-week exercises bench results data vendor vendor-check docs-sync docs-check lint doctor clean week14"
     for target in targets.split():
         assert f"  {target} " in output
     assert "weeks built:   week07-08 week09" in output
 
 
 def test_clean_keeps_what_was_paid_for(tree):
-    """clean deletes caches and runs; .venv, data, results and shipped checkpoints stay."""
-    gone = ["weeks/week09/checkpoints/run/a", "checkpoints/run/a", "weeks/week09/__pycache__/a", ".pytest_cache/a"]
-    kept = [".venv/a", "data/bible/a", "weeks/week09/results/a", "checkpoints/shipped/a", "checkpoints/README.md"]
+    """clean deletes caches and runs; .venv, data, committed results and every model that was taught stay."""
+    gone = ["runs/week09/results/a", "weeks/week09/__pycache__/a", ".pytest_cache/a"]
+    kept = [".venv/a", "data/bible/a", "weeks/week09/results/a", "checkpoints/shipped/a", "checkpoints/mine/a"]
     for name in gone + kept:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         (tree / name).write_text("")

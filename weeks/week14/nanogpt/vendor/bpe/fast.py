@@ -1,10 +1,10 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 1bc6fd4e0ba9d9bea1b66a27c4de60a3ffc567b056feebe9a3c4a5881a2ae38b; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 e6d22e3d694d84d3edfae463558712cd3bfbcf1e61fe55b65de1ee466d7540c3; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
-One file that stands alone (standard library, `regex`, a progress bar): a later week can carry it away as it is.
+One file (standard library, `regex`, a progress bar) that a later week carries away as it is.
 One representation: `ranks`, token bytes -> number, which is the token's id and its place in the order of merges.
-Parents need not be stored: of all neighbours, the two whose concatenation has the lowest rank merge first. What is
-learned here, GPT-2's vocabulary and `.tiktoken` files all have this shape, so one `encode` serves them all.
+Parents need not be stored: of all neighbours, the two whose joint has the lowest rank merge first. What is learned
+here, GPT-2's vocabulary and `.tiktoken` files all have this shape, so one `encode` serves them all.
 Left out: vocabularies whose ids are not in the order of their merges, normalisation, threads.
 """
 
