@@ -21,9 +21,8 @@ import regex
 
 from .vendor.shared.progress import bar
 
-# How text is cut into pieces before any merge. These are the published patterns of their vocabularies: a vocabulary
-# and its pattern belong together. \p{L} is any letter, \p{N} any digit or number. SmolLM cuts out each \p{N} first
-# and takes what lies between as texts of their own: so in its look-ahead a number is an end too.
+# How text is cut into pieces before any merge, as published: a vocabulary and its pattern belong together. \p{L} is
+# any letter, \p{N} any number. SmolLM cuts out each \p{N} first: so in its look-ahead a number is an end too.
 PATTERNS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "cl100k": r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"

@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 e6d22e3d694d84d3edfae463558712cd3bfbcf1e61fe55b65de1ee466d7540c3; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 6b99538a4f1e7b5d168d3246bfc3d43d67b8e4c77f5ac7873aa15eeeba487c86; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file (standard library, `regex`, a progress bar) that a later week carries away as it is.
@@ -22,9 +22,8 @@ import regex
 
 from ..shared.progress import bar
 
-# How text is cut into pieces before any merge. These are the published patterns of their vocabularies: a vocabulary
-# and its pattern belong together. \p{L} is any letter, \p{N} any digit or number. SmolLM cuts out each \p{N} first
-# and takes what lies between as texts of their own: so in its look-ahead a number is an end too.
+# How text is cut into pieces before any merge, as published: a vocabulary and its pattern belong together. \p{L} is
+# any letter, \p{N} any number. SmolLM cuts out each \p{N} first: so in its look-ahead a number is an end too.
 PATTERNS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "cl100k": r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
