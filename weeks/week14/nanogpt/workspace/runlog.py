@@ -16,7 +16,7 @@ FILE = "run.json"
 
 
 def begin(work, setting, parts, fresh=False):
-    """The log of a stopped run with the same settings, to go on with; else a new one, and no `parts` in its way."""
+    """The log of a stopped run with these settings, to go on with; else a new one, and no `parts` in its way."""
     log = read(work)
     there = [name for name in parts if any((work / name).glob("*"))]
     if log is None and there:
@@ -33,7 +33,7 @@ def begin(work, setting, parts, fresh=False):
     if go_on:
         print(f"going on with the run that was stopped after {log['elapsed']:.0f} s (--fresh starts over)", flush=True)
     log = log if go_on else {"setting": setting, "elapsed": 0.0, "done": False}
-    log |= {"parts": list(parts), "left": {}}  # until it ends: a run that is killed notes nothing
+    log |= {"parts": parts, "left": {}}  # until it ends: a run that is killed notes nothing
     write(work, log)
     return log
 

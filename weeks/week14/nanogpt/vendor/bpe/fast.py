@@ -1,10 +1,10 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 1bc6fd4e0ba9d9bea1b66a27c4de60a3ffc567b056feebe9a3c4a5881a2ae38b; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 17bf3c05a5f137514997398cf8ddc96e9bbc4ccb41a3bbd4c2081455d420f36a; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
-One file that stands alone (standard library, `regex`, a progress bar): a later week can carry it away as it is.
-One representation: `ranks`, token bytes -> number, which is the token's id and its place in the order of merges.
-Parents need not be stored: of all neighbours, the two whose concatenation has the lowest rank merge first. What is
-learned here, GPT-2's vocabulary and `.tiktoken` files all have this shape, so one `encode` serves them all.
+One file that a later week can carry away as it is (standard library, `regex`, a progress bar). One representation:
+`ranks`, token bytes -> number, which is the token's id and its place in the order of merges. Parents need not be
+stored: of all neighbours, the two whose concatenation has the lowest rank merge first. What is learned here, GPT-2's
+vocabulary and `.tiktoken` files all have this shape, so one `encode` serves them all.
 Left out: vocabularies whose ids are not in the order of their merges, normalisation, threads.
 """
 
