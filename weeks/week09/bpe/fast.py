@@ -1,10 +1,9 @@
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
-One file that a later week can carry away as it is (standard library, `regex`, a progress bar). One representation:
-`ranks`, token bytes -> number, which is the token's id and its place in the order of merges. Parents need not be
-stored: of all neighbours, the two whose concatenation has the lowest rank merge first. What is learned here, GPT-2's
-vocabulary and `.tiktoken` files all have this shape, so one `encode` serves them all.
-Left out: vocabularies whose ids are not in the order of their merges, normalisation, threads.
+One file that a later week can carry away. One representation: `ranks`, token bytes -> number, which is the token's id
+and its place in the order of merges. Parents need not be stored: of all neighbours, the two whose concatenation has the
+lowest rank merge first. What is learned here, GPT-2's vocabulary and `.tiktoken` files have this shape: one `encode`
+serves them all. Left out: vocabularies whose ids are not in the order of their merges, normalisation, threads.
 """
 
 import hashlib
