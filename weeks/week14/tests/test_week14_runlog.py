@@ -104,7 +104,7 @@ def test_a_folder_of_somebody_else_is_refused(tmp_path, log, fresh):
     train(tmp_path, "naive", "somebody's")
     if log is not None:
         (tmp_path / "run.json").write_text(log)
-    with pytest.raises(Mistake, match="naive is there already, but no run of this script.*another folder with --work"):
+    with pytest.raises(Mistake, match="naive is there already, but no run of this script left it; give another --work"):
         run(tmp_path, fresh=fresh)
     assert (tmp_path / "naive/checkpoint.json").read_text() == "somebody's"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["naive"] + (["run.json"] if log is not None else [])

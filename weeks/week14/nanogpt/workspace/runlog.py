@@ -1,7 +1,6 @@
 """The log of a long script in its work folder, so that the same command again goes on where it was stopped.
 
-The log notes how the script left each of its parts (the models' folders). Only what is still exactly that is ever
-deleted: anything else may be what a user taught.
+It notes how the script left each part (a model's folder). Only what is still exactly that is ever deleted.
 """
 
 import hashlib
@@ -17,28 +16,24 @@ FILE = "run.json"
 
 
 def begin(work, setting, parts, fresh=False):
-    """The log of a stopped run with the same settings, to go on with; else a new one, and no `parts` in its way."""
+    """The log of a stopped run with these settings, to go on with; else a new one, and no `parts` in its way."""
     log = read(work)
-    there = [name for name in parts if (work / name).is_dir() and any((work / name).iterdir())]
+    there = [name for name in parts if any((work / name).glob("*"))]
     if log is None and there:
-        raise Mistake(
-            f"{work / there[0]} is there already, but no run of this script left it; give another folder with --work"
-        )
+        raise Mistake(f"{work / there[0]} is there already, but no run of this script left it; give another --work")
     go_on = log is not None and not fresh and not log["done"] and log["setting"] == setting
     for name in there:
-        noted = (log.get("left") or {}).get(name)
-        if (noted is None and go_on) or noted == state(work / name):
-            if not go_on:
-                shutil.rmtree(work / name)
-            continue
-        numbers = (n for n in range(1, 10**6) if not (work / f"{name}-kept-{n}").exists())
-        aside = (work / name).rename(work / f"{name}-kept-{next(numbers)}")
-        print(f"{work / name} is not as this script left it, so it was moved to {aside} and starts over", flush=True)
+        noted = log.get("left", {}).get(name)
+        if noted != state(work / name) and not (noted is None and go_on):
+            numbers = (n for n in range(1, 10**6) if not (work / f"{name}-kept-{n}").exists())
+            aside = (work / name).rename(work / f"{name}-kept-{next(numbers)}")
+            print(f"{work / name} is not as this script left it; it was moved to {aside}, and starts over", flush=True)
+        elif not go_on:
+            shutil.rmtree(work / name)
     if go_on:
         print(f"going on with the run that was stopped after {log['elapsed']:.0f} s (--fresh starts over)", flush=True)
-    else:
-        log = {"setting": setting, "elapsed": 0.0, "done": False}
-    log |= {"parts": list(parts), "left": {}}  # until it ends: a run that is killed notes nothing
+    log = log if go_on else {"setting": setting, "elapsed": 0.0, "done": False}
+    log |= {"parts": parts, "left": {}}  # until it ends: a run that is killed notes nothing
     write(work, log)
     return log
 
@@ -47,13 +42,13 @@ def read(work):
     """The log of a script of ours in `work`, or None."""
     try:
         log = json.loads((work / FILE).read_text())
-        return log if {"setting", "elapsed", "done"} <= log.keys() else None
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError):
         return None
+    return log if isinstance(log, dict) and {"setting", "elapsed", "done"} <= log.keys() else None
 
 
 def state(folder):
-    """sha256 of a model's index, which names the sha256 of its tensors, and of the names of the files beside it."""
+    """sha256 of a model's index (which holds those of its tensors) and of the names of all files beside it."""
     index, names = folder / "checkpoint.json", sorted(f.name for f in folder.iterdir() if not f.name.startswith("."))
     return hashlib.sha256((index.read_bytes() if index.is_file() else b"") + "/".join(names).encode()).hexdigest()
 

@@ -1,11 +1,10 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 6b99538a4f1e7b5d168d3246bfc3d43d67b8e4c77f5ac7873aa15eeeba487c86; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 5c6a17e51b2b0299b7c1246dd4e558fc7f637f849b32cab1824833d50e61e552; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
-One file (standard library, `regex`, a progress bar) that a later week carries away as it is.
-One representation: `ranks`, token bytes -> number, which is the token's id and its place in the order of merges.
-Parents need not be stored: of all neighbours, the two whose joint has the lowest rank merge first. What is learned
-here, GPT-2's vocabulary and `.tiktoken` files all have this shape, so one `encode` serves them all.
-Left out: vocabularies whose ids are not in the order of their merges, normalisation, threads.
+One file that a later week can carry away. One representation: `ranks`, token bytes -> number, which is the token's id
+and its place in the order of merges. Parents need not be stored: of all neighbours, the two whose concatenation has the
+lowest rank merge first. What is learned here, GPT-2's vocabulary and `.tiktoken` files have this shape: one `encode`
+serves them all. Left out: vocabularies whose ids are not in the order of their merges, normalisation, threads.
 """
 
 import hashlib
@@ -22,8 +21,9 @@ import regex
 
 from ..shared.progress import bar
 
-# How text is cut into pieces before any merge, as published: a vocabulary and its pattern belong together. \p{L} is
-# any letter, \p{N} any number. SmolLM cuts out each \p{N} first: so in its look-ahead a number is an end too.
+# How text is cut into pieces before any merge. These are the published patterns of their vocabularies: a vocabulary
+# and its pattern belong together. \p{L} is any letter, \p{N} any digit or number. SmolLM cuts out each \p{N} first
+# and takes what lies between as texts of their own: so in its look-ahead a number is an end too.
 PATTERNS = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
     "cl100k": r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
