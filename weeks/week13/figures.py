@@ -3,17 +3,15 @@
 python weeks/week13/figures.py [--preset full]
 """
 
-import argparse
-import json
 import sys
-from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+from continual.vendor.shared.errors import entry  # noqa: E402
+from continual.vendor.shared.results import drawing_parser, read_metrics  # noqa: E402
 
-HERE = Path(__file__).resolve().parent
 METHODS = ("naive", "replay", "joint")
 LOOKS = {"naive": ("#c0392b", "o", "-"), "replay": ("#1f6fb2", "s", "--"), "joint": ("#555555", "^", ":")}
 
@@ -82,24 +80,14 @@ def first_domain(metrics, path):
 
 
 def main(argv=None):
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("--preset", default="default", help="whose results to draw (default: %(default)s)")
-    p.add_argument("--results", type=Path, default=HERE / "results", help="folder of the results files")
-    p.add_argument("--out", type=Path, default=HERE / "figures", help="folder for the figures")
+    p = drawing_parser(__doc__.splitlines()[0], __file__)
     args = p.parse_args(argv)
-    source = args.results / f"{args.preset}.json"
-    if not source.exists():
-        print(
-            f"error: {source} does not exist; run: python weeks/week13/train.py --preset {args.preset}", file=sys.stderr
-        )
-        return 1
-    metrics = json.loads(source.read_text())["metrics"]
+    metrics = read_metrics(args.results / f"{args.preset}.json", f"python weeks/week13/train.py --preset {args.preset}")
     args.out.mkdir(parents=True, exist_ok=True)
     for name, draw in (("matrices", heat_maps), ("first-domain", first_domain)):
         draw(metrics, args.out / f"{name}.png")
         print(args.out / f"{name}.png")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry(main))

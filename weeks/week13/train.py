@@ -173,10 +173,10 @@ def said(metrics, path, preset):
     cut = metrics.get("forgetting_cut_pct")
     spared = "" if cut is None else f", {cut:.0f} % less"
     return (
-        f"While {', '.join(DOMAINS[1:])} were learned, older text rose by {naive:+.3f} bits per byte on average "
-        f"with naive training,\nand by {replay:+.3f} with replay of {budget} kept rows{spared}. "
-        f"Try a smaller memory next:\n"
-        f"  python weeks/week13/train.py --preset {preset} --budget {budget // 10}\n{path}"
+        f"What it showed: while {', '.join(DOMAINS[1:])} were learned, older text rose by {naive:+.3f} bits per byte "
+        f"on average\nwith naive training, and by {replay:+.3f} with replay of {budget} kept rows{spared}.\n"
+        f"To try next, a smaller memory: python weeks/week13/train.py --preset {preset} --budget {budget // 10}\n"
+        f"results: {path}"
     )
 
 

@@ -284,10 +284,10 @@ def test_an_interrupted_run_keeps_what_was_finished(load_script, tmp_path, monke
     monkeypatch.setattr(digits, "learn", stop_at_cnn)
     arguments = ["mnist", "--preset", "smoke", "--data", str(write_mnist(tmp_path / "data")), "--out", str(tmp_path)]
     assert script.entry(script.main, arguments) == 130
-    kept = tmp_path / "runs/smoke/mnist-interrupted.json"
+    kept = tmp_path / "models/smoke/mnist-interrupted.json"
     metrics = json.loads(kept.read_text())["metrics"]
     assert "mnist_mlp_test_accuracy" in metrics and not any("cnn" in name for name in metrics)
-    assert (tmp_path / "runs/smoke/mlp.npz").is_file() and not (tmp_path / "mnist-smoke.json").exists()
+    assert (tmp_path / "models/smoke/mlp.npz").is_file() and not (tmp_path / "mnist-smoke.json").exists()
     assert f"what was finished is kept: weights in {kept.parent}, numbers in {kept}" in capsys.readouterr().err
 
 

@@ -102,7 +102,7 @@ def undo(folder):
     folder = Path(folder)
     read_index(folder)
     if not (folder / PREVIOUS).is_file():
-        raise Mistake(f"{folder} holds nothing older to go back to; only what was learned on top can be undone: use it as it is")
+        raise Mistake(f"{folder} holds nothing older to go back to: use it as it is, or teach it something first")
     atomic_write(folder / UNDONE, (folder / INDEX).read_bytes())
     os.replace(folder / PREVIOUS, folder / INDEX)
     os.replace(folder / UNDONE, folder / PREVIOUS)
