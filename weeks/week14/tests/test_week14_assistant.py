@@ -7,21 +7,13 @@ import signal
 
 import pytest
 import torch
-from nanogpt import cli
 from nanogpt.checkpoint import read_index
 from nanogpt.sources import NAMES, open_model
-from nanogpt.vendor.shared.errors import Mistake, entry
-from week14_tiny import publish
+from nanogpt.vendor.shared.errors import Mistake
+from week14_tiny import publish, run
 
 MOOD = [("great", "good"), ("awful", "bad"), ("lovely", "good"), ("nasty", "bad")]
 QUICK = "--batch-size 8 --lr 1e-2 --warmup 1 --row-length 64 --precision float32 --save-every 3".split()
-
-
-def run(*argv):
-    try:
-        return entry(cli.main, [str(a) for a in argv])
-    except SystemExit as stop:
-        return stop.code
 
 
 def write_task(path, pairs, question):

@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from nanogpt import cli
-from nanogpt.vendor.shared.errors import entry
+from week14_tiny import run
 
 WORDS = {
     "cats": "The cat sat on the mat and looked at the moon.\n",
@@ -12,14 +11,6 @@ WORDS = {
 }
 SIZES = "--vocab-size 280 --block-size 16 --n-layer 2 --n-head 2 --n-kv-head 1 --n-embd 16".split()
 QUICK = "--batch-size 4 --lr 5e-3 --warmup 2 --precision float32 --save-every 5".split()
-
-
-def run(*argv):
-    """Exit status of `nanogpt argv`, as the console script computes it."""
-    try:
-        return entry(cli.main, [str(a) for a in argv])
-    except SystemExit as stop:
-        return stop.code
 
 
 @pytest.fixture(scope="module")

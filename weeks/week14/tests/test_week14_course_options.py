@@ -6,35 +6,14 @@ import pytest
 import torch
 from nanogpt import checkpoint, cli
 from nanogpt.sources import open_model
-from nanogpt.vendor.shared.errors import Mistake, entry
+from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
-from week14_tiny import publish
-
-SIZES = "--vocab-size 280 --block-size 16 --n-layer 2 --n-head 2 --n-kv-head 1 --n-embd 16".split()
-QUICK = "--steps 6 --batch-size 4 --lr 5e-3 --warmup 2 --precision float32".split()
-TEXTS = {"cats": "The cat sat on the mat and looked at the moon.\n", "dogs": "A dog ran over the hill, barking.\n"}
-
-
-def run(*argv):
-    try:
-        return entry(cli.main, [str(a) for a in argv])
-    except SystemExit as stop:
-        return stop.code
+from week14_tiny import QUICK, TEXTS, furnish, run
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Two texts and a model of the first; rows and a published model that learned them."""
-    folder = tmp_path_factory.mktemp("workspace")
-    for name, line in TEXTS.items():
-        (folder / f"{name}.txt").write_text(line * 120)
-    for name, answer in (("mood", "good"), ("colour", "blue")):
-        rows = [{"prompt": f"is this {name} {i}", "response": answer} for i in range(20)]
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    publish(folder / "hf")
-    assert run("train", folder / "cats.txt", "--out", folder / "m", *SIZES, *QUICK, "--keep-rows", 8) == 0
-    assert run("learn", folder / "mood.jsonl", "--model", folder / "hf", "--out", folder / "rows", *QUICK) == 0
-    return folder
+    return furnish(tmp_path_factory.mktemp("workspace"))
 
 
 def record(folder):

@@ -5,23 +5,15 @@ import re
 
 import pytest
 import torch
-from nanogpt import checkpoint, cli
+from nanogpt import checkpoint
 from nanogpt.formats import hf_folder
 from nanogpt.formats.published import Published
 from nanogpt.sources import open_model
 from nanogpt.vendor.bpe.fast import Tokenizer
-from nanogpt.vendor.shared.errors import entry
-from week14_tiny import WORDS, publish, tiny_model
+from week14_tiny import WORDS, publish, run, tiny_model
 
 QUICK = "--batch-size 8 --lr 2e-2 --warmup 1 --row-length 64 --precision float32".split()
 SIZES = "--vocab-size 280 --block-size 16 --n-layer 1 --n-head 2 --n-kv-head 1 --n-embd 16 --steps 1".split()
-
-
-def run(*argv):
-    try:
-        return entry(cli.main, [str(a) for a in argv])
-    except SystemExit as stop:
-        return stop.code
 
 
 def write_rows(path, pairs):

@@ -1,11 +1,15 @@
 """A tiny chat model, published the way real ones are: a Hugging Face folder with a ChatML template."""
 
+import json
+
 import torch
+from nanogpt import cli
 from nanogpt.checkpoint import weights
 from nanogpt.formats import hf_folder
 from nanogpt.formats.published import Published
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.bpe.fast import Tokenizer
+from nanogpt.vendor.shared.errors import entry
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CHATML = (
@@ -32,4 +36,30 @@ def publish(folder, seed=0, template=CHATML, **changes):
     model, tokenizer = tiny_model(seed, **changes)
     published = Published(model.config, weights(model), tokenizer, template, "<|im_start|>", "<|im_end|>")
     hf_folder.write(folder, published)
+    return folder
+
+
+def run(*argv):
+    """Exit status of `nanogpt argv`, as the console script computes it."""
+    try:
+        return entry(cli.main, [str(a) for a in argv])
+    except SystemExit as stop:
+        return stop.code
+
+
+SIZES = "--vocab-size 280 --block-size 16 --n-layer 2 --n-head 2 --n-kv-head 1 --n-embd 16".split()
+QUICK = "--steps 6 --batch-size 4 --lr 5e-3 --warmup 2 --precision float32".split()
+TEXTS = {"cats": "The cat sat on the mat and looked at the moon.\n", "dogs": "A dog ran over the hill, barking.\n"}
+
+
+def furnish(folder):
+    """In `folder`: two texts and a model m of the first; rows, a published model hf, and one that learned rows."""
+    for name, line in TEXTS.items():
+        (folder / f"{name}.txt").write_text(line * 120)
+    for name, answer in (("mood", "good"), ("colour", "blue")):
+        rows = [{"prompt": f"is this {name} {i}", "response": answer} for i in range(20)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    publish(folder / "hf")
+    assert run("train", folder / "cats.txt", "--out", folder / "m", *SIZES, *QUICK, "--keep-rows", 8) == 0
+    assert run("learn", folder / "mood.jsonl", "--model", folder / "hf", "--out", folder / "rows", *QUICK) == 0
     return folder
