@@ -51,7 +51,7 @@ def files_for(args):
         path = need(args.data, "make data/names, and leave --data out; or give a file with one name a line")
         if path.is_dir():
             path = need(path / "names.txt", "make data/names, and leave --data out")
-        wanted = {args.data.stem: (path, "")}
+        wanted = {names.label(path): (path, "")}
     else:
         wanted = {label: pair for label, pair in STANDARD.items() if pair[0].exists()}
         if not wanted:
@@ -139,7 +139,8 @@ def main(argv=None) -> dict:
     if args.sample is not None:
         return show(args, found, weights)
     # a run on one model, or on a file of one's own, must not take the place of the whole family's results
-    stem = "-".join([*([args.data.stem] if args.data else []), *([args.model] if args.model else []), args.preset])
+    own = list(found) if args.data else []
+    stem = "-".join([*own, *([args.model] if args.model else []), args.preset])
 
     def write(path, metrics):
         command = command_line(__file__, argv)

@@ -133,7 +133,7 @@ def climb_all(argv) -> dict:
 
 def write(args, argv, metrics, name, watch, threads, *last_lines):
     """Write the results file, and say in the last lines what was shown and what to try next."""
-    name = f"{args.data.stem}-{name}" if args.data else name  # a file of one's own: beside the standard results
+    name = f"{names.label(args.data)}-{name}" if args.data else name  # a file of one's own: beside the standard results
     path = write_results(
         results_folder(__file__, args.out) / f"{name}.json", command=command_line(__file__, argv), preset=args.preset,
         seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,

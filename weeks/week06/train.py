@@ -16,6 +16,7 @@ from backprop import exam, experiment
 from backprop.losses import cross_entropy_backward, cross_entropy_forward
 from backprop.network import Sizes, logits_of, weights
 from backprop.race import batches, race, side_by_side, update_ratios, verdict, whole_loss_apart
+from backprop.vendor.makemore.names import label as label_of
 from backprop.vendor.makemore.names import windows
 from backprop.vendor.shared.errors import Mistake, entry
 from backprop.vendor.shared.files import need
@@ -57,7 +58,7 @@ def files(args):
 
 def label(args):
     """What the files of a run on one's own names begin with, so that they lie beside the standard ones."""
-    return f"{args.data.stem}-" if args.data else ""
+    return f"{label_of(args.data)}-" if args.data else ""
 
 
 def settle(args):

@@ -5,6 +5,7 @@ serve all models of weeks 3 to 6: `rows` (a whole name a row) and `windows` (the
 Left out: batches (fit.py draws them), names of several scripts in one alphabet.
 """
 
+import hashlib
 import random
 import string
 from dataclasses import dataclass
@@ -51,6 +52,16 @@ class Names:
                 break
             letters.append(self.alphabet[i - 1])
         return "".join(letters)
+
+
+def label(path):
+    """What the files of a run on `path` begin with: its stem, and six digits of where it lies.
+
+    So runs on a/towns.txt and b/towns.txt keep their own results and weights, and none takes the place of the standard
+    ones.
+    """
+    path = Path(path).resolve()
+    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
 
 
 def load(path, alphabet=string.ascii_lowercase, seed=42):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from makemore import measure, models
-from makemore.names import load
+from makemore.names import label, load
 from makemore.vendor.shared.errors import Mistake
 from week0304_made_up import WORDS, made_up
 
@@ -36,13 +36,13 @@ def smoke(script, tiny, tmp_path_factory):
 def test_a_run_writes_all_that_the_pages_read(smoke, tiny):
     """The figures and the README read these names; what main returns is what the file holds."""
     metrics, out = smoke
-    written = json.loads((out / "towns-smoke.json").read_text())
+    written = json.loads((out / f"{label(tiny)}-smoke.json").read_text())
     assert written["metrics"] == metrics and written["preset"] == "smoke" and "--preset smoke" in written["command"]
     for name in models.MODELS:
         for key in ("val", "train", "test", "params", "seen_share", "held_out_share", "new_share", "samples"):
             assert f"{name}_{key}" in metrics
         assert metrics[f"{name}_val"] < metrics["uniform_loss"] + 0.05
-        assert (out / "models" / "smoke" / f"towns-{name}.safetensors").exists()
+        assert (out / "models" / "smoke" / f"{label(tiny)}-{name}.safetensors").exists()
     for name in ("bigram_gradient", "mlp", "rnn", "gru", "lstm", "cnn"):
         assert [step for step, _, _ in metrics[f"{name}_curve"]] == [0, 10, 20]
         assert metrics[f"{name}_val_sd"] == 0.0 and metrics[f"{name}_seconds"] > 0  # one seed
@@ -60,16 +60,16 @@ def test_the_same_seed_gives_the_same_numbers(smoke, script, tiny, tmp_path):
     again = script.main(
         ["--preset", "smoke", "--data", str(tiny), "--out", str(tmp_path), "--model", "gru", "--threads", "1"]
     )
-    assert (tmp_path / "towns-gru-smoke.json").exists()
+    assert (tmp_path / f"{label(tiny)}-gru-smoke.json").exists()
     assert {k for k in again if k.endswith("_val")} == {"bigram_val", "bigram_add_one_val", "gru_val"}
     assert all(first[key] == value for key, value in again.items() if "seconds" not in key)
 
 
-def test_the_figures_are_drawn_from_the_file_alone(smoke, load_script, tmp_path):
+def test_the_figures_are_drawn_from_the_file_alone(smoke, tiny, load_script, tmp_path):
     """Every figure of the pages from a smoke run's numbers; a file that is missing names the command that writes it."""
     _, out = smoke
     figures = load_script("week03-04", "figures")
-    shutil.copy(out / "towns-smoke.json", tmp_path / "smoke.json")
+    shutil.copy(out / f"{label(tiny)}-smoke.json", tmp_path / "smoke.json")
     figures.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(tmp_path)])
     assert sorted(path.stem for path in tmp_path.glob("*.png")) == sorted(figures.DRAWINGS)
     with pytest.raises(Mistake, match="run: python weeks/week03-04/train.py --preset full"):
@@ -80,11 +80,11 @@ def test_samples_come_from_saved_weights(smoke, script, tiny, capsys):
     """--sample trains nothing: names from the weights of a run, sorted; the same seed draws the same."""
     _, out = smoke
     options = ["--preset", "smoke", "--data", str(tiny), "--out", str(out), "--sample", "9"]
-    found = script.main([*options, "--model", "trigram"])["towns"]
-    assert sum(map(len, found.values())) == 9 and script.main([*options, "--model", "trigram"])["towns"] == found
+    found = script.main([*options, "--model", "trigram"])[label(tiny)]
+    assert sum(map(len, found.values())) == 9 and script.main([*options, "--model", "trigram"])[label(tiny)] == found
     text = capsys.readouterr().out
-    assert "trigram, trained on towns" in text and "seen in training (" in text and "new (" in text
-    assert script.main(options)["towns"] != found  # without --model: the MLP
+    assert f"trigram, trained on {label(tiny)}" in text and "seen in training (" in text and "new (" in text
+    assert script.main(options)[label(tiny)] != found  # without --model: the MLP
 
 
 def test_several_seeds_are_a_mean_and_its_spread(monkeypatch):
@@ -115,7 +115,7 @@ def test_several_seeds_are_a_mean_and_its_spread(monkeypatch):
         ("ana\n" * 12, ["--threads", "0"], "--threads 0 leaves nobody to compute; give 1 or more"),
         ("ana\n" * 12, ["--sample", "0"], "--sample 0 cannot be drawn at once; give a number from 1 to 10,000"),
         ("ana\n" * 12, ["--sample", "99999999999"], "cannot be drawn at once; give a number from 1 to 10,000"),
-        ("ana\n" * 12, ["--sample", "5"], "towns-mlp.safetensors does not exist; run: python weeks/week03-04/train.py"),
+        ("ana\n" * 12, ["--sample", "5"], "-mlp.safetensors does not exist; run: python weeks/week03-04/train.py"),
     ],
 )
 def test_bad_input_is_a_sentence(script, tmp_path, capsys, content, options, sentence):
@@ -130,11 +130,13 @@ def test_bad_input_is_a_sentence(script, tmp_path, capsys, content, options, sen
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_of_another_alphabet_are_refused(smoke, script, tmp_path, capsys):
+def test_weights_of_another_alphabet_are_refused(smoke, script, tiny, tmp_path, capsys):
     """Its letter 3 would be another letter here: the names would be nonsense, and nobody would be told."""
     _, out = smoke
     path = tmp_path / "towns.txt"
     path.write_text("åsa\nbo\nida\n" * 9)
+    weights = out / "models" / "smoke"
+    shutil.copy(weights / f"{label(tiny)}-mlp.safetensors", weights / f"{label(path)}-mlp.safetensors")
     argv = ["--preset", "smoke", "--data", str(path), "--out", str(out), "--sample", "3", "--alphabet", ""]
     assert script.entry(script.main, argv) == 1
     error = capsys.readouterr().err
@@ -148,6 +150,13 @@ def test_any_alphabet_can_be_learnt(script, tmp_path):
     argv = ["--preset", "smoke", "--data", str(path), "--out", str(tmp_path), "--alphabet", "", "--threads", "1"]
     metrics = script.main([*argv, "--model", "rnn"])
     assert metrics["alphabet"] == "".join(sorted(set("άνναωζωήελένησοφία"))) and metrics["rnn_val"] > 0
+
+
+def test_two_files_of_one_name_stay_two(tmp_path):
+    """a/towns.txt and b/towns.txt: the second run must not take the place of the first one's results and weights."""
+    (tmp_path / "a").mkdir()
+    labels = {label(tmp_path / folder / "towns.txt") for folder in ("a", "b", "a/../b", ".")}
+    assert len(labels) == 3 and all(name.startswith("towns-") for name in labels)
 
 
 def test_an_interruption_keeps_what_was_finished(script, tiny, tmp_path, monkeypatch, capsys):
@@ -165,8 +174,8 @@ def test_an_interruption_keeps_what_was_finished(script, tiny, tmp_path, monkeyp
     assert script.entry(script.main, argv) == 130
     folder = tmp_path / "models" / "smoke"
     assert "interrupted: what was finished is kept" in capsys.readouterr().err
-    assert sorted(p.stem for p in folder.glob("*.safetensors")) == ["towns-bigram", "towns-trigram"]
-    assert "trigram_val" in json.loads((folder / "towns-smoke-interrupted.json").read_text())["metrics"]
+    assert sorted(p.stem for p in folder.glob("*.safetensors")) == [f"{label(tiny)}-bigram", f"{label(tiny)}-trigram"]
+    assert "trigram_val" in json.loads((folder / f"{label(tiny)}-smoke-interrupted.json").read_text())["metrics"]
     assert not list(tmp_path.glob("*.json"))
 
     def at_once(*args):

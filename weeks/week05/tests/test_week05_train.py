@@ -9,7 +9,7 @@ import pytest
 import torch
 from deepmlp import doctor, ladder
 from deepmlp.vendor.makemore.fit import Recipe, evaluate
-from deepmlp.vendor.makemore.names import Names
+from deepmlp.vendor.makemore.names import Names, label
 from deepmlp.vendor.shared.errors import Mistake
 from week05_names import invented, write
 
@@ -85,7 +85,7 @@ def test_histograms_are_shares_and_lose_nothing():
 def test_the_results_file(done):
     """The shape that docs-sync reads, with the metrics that the notes name; the first losses are those of theory."""
     folder, metrics = done
-    record = json.loads((folder / "names-smoke.json").read_text())
+    record = json.loads((folder / f"{label(folder / 'names.txt')}-smoke.json").read_text())
     assert record["metrics"] == json.loads(json.dumps(metrics)) and record["preset"] == "smoke"
     assert record["command"].startswith("python weeks/week05/train.py --preset smoke")
     for name in ladder.RUNGS:
@@ -107,7 +107,8 @@ def test_figures_are_drawn_from_the_results(done, load_script, capsys):
     """Every figure that the notes show, from the file alone."""
     folder, _ = done
     figures = load_script("week05", "figures")
-    (folder / "smoke.json").write_bytes((folder / "names-smoke.json").read_bytes())  # as if of a standard file
+    own = folder / f"{label(folder / 'names.txt')}-smoke.json"
+    (folder / "smoke.json").write_bytes(own.read_bytes())  # as if of a standard file
     figures.main(["--preset", "smoke", "--results", str(folder), "--out", str(folder / "figures")])
     drawn = {path.name for path in (folder / "figures").iterdir()}
     assert drawn == set(figures.DRAWINGS)
@@ -207,7 +208,7 @@ def test_the_round_of_the_doctor(done, load_script, monkeypatch):
     metrics = train.main(
         ["doctor", "--preset", "smoke", "--data", str(folder / "names.txt"), "--out", str(folder / "doctor")]
     )
-    record = json.loads((folder / "doctor" / "names-doctor-smoke.json").read_text())
+    record = json.loads((folder / "doctor" / f"{label(folder / 'names.txt')}-doctor-smoke.json").read_text())
     assert record["metrics"] == metrics and record["command"].startswith("python weeks/week05/train.py doctor --preset")
     told = metrics["doctor_told"]
     assert set(told) == {"bad_init", "wrong_gain", "dead_relu", "high_lr", "low_lr", "no_norm", "healthy"}

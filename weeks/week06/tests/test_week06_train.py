@@ -7,7 +7,7 @@ import pytest
 import torch
 from backprop import experiment
 from backprop.vendor.makemore.fit import Recipe
-from backprop.vendor.makemore.names import Names, load
+from backprop.vendor.makemore.names import Names, label, load
 from backprop.vendor.shared.errors import entry
 from backprop.vendor.shared.results import command_line
 from backprop.wavenet import Dilated, Shape
@@ -49,8 +49,8 @@ def refused(load_script, capsys):
 
 def test_the_results_file_says_what_was_measured(run):
     """Pages quote these names; a missing one would leave a hole. Every gradient promise must hold in the run itself."""
-    out, metrics, _ = run
-    record = json.loads((out / "names-smoke.json").read_text(encoding="utf-8"))
+    out, metrics, file = run
+    record = json.loads((out / f"{label(file)}-smoke.json").read_text(encoding="utf-8"))
     assert record["preset"] == "smoke" and record["metrics"].keys() == metrics.keys()
     assert metrics["manual_backprop_max_diff_f32"] < 1e-6 and metrics["manual_backprop_max_diff_f64"] < 1e-12
     assert metrics["manual_vs_autograd_max_loss_diff_f32"] < 1e-5
@@ -73,7 +73,7 @@ def test_the_tree_learns(run):
 def test_a_saved_tree_invents_the_same_names(run):
     """Weights, shape and alphabet are one file: what was drawn after training can be drawn again from it."""
     out, metrics, file = run
-    model, alphabet = experiment.load_weights(out / "models" / "smoke" / "names-tree.safetensors")
+    model, alphabet = experiment.load_weights(out / "models" / "smoke" / f"{label(file)}-tree.safetensors")
     names = experiment.read(file, alphabet)
     again = experiment.invent(model, names, 1000, 0)[:20]
     assert [list(pair) for pair in zip(again, experiment.origins(again, names))] == metrics["wavenet_samples"]
@@ -90,13 +90,14 @@ def test_the_sample_job_prints_where_a_name_is_known_from(run, load_script, caps
 
 def test_a_sample_is_judged_by_what_the_run_read(run, tmp_path, load_script, monkeypatch, capsys):
     """A smoke run learns from the first names of a file; the others are new to it, wherever in the file they stand."""
-    out, _, _ = run
+    out, _, first = run
     file, train = write_names(tmp_path / "names.txt", 600), load_script("week06", "train")
     read, whole = experiment.read(file, "abdekmno", 400), load(file, "abdekmno")
     known = {*read.train, *read.val, *read.test}
     unread = next(name for name in whole.train if name not in known)
     monkeypatch.setattr(experiment, "invent", lambda *arguments: [read.train[0], unread])
-    answer = train.main(["sample", "--preset", "smoke", "--out", str(out), "--data", str(file)])
+    weights = out / "models" / "smoke" / f"{label(first)}-tree.safetensors"
+    answer = train.main(["sample", "--preset", "smoke", "--weights", str(weights), "--data", str(file)])
     assert answer == {read.train[0]: "train", unread: "new"}
     assert "among the 400 names of names.txt that the smoke preset reads" in capsys.readouterr().out
 
@@ -173,7 +174,8 @@ def test_a_missing_file_and_missing_weights(tmp_path, refused):
     assert "nowhere.txt does not exist; run: make data/names" in refused("--data", tmp_path / "nowhere.txt")
     file = write_names(tmp_path / "mine.txt")
     sentence = refused("sample", "--out", tmp_path, "--data", file)
-    assert "mine-tree.safetensors does not exist; run: python weeks/week06/train.py --preset default --data" in sentence
+    assert f"{label(file)}-tree.safetensors does not exist; run: python weeks/week06/train.py --preset" in sentence
+    assert "--preset default --data" in sentence
     (tmp_path / "w").write_text("no weights")
     sentence = refused("sample", "--weights", tmp_path / "w", "--data", file)
     assert "holds no network of this week" in sentence and "make week06" in sentence
@@ -256,11 +258,12 @@ def test_an_interrupted_run_keeps_what_was_finished(tmp_path, load_script, monke
     file = write_names(tmp_path / "n.txt")
     arguments = ["--preset", "smoke", "--data", str(file), "--out", str(tmp_path), "--threads", "1"]
     assert entry(train.main, arguments) == 130
-    kept = json.loads((tmp_path / "models/smoke/n-interrupted.json").read_text())
-    assert "wavenet_val" in kept["metrics"] and (tmp_path / "models/smoke/n-tree.safetensors").exists()
+    kept = json.loads((tmp_path / f"models/smoke/{label(file)}-interrupted.json").read_text())
+    assert "wavenet_val" in kept["metrics"] and (tmp_path / f"models/smoke/{label(file)}-tree.safetensors").exists()
     script = load_script("week06", "train").__file__
     again = command_line(script, ["train", *arguments])  # with every option that was given
-    assert f"n-interrupted.json, trained trees beside them; to start again: {again}" in capsys.readouterr().err
+    said = f"{label(file)}-interrupted.json, trained trees beside them; to start again: {again}"
+    assert said in capsys.readouterr().err
 
 
 def test_who_stops_the_second_seed_keeps_the_first_tree(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/names.py, sha256 bacc2334a9db3abf83901b0b1712390f2a3b8ee1dcca495fd0aa5402a6d0974e; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/names.py, sha256 ab13ebe237313c3026dde19dc7762671a8234ccf05fbb75ba19c134e3e0d7f0f; edit there, then run: make vendor
 """Names as data: read a file, share its names out to train, val and test, and turn them into tensors of letters.
 
 A name is a row of letters between two borders: id 0 is the border, written ".", and 1 ... are the letters. Two shapes
@@ -6,6 +6,7 @@ serve all models of weeks 3 to 6: `rows` (a whole name a row) and `windows` (the
 Left out: batches (fit.py draws them), names of several scripts in one alphabet.
 """
 
+import hashlib
 import random
 import string
 from dataclasses import dataclass
@@ -52,6 +53,16 @@ class Names:
                 break
             letters.append(self.alphabet[i - 1])
         return "".join(letters)
+
+
+def label(path):
+    """What the files of a run on `path` begin with: its stem, and six digits of where it lies.
+
+    So runs on a/towns.txt and b/towns.txt keep their own results and weights, and none takes the place of the standard
+    ones.
+    """
+    path = Path(path).resolve()
+    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
 
 
 def load(path, alphabet=string.ascii_lowercase, seed=42):
