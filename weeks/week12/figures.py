@@ -20,7 +20,7 @@ def learned_vs_forgot(m, path, preset):
     """Each method's way from the base (0, 0): right is good (learned), up is bad (forgot)."""
     fig, ax = plt.subplots(figsize=(7, 4.6))
     names = [f"r{rank}" for rank in m["ranks"]]
-    shades = plt.get_cmap("viridis_r")
+    shades, broken = plt.get_cmap("viridis_r"), 0
     for i, name in enumerate([*names, "full"]):
         way = [(0.0, 0.0)] + [(m["base"]["new"] - new, old - m["base"]["old"]) for _, new, old in m[name]["curve"]]
         full = name == "full"
@@ -28,6 +28,8 @@ def learned_vs_forgot(m, path, preset):
         label = "full fine-tuning" if full else f"LoRA rank {name[1:]}"
         label += f" ({m[name]['parameters']:,} parameters)"
         others = [(x, y) for rate, x, y in m.get("tried", {}).get(name, []) if rate != m[name]["rate"]]
+        broken += sum(x <= 0 for x, _ in others)  # far off: they would press all else into a corner
+        others = [(x, y) for x, y in others if x > 0]
         if others:
             ax.plot(
                 *zip(*others), marker="s" if full else MARKERS[i % len(MARKERS)], ms=5, ls="", mfc="none", mec=colour
@@ -41,7 +43,8 @@ def learned_vs_forgot(m, path, preset):
     ax.set_ylabel(f"forgot: rise of bits per byte\non unseen {m['old'].title()}  (up is worse)")
     best = m[names[-1]]
     several = any(len(t) > 1 for t in m.get("tried", {}).values())
-    notes = "\nhollow: the same method at other learning rates" if several else ""
+    notes = "\nhollow: other learning rates, first seed" if several else ""
+    notes += f"; not drawn: {broken} that got worse on {m['new'].title()}" if broken else ""
     ax.set_title(
         f"Rank {m['ranks'][-1]} learns {best['learned_vs_full_pct']:.0f} % of what full fine-tuning learns "
         f"and forgets {best['forgot_vs_full_pct']:.0f} % as much\n"
