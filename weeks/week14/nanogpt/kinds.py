@@ -39,7 +39,8 @@ class Text:
         return f"{score:.4f} bits per byte"
 
     def change(self, difference):
-        return f"old domains rose by {difference:.3f} bits per byte on average"
+        way = "rose" if difference >= 0 else "fell"
+        return f"old domains {way} by {abs(difference):.3f} bits per byte on average"
 
 
 class Answers:

@@ -38,7 +38,7 @@ class TrainConfig:
     accumulate: int = option(1, "forward passes that make one step")
     lr: float = option(2e-3, "highest learning rate")
     min_lr: float = option(0.1, "share of lr that is left at the end")
-    warmup: int = option(40, "steps in which the rate rises from 0")
+    warmup: int = option(40, "steps in which the rate rises")
     schedule: str = option("cosine", f"how the rate falls: {', '.join(SCHEDULES)}")
     optimizer: str = option("adamw", f"one of {', '.join(OPTIMIZERS)}")
     weight_decay: float = option(0.1, "decay of weight matrices")

@@ -48,7 +48,8 @@ class Learn:
       nanogpt learn data/bible/train.txt --name bible --out checkpoints/two
       nanogpt learn recipes.txt --method naive --out checkpoints/forgetful
 
-    --method joint --help shows the options of another method.
+    --method joint --help shows the options of another method. The defaults below are for a model trained here; a
+    published one has 4 replay rows, 5 steps of warm-up, and for rows as many steps as make two passes.
     """
 
     file: Positional[Path]
@@ -193,8 +194,8 @@ def open_taught(options, folder, device, precision, seed, free=True):
     wanted = given(options, Lora)
     if wanted and course.loaded.base is None:
         said = ", ".join(f"{option(name)} {value}" for name, value in wanted.items())
-        raise Mistake(f"{where} learns with all its weights: {said} is of an adapter; leave it out, or give it to a "
-                      "published model")
+        raise Mistake(f"{where} learns with all its weights: {said} is for an adapter; leave it out, or teach "
+                      "a published model")
     if wanted:
         stored = adapter.adapters(course.model)[ADAPTER]
         now = Lora(**wanted).config()

@@ -17,7 +17,7 @@ from ..vendor.shared.files import locked
 from ..vendor.shared.text import documents
 from ..workspace.learn import new_course
 from .learn import finish, going_on, method_of, method_settings, read_task
-from .options import Count, Device, Folder, Threads
+from .options import Count, Device, Folder, Name, Threads
 from .settings import given, options_of, settle
 
 
@@ -32,12 +32,12 @@ class Train:
     """
 
     text: Positional[Path]
-    """UTF-8 text; a line <|endoftext|> parts two documents."""
+    """UTF-8 text; a line <|endoftext|> stands between documents."""
     out: Folder
     """Folder for the model."""
     exam: Path | None = None
     """Held-out text that judges the model; by default the last tenth."""
-    method: str = "replay"
+    method: Name = "replay"
     """What is kept for later: naive, joint or replay."""
     save_every: Count = 100
     """Steps between checkpoints."""

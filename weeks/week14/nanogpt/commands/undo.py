@@ -12,7 +12,8 @@ from .options import words
 
 @dataclass
 class Undo:
-    """Go back to what a model was before its last task; a second time, forward again. Nothing is deleted.
+    """Go back to what a model was before its last task; a second time, forward again. What was undone stays until
+    the model learns something else.
 
     examples:
       nanogpt undo checkpoints/helper
@@ -28,4 +29,4 @@ class Undo:
         with locked(self.folder):
             checkpoint.undo(self.folder)
         learned = checkpoint.read_index(self.folder)["record"].get("learned") or ["nothing"]
-        print(f"{self.folder} is now the model that learned {', '.join(learned)}; the same command again goes back")
+        print(f"{self.folder} is now the model that learned {', '.join(learned)}; once more changes it back")
