@@ -1,6 +1,7 @@
 """The command as a user meets it: each one run on a small text, each mistake with its sentence and status."""
 
 import json
+import re
 
 import pytest
 from week14_tiny import run
