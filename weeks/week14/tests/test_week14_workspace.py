@@ -188,6 +188,18 @@ def test_too_much_forgetting_is_undone(home, tmp_path, capsys):
     assert run("undo", out) == 0 and same_weights(out, tmp_path / "o")
 
 
+def test_a_broken_model_is_not_committed(home, tmp_path, monkeypatch, capsys):
+    """A score that is no number cannot be written down: the state before stays; a first training says where it is."""
+    monkeypatch.setattr(workspace, "judge", lambda course, learner, **options: [math.nan] * len(course.exams))
+    out = tmp_path / "n"
+    assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", out, *QUICK) == 1
+    assert "no finite number" in capsys.readouterr().err
+    assert record(out)["learned"] == ["cats"] and same_weights(out, home / "m")
+    assert run("train", home / "cats.txt", "--out", tmp_path / "m", *SIZES, *QUICK) == 1
+    assert "holds what was trained, not judged" in capsys.readouterr().err
+    assert record(tmp_path / "m")["progress"]["stage"] == "judge"
+
+
 @pytest.mark.parametrize(
     ("scores", "moved"),
     [

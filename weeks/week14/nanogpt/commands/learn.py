@@ -48,8 +48,7 @@ class Learn:
       nanogpt learn data/bible/train.txt --name bible --out checkpoints/two
       nanogpt learn recipes.txt --method naive --out checkpoints/forgetful
 
-    --method joint --help shows the options of another method. The defaults below are for a model trained here; a
-    published one has 4 replay rows, 5 steps of warm-up, and for rows as many steps as make two passes.
+    --method joint --help shows another method's options. Published models: 4 replay rows, warm-up 5.
     """
 
     file: Positional[Path]
@@ -194,8 +193,8 @@ def open_taught(options, folder, device, precision, seed, free=True):
     wanted = given(options, Lora)
     if wanted and course.loaded.base is None:
         said = ", ".join(f"{option(name)} {value}" for name, value in wanted.items())
-        raise Mistake(f"{where} learns with all its weights: {said} is for an adapter; leave it out, or teach "
-                      "a published model")
+        raise Mistake(f"{where} learns with all its weights: {said} is for an adapter; leave it out, or give it with "
+                      "a published --model")
     if wanted:
         stored = adapter.adapters(course.model)[ADAPTER]
         now = Lora(**wanted).config()
@@ -258,6 +257,8 @@ def finish(course, task, config, options, device):
     print(matrix_table(course))
     if not verdict.keep:
         back = f"{folder} holds the state before; the new one comes back with: nanogpt undo {folder}"
+        if not (folder / checkpoint.PREVIOUS).is_file():  # there was none: a first training
+            back = f"{folder} holds what was trained, not judged; train again into another folder"
         raise Mistake(f"{verdict.sentence}. {back}")
     kept = f"the held-out part of {task.name} is kept in it as an exam" if keep_exam else "no exam was kept"
     print(f"saved in {folder} ({kept}); try: nanogpt {'chat' if course.loaded.chat else 'sample'} --model {folder}")
