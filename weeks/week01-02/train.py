@@ -74,6 +74,25 @@ def scores_on_grid(model, points, side):
     return {"xs": xs, "ys": ys, "scores": [[round(model([x, y])[0].data, 2) for x in xs] for y in ys]}
 
 
+def summary(runs, side):
+    """The metrics of finished runs [(curve, model, points, labels), ...]; what figures show is the first one's."""
+    perfect = [first_perfect(curve) for curve, *_ in runs if curve[-1][1] == 1]
+    curve, model, points, labels = runs[0]
+    return {
+        "moons_accuracy": mean(curve[-1][1] for curve, *_ in runs),
+        "moons_loss": mean(curve[-1][0] for curve, *_ in runs),
+        "points": len(points),
+        "steps": len(curve) - 1,
+        "parameters": len(model.parameters()),
+        "seeds": len(runs),
+        "perfect_seeds": len(perfect),
+        **({"first_perfect_step": max(perfect), "first_perfect_mean": mean(perfect)} if perfect else {}),
+        "curve": [[round(loss, 5), accuracy] for loss, accuracy in curve],
+        "data": [[round(x, 4), round(y, 4), label] for (x, y), label in zip(points, labels)],
+        "grid": scores_on_grid(model, points, side),
+    }
+
+
 def moons(argv) -> dict:
     """Part the two moons with a network of single numbers, and draw a line (one neuron) beside it."""
     p = parser(moons.__doc__)
@@ -94,6 +113,18 @@ def moons(argv) -> dict:
     if count > MOST:
         raise Mistake(f"{count:,} points are too many for single numbers in pure Python; give at most {MOST:,}")
     runs = []
+
+    def write(path, metrics):
+        return write_results(
+            path,
+            command=command_line(__file__, ["moons", *argv]),
+            preset=args.preset,
+            seed=args.seed,
+            seconds=watch.seconds,
+            metrics=metrics,
+            threads=1,
+        )
+
     try:
         for seed in range(args.seed, args.seed + preset.seeds):
             points, labels = two_moons(count, args.noise, seed)
@@ -102,41 +133,28 @@ def moons(argv) -> dict:
                 size = len(model.parameters())
                 print(f"moons: MLP 2-16-16-1 of {size} single numbers, {count} points, {steps} steps, pure Python")
             curve = part_moons(model, points, labels, steps, args.rate, f"seed {seed}")
-            runs.append((seed, curve, model, points, labels))
+            runs.append((curve, model, points, labels))
             print(f"seed {seed}: loss {curve[-1][0]:.4f}, {curve[-1][1]:.1%} right", end="")
             print(f", all of them first after {first_perfect(curve)} steps" if first_perfect(curve) is not None else "")
-        seed, curve, model, points, labels = runs[0]
-        neuron = MLP([2, 1], seed=seed)
+        _, _, points, labels = runs[0]
+        neuron = MLP([2, 1], seed=args.seed)
         line = part_moons(neuron, points, labels, steps, args.rate, "one neuron")
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+        folder = models_folder(__file__, args.out) / args.preset
+        path = write(folder / "moons-interrupted.json", summary(runs, preset.grid))
+        said = f"what was finished is kept: numbers of {len(runs)} of {preset.seeds} seeds in {path}"
+        raise KeyboardInterrupt(said) from None
     print(f"one neuron, a straight line: {line[-1][1]:.1%} right")
-    perfect = [first_perfect(curve) for _, curve, *_ in runs if curve[-1][1] == 1]
-    metrics = {
-        "moons_accuracy": mean(curve[-1][1] for _, curve, *_ in runs),
-        "moons_loss": mean(curve[-1][0] for _, curve, *_ in runs),
+    metrics = summary(runs, preset.grid) | {
         "line_accuracy": line[-1][1],
-        "points": count,
-        "steps": steps,
-        "parameters": len(model.parameters()),
-        "seeds": len(runs),
-        "perfect_seeds": len(perfect),
-        **({"first_perfect_step": max(perfect), "first_perfect_mean": mean(perfect)} if perfect else {}),
-        "curve": [[round(loss, 5), accuracy] for loss, accuracy in curve],
         "line_curve": [[round(loss, 5), accuracy] for loss, accuracy in line],
-        "data": [[round(x, 4), round(y, 4), label] for (x, y), label in zip(points, labels)],
-        "grid": scores_on_grid(model, points, preset.grid),
         "line": [round(parameter.data, 5) for parameter in neuron.parameters()],  # w_x, w_y, bias
     }
-    path = write_results(
-        results_folder(__file__, args.out) / f"moons-{args.preset}.json",
-        command=command_line(__file__, ["moons", *argv]),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=1,
-    )
+    path = write(results_folder(__file__, args.out) / f"moons-{args.preset}.json", metrics)
     print(
         f"What it showed: {metrics['parameters']} numbers in three layers get {metrics['moons_accuracy']:.1%} of the "
         f"points right, a straight line {line[-1][1]:.1%}."

@@ -22,6 +22,7 @@ from deepmlp.vendor.shared.progress import bar
 from deepmlp.vendor.shared.results import (
     Stopwatch,
     command_line,
+    models_folder,
     parser,
     results_folder,
     thread_count,
@@ -79,33 +80,33 @@ def bar_for(steps, title, rows):
 
 
 def climb(known, preset, seed, whole, title):
-    """Metrics of one file: every rung, the trap and the deep networks, or (not whole) the two rungs to compare."""
+    """Metrics of one file, piece by piece: every rung, the trap, deep networks, or (not whole) two rungs to compare."""
     data = ladder.data_of(known)
     sizes = ", ".join(f"{len(targets):,} letters to {part}" for part, (_, targets) in data.items())
     steps = preset.recipe.steps
     print(f"{title}: {sizes}; {steps} steps of {preset.recipe.batch_size}, {preset.seeds} seeds", flush=True)
-    metrics = ladder.baselines(known, data)
-    print(f"  uniform {metrics['uniform_loss']:.4f}, bigram {metrics['bigram_val']:.4f}")
+    lines = ladder.baselines(known, data)
+    yield lines
+    print(f"  uniform {lines['uniform_loss']:.4f}, bigram {lines['bigram_val']:.4f}")
     for name in ladder.RUNGS if whole else ladder.OTHER_FILE:
         line, after = bar_for(steps * preset.seeds, f"{title} {name}", preset.recipe.batch_size)
         with line:
             part, model = ladder.rung(name, known, data, preset, seed, after)
-        metrics |= part
+        yield part
         print(
             f"  {name:>11}: first loss {part[f'{name}_initial']:6.3f}, val {part[f'{name}_val']:.4f}, train "
             f"{part[f'{name}_train']:.4f}, {part[f'{name}_params']:,} numbers, {part[f'{name}_seconds']:.0f} s a seed",
             flush=True,
         )
-    metrics |= ladder.trap(model, data)  # of the last rung, batch norm
+    yield ladder.trap(model, data)  # of the last rung, batch norm
     if whole:
-        metrics |= ladder.gains() | ladder.starts(known, data, seed)
+        yield ladder.gains() | ladder.starts(known, data, seed)
         for label in ladder.DEEP:
             for rate in ladder.DEEP_RATES:
                 part = ladder.deep(label, rate, known, data, preset.deep_steps, seed)
-                metrics |= part
+                yield part
                 name = f"deep_{label}{rate}"
                 print(f"  {name:>21}: val {part[f'{name}_val']:.4f}, {part[f'{name}_verdict']}", flush=True)
-    return metrics
 
 
 def climb_all(argv) -> dict:
@@ -117,10 +118,13 @@ def climb_all(argv) -> dict:
     try:
         for place, (known, suffix) in enumerate(found):
             title = args.data.name if args.data else ("ours (ssa)" if suffix else "makemore's file")
-            part = climb(known, preset, args.seed, place == 0, title)
-            metrics |= {f"{key}{suffix}": value for key, value in part.items()}
+            for part in climb(known, preset, args.seed, place == 0, title):
+                metrics |= {f"{key}{suffix}": value for key, value in part.items()}
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
+    except KeyboardInterrupt:
+        finished = any("_curve" in name for name in metrics)  # a rung, not the baselines alone
+        stopped(args, argv, metrics if finished else {}, args.preset, watch, threads)
     suffix = found[0][1]
     start, naive, bn = (metrics[f"{name}{suffix}"] for name in ("naive_initial", "naive_val", "bn_val"))
     return write(
@@ -131,15 +135,28 @@ def climb_all(argv) -> dict:
     )  # fmt: skip
 
 
-def write(args, argv, metrics, name, watch, threads, *last_lines):
-    """Write the results file, and say in the last lines what was shown and what to try next."""
+def save(args, argv, metrics, folder, name, watch, threads):
+    """Write `metrics` to a file in `folder`; returns its path."""
     name = f"{names.label(args.data)}-{name}" if args.data else name  # a file of one's own: beside the standard results
-    path = write_results(
-        results_folder(__file__, args.out) / f"{name}.json", command=command_line(__file__, argv), preset=args.preset,
+    return write_results(
+        folder / f"{name}.json", command=command_line(__file__, argv), preset=args.preset,
         seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,
     )  # fmt: skip
+
+
+def write(args, argv, metrics, name, watch, threads, *last_lines):
+    """Write the results file, and say in the last lines what was shown and what to try next."""
+    path = save(args, argv, metrics, results_folder(__file__, args.out), name, watch, threads)
     print(*last_lines, f"results: {path}", sep="\n")
     return metrics
+
+
+def stopped(args, argv, metrics, name, watch, threads):
+    """After Ctrl-C: keep the numbers of what was finished, if anything was, and say where; never returns."""
+    if not metrics:
+        raise KeyboardInterrupt
+    path = save(args, argv, metrics, models_folder(__file__, args.out), f"{name}-interrupted", watch, threads)
+    raise KeyboardInterrupt(f"what was finished is kept: numbers in {path}") from None
 
 
 # --- the doctor -------------------------------------------------------------------------------------------------------
@@ -169,13 +186,15 @@ def see_doctor(argv) -> dict:
     args = p.parse_args(argv)
     threads, watch = settle(args), Stopwatch()
     (known, _), *_ = files_for(args)
+    metrics = {}
     try:
         data = ladder.data_of(known)
         if args.disease:
             planted = None if args.disease == "healthy" else args.disease
             config, chart, found = visit(planted, args.depth, args.seed, known, data)
             return show(args.disease, config, chart, found)
-        metrics = round_of(args, known, data)
+        for part in round_of(args, known, data):
+            metrics |= part
         return write(
             args, ["doctor", *argv], metrics, f"doctor-{args.preset}", watch, threads,
             f"What it showed: {metrics['doctor_right']} of {metrics['doctor_seen']} networks got the right name from "
@@ -184,6 +203,8 @@ def see_doctor(argv) -> dict:
         )  # fmt: skip
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
+    except KeyboardInterrupt:
+        stopped(args, ["doctor", *argv], metrics, f"doctor-{args.preset}", watch, threads)
 
 
 def show(disease, config, chart, found):
@@ -198,7 +219,7 @@ def show(disease, config, chart, found):
 
 
 def round_of(args, known, data):
-    """planted -> {named: how often}, over networks of several kinds, seeds and depths; healthy ones as often."""
+    """The metrics so far, after each disease: planted -> {named: how often}, over several seeds and depths."""
     told, losses, drifts, updates = {}, {}, {}, {}
     for disease in doctor.ADVICE:
         name, answers, charts = disease or "healthy", {}, []
@@ -214,12 +235,11 @@ def round_of(args, known, data):
         ):
             table_of[name] = {"least": min(values), "most": max(values)}
         print(f"{name:>10}: {answers}, mean loss after {doctor.STEPS} steps {losses[name]:.3f}", flush=True)
-    seen = sum(sum(answers.values()) for answers in told.values())
-    right = sum(answers.get(name, 0) for name, answers in told.items())
-    return {
-        "doctor_seen": seen, "doctor_right": right, "doctor_told": told, "doctor_losses": losses,
-        "doctor_drifts": drifts, "doctor_updates": updates,
-    }  # fmt: skip
+        yield {
+            "doctor_seen": sum(sum(answers.values()) for answers in told.values()),
+            "doctor_right": sum(answers.get(name, 0) for name, answers in told.items()),
+            "doctor_told": told, "doctor_losses": losses, "doctor_drifts": drifts, "doctor_updates": updates,
+        }  # fmt: skip
 
 
 # --- the menu ---------------------------------------------------------------------------------------------------------
@@ -229,8 +249,9 @@ def main(argv=None) -> dict:
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         return see_doctor(argv[1:]) if argv[:1] == ["doctor"] else climb_all(argv)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("no results were written; start again with the same command") from None
+    except KeyboardInterrupt as stop:
+        said = str(stop) or "no results were written"
+        raise KeyboardInterrupt(f"{said}; start again with the same command") from None
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -236,6 +237,34 @@ def test_ctrl_c_is_status_130_and_a_sentence(load_script, tmp_path, capsys, monk
     assert entry(script.main, ["moons", "--preset", "smoke", "--out", str(tmp_path)]) == 130
     assert "interrupted: no results were written; to start again: train.py moons" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.day(7)
+def test_an_interruption_keeps_the_seeds_that_were_finished(load_script, tmp_path, capsys, monkeypatch):
+    """Twenty seeds take minutes: who stops in the third keeps two, as what they are, in a file of their own."""
+    script = load_script(WEEK, "train")
+    real = script.part_moons
+    preset = script.Moons(points=8, steps=3, seeds=20, grid=3)
+    monkeypatch.setitem(script.MOONS, "smoke", preset)
+
+    def stopped(*given):
+        if given[-1] == "seed 6":
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(script, "part_moons", stopped)
+    argv = ["moons", "--preset", "smoke", "--seed", "4", "--out", str(tmp_path)]
+    assert entry(script.main, argv) == 130
+    kept = tmp_path / "models/smoke/moons-interrupted.json"
+    said = capsys.readouterr().err
+    assert f"interrupted: what was finished is kept: numbers of 2 of 20 seeds in {kept}" in said
+    assert not (tmp_path / "moons-smoke.json").exists()
+    metrics = json.loads(kept.read_text(encoding="utf-8"))["metrics"]
+    monkeypatch.setattr(script, "part_moons", real)
+    monkeypatch.setitem(script.MOONS, "smoke", replace(preset, seeds=2))
+    whole = json.loads(json.dumps(script.main(argv)))
+    assert metrics["seeds"] == 2 and not any(name.startswith("line") for name in metrics)
+    assert metrics == {name: value for name, value in whole.items() if not name.startswith("line")}
 
 
 @pytest.mark.day(7)

@@ -219,6 +219,45 @@ def test_the_round_of_the_doctor(done, load_script, monkeypatch):
     assert metrics["doctor_updates"]["high_lr"]["least"] > 3 * metrics["doctor_updates"]["healthy"]["most"]
 
 
+@pytest.mark.parametrize(
+    "job, works, name, finished",
+    [
+        ([], (ladder, "rung"), "smoke", {"naive_val", "softmax_fix_val"}),
+        (["doctor"], (doctor, "diagnose"), "doctor-smoke", {"bad_init", "wrong_gain"}),
+    ],
+)
+def test_an_interruption_keeps_what_is_finished(job, works, name, finished, tmp_path, load_script, capsys, monkeypatch):
+    """Ctrl-C in the third rung, or disease: the numbers of two are kept, in no results file; in the first, none."""
+    train, path, count = load_script("week05", "train"), write(tmp_path / "names.txt"), 0
+    real = getattr(*works)
+    monkeypatch.setattr(train, "DEPTHS", (4,))
+    monkeypatch.setattr(doctor, "HEALTHY", Recipe(steps=8, batch_size=32, lr=5e-3, warmup=4))
+
+    def stopped(*given):
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(*works, stopped)
+    argv = [*job, "--preset", "smoke", "--data", path, "--out", tmp_path / "out"]
+    status, err = run(load_script, capsys, *argv)
+    (kept,) = (tmp_path / "out/models").iterdir()
+    assert kept.name == f"{label(path)}-{name}-interrupted.json" and not list((tmp_path / "out").glob("*.json"))
+    assert status == 130 and f"interrupted: what was finished is kept: numbers in {kept}; start again" in err
+    metrics = json.loads(kept.read_text())["metrics"]
+    if job:
+        assert set(metrics["doctor_told"]) == set(metrics["doctor_losses"]) == finished and metrics["doctor_seen"] == 2
+    else:
+        assert {key for key in metrics if key.endswith("_val")} == {"bigram_val", *finished}
+    count = 2
+    kept.unlink()
+    status, err = run(load_script, capsys, *argv)
+    assert status == 130 and "interrupted: no results were written; start again" in err
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
 def test_what_the_jobs_refuse(done, load_script, capsys):
     """An unknown disease lists those that are known; no threads compute nothing."""
     path = done[0] / "names.txt"
