@@ -20,6 +20,7 @@ from bpe.vendor.shared.results import (
     thread_count,
     write_results,
 )
+from bpe.vendor.shared.text import END, read_text
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -96,7 +97,7 @@ def main(argv=None) -> dict:
     args = p.parse_args(argv)
     watch, threads = Stopwatch(), thread_count(args.threads)
     path = need(args.data / "train.txt", f"make data/{args.data.name}")
-    text = path.read_text(encoding="utf-8").replace("<|endoftext|>", "")
+    text = read_text(path).replace(END, "")
     metrics = {"pairs": args.pairs, **against_tiktoken(text[:1_000_000], args.vocabularies, args.pairs)}
     metrics |= against_minbpe(text[:185_000], args.peer, args.pairs)
     for name, value in metrics.items():

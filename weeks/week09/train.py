@@ -23,6 +23,7 @@ from bpe.vendor.shared.results import (
     thread_count,
     write_results,
 )
+from bpe.vendor.shared.text import END, read_text
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -46,11 +47,7 @@ PRESETS = {
 
 def read(folder, part):
     """One part of a text set, as text."""
-    path = need(Path(folder) / f"{part}.txt", f"make data/{Path(folder).name}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise Mistake(f"{path} is not UTF-8 (byte {error.start}); convert it, or give another --data") from None
+    return read_text(need(Path(folder) / f"{part}.txt", f"make data/{Path(folder).name}"))
 
 
 def truncated(tokenizer, vocab_size):
@@ -157,7 +154,7 @@ def main(argv=None) -> dict:
 
     metrics |= encoding_speed(tokenizer, texts[0][:5_000_000])
     print(f"encode {metrics['encode_cold_mb_per_s']:.1f} MB/s cold, {metrics['encode_warm_mb_per_s']:.1f} MB/s warm")
-    sample = texts[0].replace("<|endoftext|>", "")[: preset.plain_bytes]
+    sample = texts[0].replace(END, "")[: preset.plain_bytes]
     print(f"learning {preset.plain_vocab} tokens from {len(sample) / 1e3:.0f} KB by recounting, to compare ...")
     metrics |= compare_with_plain(sample, preset.plain_vocab)
     print(f"recount {metrics['plain_seconds']:.1f} s, incremental {metrics['fast_seconds']:.3f} s, same merges")

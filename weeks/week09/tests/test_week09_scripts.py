@@ -60,8 +60,9 @@ def test_the_benchmark_runs_without_its_peers(load_script, data, tmp_path, capsy
     ("content", "more", "sentence"),
     [
         (None, [], "train.txt does not exist; run: make data/plays"),
-        (b"", [], "train.txt: the text to learn from is empty; give a text"),
-        (b"ab\xff\xfe", [], r"train.txt is not UTF-8 \(byte 2\); convert it"),
+        (b"", [], "train.txt is empty; give a file with text in it"),
+        (b"ab\xff\xfe", [], "train.txt is not UTF-8: byte 2 is 0xff; convert it first"),
+        (b"ab\0c", [], "train.txt is not text: byte 2 is zero; give a plain text file in UTF-8"),
         (b"abc", ["--vocab-size", "100"], "train.txt: vocab_size is 100; bytes and special tokens alone need 257"),
     ],
 )
@@ -73,4 +74,17 @@ def test_wrong_data_is_a_sentence(load_script, data, tmp_path, content, more, se
         (data / "train.txt").write_bytes(content)
     with pytest.raises(train.Mistake, match=sentence):
         run(train, data, tmp_path, *more)
+    if not more:  # the benchmark reads as the training does
+        with pytest.raises(train.Mistake, match=sentence):
+            run(load_script("week09", "bench"), data, tmp_path)
     assert not (tmp_path / "smoke.json").exists()
+
+
+@pytest.mark.day(63)
+def test_a_file_from_windows_is_learned_as_ours(load_script, data, tmp_path):
+    """A byte order mark and \\r\\n are no text: left in, they would become tokens."""
+    train = load_script("week09", "train")
+    first = run(train, data, tmp_path)
+    for path in data.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert run(train, data, tmp_path)["bytes_per_token"] == first["bytes_per_token"]
