@@ -112,10 +112,10 @@ def test_an_arrow_over_a_column_does_not_go_through_its_boxes():
         chain = chain.tanh()
     boxes, arrows = check_layout(chain * x)
     (long,) = (arrow for arrow in arrows if len(arrow) > 4)
-    for (x1, y1), (x2, y2) in zip(long, long[1:]):
-        if y1 == y2:
-            inside = [b for b in boxes if b[0] + 1 < x2 and x1 < b[0] + b[2] - 1 and b[1] < y1 < b[1] + b[3]]
-            assert not inside
+    straight = [(x1, x2, y) for (x1, y), (x2, end) in zip(long, long[1:]) if y == end]
+    assert straight
+    for x1, x2, y in straight:
+        assert not [b for b in boxes if b[0] + 1 < x2 and x1 < b[0] + b[2] - 1 and b[1] < y < b[1] + b[3]]
 
 
 def test_the_same_graph_is_the_same_drawing():

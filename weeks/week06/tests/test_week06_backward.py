@@ -185,7 +185,7 @@ def test_layer_norm_plain_and_fast_are_one():
     x, gain, bias, g = draw(2, 3, 5), draw(5, seed=1), draw(5, seed=2), draw(2, 3, 5, seed=3)
     d = norms.norm_plain_backward(g, norms.norm_plain_forward(x, gain, bias, layer=True)[1])
     fast = norms.norm_backward(g, norms.layer_norm_forward(x, gain, bias)[1])
-    for name, mine in zip(("x", "gain", "bias"), fast):
+    for name, mine in zip(("x", "gain", "bias"), fast, strict=True):
         assert (d[name] - mine).abs().max() < 1e-14, name  # float64, values of order one
 
 
@@ -222,7 +222,7 @@ def test_attention_plain_and_fast_are_one():
     q, k, v, g = (draw(2, 5, 3, seed=i) for i in range(4))
     d = attention.attention_plain_backward(g, attention.attention_plain_forward(q, k, v)[1])
     fast = attention.attention_backward(g, attention.attention_forward(q, k, v)[1])
-    for name, mine in zip("qkv", fast):
+    for name, mine in zip("qkv", fast, strict=True):
         assert (d[name] - mine).abs().max() < 1e-14, name
 
 

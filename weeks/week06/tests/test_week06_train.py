@@ -6,8 +6,8 @@ import math
 import pytest
 import torch
 from backprop import experiment
-from backprop.vendor.makemore.fit import Recipe
-from backprop.vendor.makemore.names import Names, label, load
+from backprop.vendor.makemore.fit import Recipe, evaluate, fit
+from backprop.vendor.makemore.names import Names, label, load, rows
 from backprop.vendor.shared.errors import entry
 from backprop.vendor.shared.results import command_line
 from backprop.wavenet import Dilated, Shape
@@ -123,7 +123,10 @@ def test_the_dilated_form_trains_with_the_same_loop():
     assert curve[-1][0] == 20 and curve[-1][2] < math.log(3)
     found = experiment.both_forms(model, names, repeats=1)
     assert found["tree_vs_dilated_max_diff"] < 1e-5  # float32, values of order one
-    assert isinstance(Dilated(model.shape), type(model))
+    dilated, val = Dilated(model.shape, 0), rows(names, names.val)
+    before = evaluate(dilated, val)
+    assert len(list(fit(dilated, rows(names, names.train), Recipe(20, 8, warmup=2)))) == 20
+    assert evaluate(dilated, val) < min(before, math.log(3))
 
 
 def test_a_spread_needs_two_values():

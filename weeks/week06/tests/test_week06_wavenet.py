@@ -50,7 +50,7 @@ def test_both_forms_have_the_same_gradients():
     g = draw(4, 6, seed=9)
     ours = torch.autograd.grad(tree(tokens)[0], list(tree.parameters()), g)
     theirs = torch.autograd.grad(dilated(tokens)[0][:, -1], list(dilated.parameters()), g)
-    for a, b in zip(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
         assert (a - b).abs().max() < 1e-12
 
 
