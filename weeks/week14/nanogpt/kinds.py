@@ -12,7 +12,7 @@ from .vendor.shared.text import SEPARATOR, documents, hold_out, read_text
 class Text:
     """Windows of plain text, judged by bits per byte."""
 
-    unit, higher_is_better, title = "bits per byte", False, "bits per byte after learning"
+    higher_is_better, title = False, "bits per byte after learning"
     read, hold_out = staticmethod(read_text), staticmethod(hold_out)
 
     def dump(self, text):
@@ -46,7 +46,7 @@ class Text:
 class Answers:
     """Rows of prompt and response for a model with a chat template, judged by the share of exact answers."""
 
-    unit, higher_is_better, title = "share of exact answers", True, "% of answers right after"
+    higher_is_better, title = True, "% of answers right after"
     read, hold_out = staticmethod(read_rows), staticmethod(hold_out_rows)
     dump, parse = staticmethod(write_rows), staticmethod(parse_rows)
 

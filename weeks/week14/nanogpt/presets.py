@@ -29,6 +29,11 @@ class Lora:
     targets: str = option("all-linear", "layers to adapt, such as attn.q,attn.v")
     variant: str = option("lora", f"kind of adapter: {', '.join(VARIANTS)}")
 
+    @classmethod
+    def of(cls, config):
+        """The options that give the adapter of a LoRAConfig."""
+        return cls(config.rank, config.alpha, ",".join(config.targets), config.variant)
+
     def config(self):
         try:
             return LoRAConfig(self.rank, self.alpha, targets=tuple(self.targets.split(",")), variant=self.variant)

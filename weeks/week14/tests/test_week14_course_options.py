@@ -3,30 +3,15 @@
 import json
 
 import pytest
-import torch
-from nanogpt import checkpoint, cli
-from nanogpt.sources import open_model
+from nanogpt import cli
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
-from week14_tiny import QUICK, TEXTS, furnish, run
+from week14_tiny import QUICK, TEXTS, furnish, interrupt, record, run
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return furnish(tmp_path_factory.mktemp("workspace"))
-
-
-def record(folder):
-    return checkpoint.read_index(folder)["record"]
-
-
-def same_weights(a, b):
-    one, two = (open_model(folder).model.state_dict() for folder in (a, b))
-    return all(torch.equal(one[name], two[name]) for name in one)
-
-
-def interrupt(*args, **options):
-    raise KeyboardInterrupt
 
 
 # --- every option is used, or refused with both values ----------------------------------------------------------------

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nanogpt import checkpoint, cli, upgrades
+from nanogpt import cli, upgrades
 from nanogpt.answers import AnswerLearner, Row, make_task
 from nanogpt.kinds import KINDS
 from nanogpt.scores import answer_all
@@ -25,7 +25,7 @@ from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
 from nanogpt.workspace.gate import change, verdict
 from nanogpt.workspace.store import open_course
-from week14_tiny import CHATML, QUICK, SIZES, furnish, run, tiny_model
+from week14_tiny import CHATML, QUICK, SIZES, furnish, interrupt, record, run, same_weights, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -33,20 +33,7 @@ def home(tmp_path_factory):
     return furnish(tmp_path_factory.mktemp("workspace"))
 
 
-def record(folder):
-    return checkpoint.read_index(folder)["record"]
-
-
-def same_weights(a, b):
-    one, two = (open_model(folder).model.state_dict() for folder in (a, b))
-    return all(torch.equal(one[name], two[name]) for name in one)
-
-
 # --- nothing that minutes went into is lost ---------------------------------------------------------------------------
-
-
-def interrupt(*args, **options):
-    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("failure", [interrupt, lambda *a, **o: 1 / 0], ids=["Ctrl-C", "a crash"])

@@ -3,11 +3,11 @@
 import json
 
 import torch
-from nanogpt import cli
-from nanogpt.checkpoint import weights
+from nanogpt import checkpoint, cli
 from nanogpt.formats import hf_folder
 from nanogpt.formats.published import Published
 from nanogpt.model import GPT, GPTConfig
+from nanogpt.sources import open_model
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.shared.errors import entry
 
@@ -34,7 +34,7 @@ def tiny_model(seed=0, block_size=96, **changes):
 def publish(folder, seed=0, template=CHATML, **changes):
     """Write such a model to `folder` and return the folder."""
     model, tokenizer = tiny_model(seed, **changes)
-    published = Published(model.config, weights(model), tokenizer, template, "<|im_start|>", "<|im_end|>")
+    published = Published(model.config, checkpoint.weights(model), tokenizer, template, "<|im_start|>", "<|im_end|>")
     hf_folder.write(folder, published)
     return folder
 
@@ -63,3 +63,16 @@ def furnish(folder):
     assert run("train", folder / "cats.txt", "--out", folder / "m", *SIZES, *QUICK, "--keep-rows", 8) == 0
     assert run("learn", folder / "mood.jsonl", "--model", folder / "hf", "--out", folder / "rows", *QUICK) == 0
     return folder
+
+
+def record(folder):
+    return checkpoint.read_index(folder)["record"]
+
+
+def same_weights(a, b):
+    one, two = (open_model(folder).model.state_dict() for folder in (a, b))
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def interrupt(*args, **options):
+    raise KeyboardInterrupt

@@ -171,7 +171,9 @@ def method_of(options, **defaults):
         fitting = {k: v for k, v in defaults.items() if k in settings.__dataclass_fields__}
         return Method(name, settings(**{**fitting, **chosen}), chosen)
     except ValueError as error:
-        raise Mistake(f"--{error}".replace("_", "-") if "_rows is" in str(error) else str(error)) from error
+        said = str(error)  # a setting at its beginning is said as it is typed
+        typed = next((name for name in settings.__dataclass_fields__ if said.startswith(f"{name} is ")), None)
+        raise Mistake(option(typed) + said.removeprefix(typed) if typed else said) from error
 
 
 def open_taught(options, folder, device, precision, seed, free=True):
@@ -196,12 +198,7 @@ def open_taught(options, folder, device, precision, seed, free=True):
         raise Mistake(f"{where} learns with all its weights: {said} is for an adapter; leave it out, or give it with "
                       "a published --model")
     if wanted:
-        stored = adapter.adapters(course.model)[ADAPTER]
-        now = Lora(**wanted).config()
-        changed = [name for name in wanted if getattr(now, name) != getattr(stored, name)]
-        if changed:
-            said = " and ".join(f"{option(n)} {getattr(stored, n)}, not {wanted[n]}" for n in changed)
-            raise Mistake(f"{where} has {said}; leave the option out, or start another course in another folder")
+        settle(wanted, Lora.of(adapter.adapters(course.model)[ADAPTER]), where)
     return course
 
 

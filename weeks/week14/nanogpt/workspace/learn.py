@@ -54,14 +54,14 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     the other one back. `again` is what to type after a stop.
     """
     learner, saved = course.kind.learner(course.loaded, autocast), None
-    begun, losses = course.progress or {}, []
+    begun, losses, digest_of_rows = course.progress or {}, [], task.train.digest()
     torch.manual_seed(config.seed + len(course.learned))
 
     def save(step, stage="train"):
         nonlocal saved
         course.progress = {
             "task": task.name,
-            "rows": task.train.digest(),
+            "rows": digest_of_rows,
             "config": config.to_dict(),
             "stage": stage,
             "step": step,

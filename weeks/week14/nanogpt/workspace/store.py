@@ -8,7 +8,6 @@ from .. import checkpoint
 from ..kinds import KINDS
 from ..sources import ADAPTER, Loaded, open_model
 from ..vendor.continual.methods import make
-from ..vendor.continual.metrics import Matrix
 from ..vendor.continual.strategy import Strategy
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
@@ -50,11 +49,6 @@ class Course:
     def columns(self):
         """The exam's number of each task learned."""
         return [list(self.exams).index(name) for name in self.learned]
-
-    def matrix(self):
-        """The square matrix over the tasks learned."""
-        rows = [[row[j] if j < len(row) else None for j in self.columns()] for row in self.scores]
-        return Matrix(list(self.learned), rows, higher_is_better=self.kind.higher_is_better)
 
 
 def save_course(folder, course):
