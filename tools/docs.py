@@ -24,7 +24,8 @@ from shared.files import atomic_write
 from shared.results import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("*.md", "weeks/*/*.md", "notes/**/*.md", "papers/**/*.md", "projects/*.md", "checkpoints/*.md")
+PAGES = ("*.md", "weeks/*/*.md", "notes/**/*.md", "papers/**/*.md", "projects/*.md", "projects/[!w]*/*.md",
+         "checkpoints/*.md")  # fmt: skip
 FIX = "run: make docs-sync"
 
 TAG = re.compile(r"<!--(?P<open>r:(?P<id>[^|\\<>\s]+)(?:(?P<bar>\\?\|)(?P<spec>[^<>\n]*?))?|/r)-->")
