@@ -132,7 +132,9 @@ def pytest_collection_finish(session):
     here["weeks"] |= {week for week in (week_of(item.path) for item in session.items) if week}
     wrong = here["lacking"] + strangers(here["weeks"], here["graded"], sys.modules)
     if here["graded"] != REFERENCE and not session.items and not session.testsfailed and not wrong:
-        wrong = [f"nothing to grade: {nothing_of(here['graded'], 'weekNN')}"]
+        day = session.config.getoption("day")
+        wrong = [f"nothing to grade: no test is of day {day}" if day else
+                 f"nothing to grade: {nothing_of(here['graded'], 'weekNN')}"]  # fmt: skip
     if wrong:
         raise pytest.UsageError("refusing to grade the wrong code: " + "; ".join(wrong))
 

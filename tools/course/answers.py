@@ -18,7 +18,6 @@ import signal
 import time
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from pathlib import Path
 from typing import NamedTuple
 
 from shared.errors import Mistake
@@ -147,6 +146,8 @@ def verdict(answer, status, folder):
     output = (folder / "output").read_text(encoding="utf-8").strip() if (folder / "output").exists() else ""
     if status == FAILED:
         return f"{answer.room}: {answer.label} fails:\n{output}"
+    if "no test is of day" in output:
+        return f"{answer.room}: {answer.label!r}: none of {', '.join(answer.tests)} is of day {answer.day}"
     ended = f"did not end in {PATIENCE} s" if status == -signal.SIGKILL else f"was not judged (status {status})"
     return f"{answer.room}: {answer.label!r} {ended}\n{output}".rstrip()
 

@@ -23,7 +23,6 @@ COMPARISONS = {"assert_close": ("actual", "expected"), "assert_allclose": ("actu
                "assert_array_equal": ("actual", "desired"), "assert_array_almost_equal": ("actual", "desired"),
                "assert_equal": ("actual", "desired")}  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
-records = pytest.StashKey()
 compared_last = pytest.StashKey()
 
 
@@ -65,7 +64,6 @@ def day_of(item):
 
 
 def pytest_configure(config):
-    config.stash[records] = []
     config.stash[compared_last] = None
     if config.getoption("--day"):
         days_named(config.getoption("--day"))
@@ -178,7 +176,7 @@ def rounding(message):
     allowed = re.findall(r"up to ([\d.eE+-]+) allowed|rtol=([\d.eE+-]+)", message)
     limits = [float(number) for pair in allowed for number in pair if number]
     if sizes and limits and max(limits) < 1e-7 and 1e-9 < float(sizes[-1]) < 1e-5:
-        return "The difference is as small as float32's rounding: does something in your code turn float64 into float32?"
+        return "The difference is as small as float32's rounding: does your code turn float64 into float32 somewhere?"
     return ""
 
 
@@ -210,24 +208,27 @@ def pytest_runtest_makereport(item, call):
         if why:
             report.sections.insert(0, ("why this test exists", why))
     if report.when == "call" or report.failed or (report.when == "setup" and report.skipped):
-        item.config.stash[records].append(record)
+        write(item.config, record)
     return report
 
 
-def pytest_collectreport(report):
-    if report.failed and report.longrepr is not None:
-        broken.append({"test": report.nodeid, "day": None, "outcome": "broken", "why": "", "seconds": 0.0,
-                       "say": getattr(report.longrepr, "longrepr", str(report.longrepr))})  # fmt: skip
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    if report.failed:
+        say = getattr(report.longrepr, "longrepr", str(report.longrepr))
+        write(collector.config, {"test": report.nodeid, "day": None, "outcome": "broken", "seconds": 0.0, "say": say})
+    return report
 
 
-broken = []  # a report of a collection knows no config
+def pytest_collection_finish(session):
+    if session.config.getoption("collectonly"):
+        for item in session.items:
+            write(session.config, {"test": item.nodeid, "day": day_of(item), "outcome": "collected"})
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session):
-    config = session.config
+def write(config, record):
+    """At once, so that whoever waits can count."""
     if file := config.getoption("--record"):
-        lines = broken + config.stash[records]
-        if config.getoption("collectonly"):
-            lines += [{"test": item.nodeid, "day": day_of(item), "outcome": "collected"} for item in session.items]
-        Path(file).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        with open(file, "a", encoding="utf-8") as f:
+            f.write(json.dumps(record) + "\n")
