@@ -132,10 +132,10 @@ assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench, JOB=assistant-tasks
-	@[ -n "$(or $(filter bench assistant-tasks,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench|assistant-tasks|check-course
+	@[ -n "$(or $(filter bench assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=bench or make results JOB=assistant-tasks" >&2; exit 2; }
+	    "make results JOB=bench, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 
@@ -180,7 +180,7 @@ test-week: .venv/.test ## one week's tests: WEEK=09; CHASE_IMPL=projects grades 
 	$(PY) -m pytest weeks/$(week_folder)/tests $(ARGS)
 
 check-course: .venv/.test plan-check ## do starters fail, references pass, wrong answers die? all weeks, or WEEK=05
-	$(strip $(PY) tools/course audit $(if $(WEEK),$(or $(week_folder),$(WEEK))) $(ARGS))
+	$(strip $(PY) tools/course audit $(if $(WEEK),$(or $(week_folder),$(WEEK))) $(ARGS) $(if $(COMMITTED),--out tools/results))
 
 plan-check: .venv/.test ## has every day of a built week its page, exercises, tests and artefact?
 	@$(PY) tools/course plan-check

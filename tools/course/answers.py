@@ -154,7 +154,7 @@ def verdict(answer, status, folder):
 
 class Judged(NamedTuple):
     wrong: list  # sentences
-    seconds: dict  # label of a starter's room -> seconds of its slowest single test
+    starters: dict  # room -> (seconds of the starter's slowest test, of all its tests)
     counts: dict  # kind -> number of answers
 
 
