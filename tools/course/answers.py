@@ -26,7 +26,7 @@ from shared.results import cpu_count
 from course import exercises as ex
 
 PATIENCE = 300  # seconds of processor time, ten times what any takes
-OPTIONS = ("-p", "no:cacheprovider", "--assert=plain", "--no-header", "--disable-warnings")
+OPTIONS = ("-p", "no:cacheprovider", "--assert=plain", "--patience=120", "--no-header", "--disable-warnings")
 # Imported once, before the forks; the last one is what the first `backward` of a process would import.
 PREPARED = ["pytest", "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes"]
 PASSED, FAILED = 0, 1  # pytest's exit status; any other means that nothing was judged

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE = 20  # seconds for one test of a learner's code; the slowest of the reference takes a third of it
+PATIENCE = 30.0  # seconds for one test of a learner's code; the slowest of the reference takes a third of it
 TODO = re.compile(r"Day \d+: [\w.]+$")  # what tools/course/exercises.py writes into a starter
 # How the comparisons of torch and NumPy call what they compare.
 COMPARISONS = {"assert_close": ("actual", "expected"), "assert_allclose": ("actual", "desired"),
@@ -37,6 +37,8 @@ class TooLong(BaseException):
 def pytest_addoption(parser):
     group = parser.getgroup("course")
     group.addoption("--day", metavar="N", help="only the tests that grade day N, or days N-M")
+    group.addoption("--patience", type=float, default=PATIENCE, metavar="S",
+                    help="seconds after which a test of a learner's code is stopped")  # fmt: skip
     group.addoption("--record", metavar="FILE", help="write the outcome of each test into FILE, a line of JSON each")
 
 
@@ -111,8 +113,9 @@ def stops_at_todo(test):
 def pytest_runtest_call(item):
     if not learner() or not hasattr(signal, "setitimer"):
         return (yield)
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    patience = item.config.getoption("--patience")
+    before = signal.signal(signal.SIGALRM, lambda number, frame: too_long(patience, frame))
+    signal.setitimer(signal.ITIMER_REAL, patience)
     try:
         return (yield)
     finally:
@@ -120,13 +123,13 @@ def pytest_runtest_call(item):
         signal.signal(signal.SIGALRM, before)
 
 
-def too_long(number, frame):
+def too_long(patience, frame):
     """Raised wherever the code is, with the place in the graded package that was at work."""
     while frame and graded() not in Path(frame.f_code.co_filename).parents:
         frame = frame.f_back
     where = f"; it was in {frame.f_code.co_name}, {Path(frame.f_code.co_filename).name} line {frame.f_lineno}"
     raise TooLong(
-        f"this test did not end in {PATIENCE} seconds{where if frame else ''}. "
+        f"this test did not end in {patience:g} seconds{where if frame else ''}. "
         "Look for a loop whose condition never becomes false, or for work that is repeated at every step"
     )
 

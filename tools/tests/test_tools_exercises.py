@@ -146,7 +146,7 @@ def test_sound_exercises_pass(tree):
         ("weeks/week01/tests/test_week01_toy.py", "@pytest.mark.day(1)", "SIX = area(2, 3)\n\n@pytest.mark.day(1)",
          ["'area: left out' was not judged", "'the starter' was not judged"]),
     ],
-    ids=["survivor", "blind test", "other day", "needs a later day", "wrong reference", "endless", "work at collection"],
+    ids=["survivor", "blind", "other day", "needs a later day", "wrong reference", "endless", "work at collection"],
 )  # fmt: skip
 def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
     """One defect of each kind: each is named, and the status is 1."""
