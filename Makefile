@@ -19,7 +19,8 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks results test test-week exercises bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
+.PHONY: help assistant assistant-tasks results start check watch hint solution reset today progress day \
+        check-course plan-check test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -131,12 +132,36 @@ assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench, JOB=assistant-tasks
-	@[ -n "$(or $(filter bench assistant-tasks,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench|assistant-tasks|check-course
+	@[ -n "$(or $(filter bench assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=bench or make results JOB=assistant-tasks" >&2; exit 2; }
+	    "make results JOB=bench, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
+
+# --- the learner's workbench: tools/course/commands.py ------------------------------------------------------------
+
+course = @$(strip $(PY) tools/course $@ $(WEEK) $(if $(DAY),--day $(DAY)) $(if $(FUNCTION),--function $(FUNCTION)) \
+         $(if $(FORCE),--force) $(ARGS))
+
+start: .venv/.test ## build a week yourself, in projects/: WEEK=01; DAY=3 has the days before 3 solved
+	$(course)
+check: .venv/.test ## grade your code: WEEK=01 DAY=3
+	$(course)
+watch: .venv/.test ## grade it whenever you save: WEEK=01 DAY=3
+	$(course)
+hint: .venv/.test ## the next hint: WEEK=01 DAY=3
+	$(course)
+solution: .venv/.test ## how the reference does it, once your day passes: WEEK=01 DAY=3
+	$(course)
+reset: .venv/.test ## your day back to its TODO; a copy is kept: WEEK=01 DAY=3
+	$(course)
+today: .venv/.test ## where you are, and what comes next
+	$(course)
+progress: .venv/.test ## which days pass
+	$(course)
+day: .venv/.test ## the page of a day, then its check: DAY=17; FORCE=1 shows the answers
+	$(course)
 
 # --- checks -------------------------------------------------------------------------------------------------------
 
@@ -154,8 +179,11 @@ test-week: .venv/.test ## one week's tests: WEEK=09; CHASE_IMPL=projects grades 
 	  exit 2; }
 	$(PY) -m pytest weeks/$(week_folder)/tests $(ARGS)
 
-exercises: .venv/.test ## is every wrong answer of the exercises noticed by their tests? WEEK=05, or all weeks
-	$(strip $(PY) tools/exercises.py check $(if $(WEEK),$(or $(week_folder),$(WEEK))) $(ARGS))
+check-course: .venv/.test plan-check ## do starters fail, references pass, wrong answers die? all weeks, or WEEK=05
+	$(strip $(PY) tools/course audit $(if $(WEEK),$(or $(week_folder),$(WEEK))) $(ARGS) $(if $(COMMITTED),--out tools/results))
+
+plan-check: .venv/.test ## has every day of a built week its page, exercises, tests and artefact?
+	@$(PY) tools/course plan-check
 
 benches := $(patsubst weeks/%/bench.py,%,$(wildcard weeks/$(if $(WEEK),$(or $(week_folder),$(WEEK)),*)/bench.py))
 
@@ -169,7 +197,8 @@ vendor: .venv/.core ## copy the pieces that a week takes from another (vendor.to
 vendor-check: .venv/.core ## do all copies still equal their sources?
 	@$(PY) tools/vendor.py check
 
-docs-sync: .venv/.core ## fill the numbers in Markdown from the results files
+docs-sync: .venv/.core ## fill the numbers in Markdown from the results files, and the maps of days from PLAN.md
+	@$(PY) tools/course plan-sync
 	@$(PY) tools/docs.py sync
 
 docs-check: .venv/.core ## do all numbers and links in Markdown hold?

@@ -1,8 +1,8 @@
-"""One pytest process for all weeks: where the code comes from, what is refused, what a failure says.
+"""One pytest process for all weeks: where the code comes from, and what is refused.
 
 CHASE_IMPL names the folder whose code is graded: `weeks` (the reference, the default) or `projects` (your own).
 The tests are the same files in both cases; only `sys.path` differs, so the wrong code could be graded by accident.
-Whatever would let that happen is refused, loudly.
+Whatever would let that happen is refused, loudly. tools/course/grader.py chooses tests by day, and says what failed.
 """
 
 import importlib.util
@@ -17,6 +17,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent
 REFERENCE = ROOT / "weeks"
+sys.path.append(str(ROOT / "tools"))
+pytest_plugins = ["course.grader"]
 
 # Read when numpy or torch is first imported, so set before any test can import them. Most tests multiply tiny
 # matrices, where a second thread only waits (a two-layer GPT trained twenty times slower with it on a busy machine of
@@ -93,18 +95,7 @@ def pytest_configure(config):
         if folder.is_dir():
             sys.path.insert(0, str(folder))
     config.stash[state] = {"graded": graded, "weeks": set(), "skipped": set(), "lacking": []}
-    repeat_hypothesis()
     block_network()
-
-
-def repeat_hypothesis():
-    """Properties are tried on the same examples in every run, and no test fails because a machine is slow."""
-    try:
-        from hypothesis import settings
-    except ImportError:
-        return
-    settings.register_profile("chase", derandomize=True, deadline=None, database=None)
-    settings.load_profile("chase")
 
 
 def pytest_sessionstart(session):
@@ -141,7 +132,9 @@ def pytest_collection_finish(session):
     here["weeks"] |= {week for week in (week_of(item.path) for item in session.items) if week}
     wrong = here["lacking"] + strangers(here["weeks"], here["graded"], sys.modules)
     if here["graded"] != REFERENCE and not session.items and not session.testsfailed and not wrong:
-        wrong = [f"nothing to grade: {nothing_of(here['graded'], 'weekNN')}"]
+        day = session.config.getoption("day")
+        wrong = [f"nothing to grade: no test is of day {day}" if day else
+                 f"nothing to grade: {nothing_of(here['graded'], 'weekNN')}"]  # fmt: skip
     if wrong:
         raise pytest.UsageError("refusing to grade the wrong code: " + "; ".join(wrong))
 
@@ -150,21 +143,6 @@ def pytest_terminal_summary(terminalreporter, config):
     skipped = config.stash[state]["skipped"]
     if skipped:
         terminalreporter.write_line(f"chase: not begun, so not graded: {', '.join(sorted(skipped))}")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item, call):
-    """A failing test says why it exists, and a function still to be written says so instead of showing a traceback."""
-    report = yield
-    if report.when == "call" and report.failed:
-        # Only where the graded code itself raised: torch uses the same exception for an operation it lacks.
-        graded = item.config.stash[state]["graded"]
-        if call.excinfo.errisinstance(NotImplementedError) and graded in Path(call.excinfo.traceback[-1].path).parents:
-            report.longrepr = f"TODO  {call.excinfo.value}"
-        why = getattr(getattr(item, "function", None), "__doc__", None)
-        if why:
-            report.sections.insert(0, ("why this test exists", " ".join(why.split())))
-    return report
 
 
 # --- no network -------------------------------------------------------------------------------------------------------

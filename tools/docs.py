@@ -8,7 +8,8 @@ A marker names a week, a preset and a metric, and a format where the bare value 
     <!--r:week05.default.bn_val|.3f-->2.093<!--/r-->
 
 The metric is looked up in weeks/week05/results/default.json: among `metrics` by its name, then through nested lists
-and tables by dots (`matrix.0.1`), then among the file's own fields (`seconds`, `machine.cpu`). Inside a Markdown table
+and tables by dots (`matrix.0.1`), then among the file's own fields (`seconds`, `machine.cpu`). `tools.course.days` is
+looked up in tools/results/course.json. Inside a Markdown table
 the bar is written `\\|`, or it would end the cell; sync puts the backslash there. Code is left alone.
 """
 
@@ -129,11 +130,13 @@ def lookup(root, marker_id):
     preset, _, metric = rest.partition(".")
     if not metric:
         raise Unknown(f"{marker_id!r} is not week.preset.metric")
-    path = root / "weeks" / week / "results" / f"{preset}.json"
-    if not (root / "weeks" / week).is_dir():
+    folder = root / "tools" if week == "tools" else root / "weeks" / week
+    path = folder / "results" / f"{preset}.json"
+    if not folder.is_dir():
         raise Unknown(f"there is no week {week!r}")
     if not path.is_file():
         commands = {name: f"run: make results WEEK={week} PRESET={name}" for name in PRESETS}
+        commands["course"] = "run: make results JOB=check-course"
         commands["bench"] = f"run: make results WEEK={week} JOB=bench"
         advice = commands.get(preset, "correct the name, or write that file")
         raise Unknown(f"{path.relative_to(root)} does not exist; {advice}")

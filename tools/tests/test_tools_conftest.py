@@ -30,6 +30,9 @@ REFERENCE = "def double(x):\n    return 2 * x\n\n\ndef half(x):\n    return x / 
 @pytest.fixture
 def tree(tmp_path, repo_root):
     shutil.copy(repo_root / "conftest.py", tmp_path / "conftest.py")
+    (tmp_path / "tools/course").mkdir(parents=True)
+    for name in ("__init__.py", "grader.py"):
+        shutil.copy(repo_root / "tools/course" / name, tmp_path / "tools/course" / name)
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --quiet\n")
     write(tmp_path, "weeks/week01/toy", REFERENCE)
     (tmp_path / "weeks/week01/tests").mkdir()

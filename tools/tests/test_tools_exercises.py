@@ -1,4 +1,4 @@
-"""tools/exercises.py: a wrong answer that no test notices is found, and so is an exercise that nobody could do.
+"""tools/course audit: a wrong answer that no test notices is found, and so is an exercise that nobody could do.
 
 It runs in a process of its own on a toy repository, and once for each real week: there every wrong answer is planted.
 """
@@ -27,11 +27,14 @@ class Square:
         return area(self.side, self.side)
 '''
 TESTS = """
+import pytest
 from toy.core import Square, area
 
+@pytest.mark.day(1)
 def test_area():
     assert area(2, 3) == 6
 
+@pytest.mark.day(2)
 def test_square():
     assert Square(3).area() == 9
 """
@@ -75,7 +78,7 @@ def tree(tmp_path):
     files = {
         "pytest.ini": "[pytest]\naddopts = --quiet\n",
         "conftest.py": (ROOT / "conftest.py").read_text(),
-        "tools/exercises.py": (ROOT / "tools/exercises.py").read_text(),
+        **{f"tools/course/{path.name}": path.read_text() for path in (ROOT / "tools/course").glob("*.py")},
         **{f"tools/shared/{part}.py": (ROOT / f"tools/shared/{part}.py").read_text() for part in SHARED},
         "weeks/week01/toy/__init__.py": "",
         "weeks/week01/toy/core.py": CORE,
@@ -86,14 +89,14 @@ def tree(tmp_path):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text)
     heavy = ', "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes"'
-    change(tmp_path, "tools/exercises.py", heavy, "")  # the toy needs none of them
+    change(tmp_path, "tools/course/answers.py", heavy, "")  # the toy needs none of them
     return tmp_path
 
 
 def exercises(root, *args):
-    """(status, output) of `python tools/exercises.py ...` in that repository."""
+    """(status, output) of `python tools/course ...` in that repository."""
     env = {key: value for key, value in os.environ.items() if key != "CHASE_IMPL"}
-    command = [sys.executable, "tools/exercises.py", *args]
+    command = [sys.executable, "tools/course", *args]
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
@@ -111,7 +114,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="answers are jud
 @pytest.mark.parametrize("week", WEEKS)
 def test_every_wrong_answer_is_noticed(week):
     """What a learner is graded by must notice each of the mistakes that people make, and pass who made none."""
-    status, output = exercises(ROOT, "check", week)
+    status, output = exercises(ROOT, "audit", week)
     assert status == 0, output
     assert "answers were judged as they should be" in output
 
@@ -119,8 +122,9 @@ def test_every_wrong_answer_is_noticed(week):
 @needs_fork
 def test_sound_exercises_pass(tree):
     """The reference, two functions left out, two wrong answers; and nothing is left behind."""
-    assert exercises(tree, "check") == (
-        0, "all 5 answers were judged as they should be: the references pass, every wrong answer is noticed\n"
+    assert exercises(tree, "audit") == (
+        0, "all 8 answers were judged as they should be: the references pass, so does each package that is solved up to "
+        "some day, the starters fail every graded test, and all 2 wrong answers are noticed\n"
     )  # fmt: skip
     assert list((tree / "build").iterdir()) == []
 
@@ -130,20 +134,25 @@ def test_sound_exercises_pass(tree):
     ("file", "old", "new", "sentences"),
     [
         ("weeks/week01/exercises.toml", '"width + height"', '"height * width"', ["'area: adds' survives; sharpen"]),
+        ("weeks/week01/tests/test_week01_toy.py", "assert Square(3).area() == 9", "assert Square(3).side == 3",
+         ["'Square.area: forgets a side' survives", "'Square.area: left out' survives",
+          "the starter passes tests/test_week01_toy.py::test_square"]),
         ("weeks/week01/exercises.toml", "::test_square", "::test_area",
-         ["'Square.area: forgets a side' survives", "'Square.area: left out' survives"]),
-        ("weeks/week01/toy/core.py", "width * height", "width * height + 0 * width[0]", ["the reference itself fails"]),
+         ["'Square.area: left out': none of tests/test_week01_toy.py::test_area is of day 2"]),
+        ("weeks/week01/tests/test_week01_toy.py", "assert area(2, 3) == 6", "assert Square(6).area() == 6 * area(2, 3)",
+         ["solved up to day 1 fails"]),
+        ("weeks/week01/toy/core.py", "width * height", "width * height + 0 * width[0]", ["the reference fails"]),
         ("weeks/week01/exercises.toml", '"width + height"', '"[width for _ in iter(int, 1)]"', ["did not end in 2 s"]),
-        ("weeks/week01/tests/test_week01_toy.py", "def test_area", "SIX = area(2, 3)\n\ndef test_area",
-         ["'area: left out' was not judged"]),
+        ("weeks/week01/tests/test_week01_toy.py", "@pytest.mark.day(1)", "SIX = area(2, 3)\n\n@pytest.mark.day(1)",
+         ["'area: left out' was not judged", "'the starter' was not judged"]),
     ],
-    ids=["survivor", "blind test", "wrong reference", "endless", "work at collection"],
+    ids=["survivor", "blind", "other day", "needs a later day", "wrong reference", "endless", "work at collection"],
 )  # fmt: skip
 def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
     """One defect of each kind: each is named, and the status is 1."""
-    change(tree, "tools/exercises.py", "PATIENCE = 300", "PATIENCE = 2")
+    change(tree, "tools/course/answers.py", "PATIENCE = 300", "PATIENCE = 2")
     change(tree, file, old, new)
-    status, output = exercises(tree, "check")
+    status, output = exercises(tree, "audit")
     assert status == 1
     for sentence in sentences:
         assert sentence in output
@@ -166,13 +175,13 @@ def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
 def test_an_exercise_that_nobody_could_do(tree, old, new, sentence):
     """Said before anything runs: a wrong name would otherwise be a test that fails for the wrong reason."""
     change(tree, "weeks/week01/exercises.toml", old, new)
-    status, output = exercises(tree, "check")
+    status, output = exercises(tree, "audit")
     assert status == 1 and sentence in output
 
 
 def test_left_out_keeps_signature_and_docstring(load_tool):
     """A comment below the docstring would tell the learner the answer, so it goes too; the rest of the file stays."""
-    tool = load_tool("exercises")
+    tool = load_tool("course.exercises")
     text = tool.left_out(CORE, "area", 1)
     assert text.startswith(
         'def area(width, height):\n    """Of a rectangle."""\n    raise NotImplementedError("Day 1: area")\n\n\nclass'
@@ -188,14 +197,14 @@ def test_left_out_keeps_signature_and_docstring(load_tool):
 
 def test_left_out_takes_the_comment_above_the_first_statement_along(load_tool):
     """Without a docstring the body begins with its comments, and they say what to do."""
-    text = load_tool("exercises").left_out("def f(x):\n    # twice\n    return 2 * x\n", "f", 3)
+    text = load_tool("course.exercises").left_out("def f(x):\n    # twice\n    return 2 * x\n", "f", 3)
     assert text == 'def f(x):\n    raise NotImplementedError("Day 3: f")\n'
 
 
 def test_a_function_on_one_line_is_refused(tree):
     """Its body cannot be taken out without its name."""
     change(tree, "weeks/week01/toy/core.py", "    def area(self):\n        return", "    def area(self): return")
-    status, output = exercises(tree, "check")
+    status, output = exercises(tree, "audit")
     assert status == 1 and "exercise 2 (Square.area): its body stands on the line of its name" in output
 
 
@@ -206,9 +215,9 @@ def test_list_and_misuse(tree):
     text = (tree / "weeks/week01/exercises.toml").read_text()
     (tree / "weeks/week01/exercises.toml").write_text(text.replace("minutes = 5", "", 1))
     assert "minutes missing" in exercises(tree, "list")[1]
-    assert exercises(tree, "check", "week02") == (1, "error: week02: no such exercises; weeks that have some: week01\n")
-    assert exercises(tree, "check", "--jobs", "0") == (1, "error: --jobs 0 judges nothing; give 1 or more\n")
+    assert exercises(tree, "audit", "week02") == (1, "error: week02: no such exercises; weeks that have some: week01\n")
+    assert exercises(tree, "audit", "--jobs", "0") == (1, "error: --jobs 0 judges nothing; give 1 or more\n")
     (tree / "weeks/week01/exercises.toml").write_text("[[exercise")
-    assert "is not valid TOML" in exercises(tree, "check")[1]
+    assert "is not valid TOML" in exercises(tree, "audit")[1]
     (tree / "weeks/week01/exercises.toml").write_text("")
-    assert "holds no [[exercise]]" in exercises(tree, "check")[1]
+    assert "holds no [[exercise]]" in exercises(tree, "audit")[1]

@@ -132,11 +132,11 @@ def test_sequential_is_a_list_and_keeping_remembers():
 
 
 @pytest.mark.day(32)
-@pytest.mark.parametrize("ours, theirs", [(Tanh(), nn.Tanh()), (ReLU(), nn.ReLU()), (GELU(), nn.GELU())])
+@pytest.mark.parametrize("ours, theirs", [(Tanh, nn.Tanh), (ReLU, nn.ReLU), (GELU, nn.GELU)])
 def test_nonlinearities_equal_torch(ours, theirs):
     """Small, large and exactly 0, where relu has a corner and the slope is 0 by agreement."""
     x = torch.cat([normal(60) * 3, torch.tensor([0.0, -0.0, 30.0, -30.0], dtype=torch.float64)])
-    assert_alike(ours, theirs, x)
+    assert_alike(ours(), theirs(), x)
 
 
 # --- batch norm -------------------------------------------------------------------------------------------------------

@@ -38,8 +38,14 @@ def test_the_network_is_its_formula_written_out():
     assert not torch.equal(DeepMLP(Config(n_hidden=20, depth=2), seed=4).double()(tokens)[0], logits)
 
 
-@pytest.mark.day(30)
-@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        pytest.param("none", marks=pytest.mark.day(29)),
+        pytest.param("batch", marks=pytest.mark.day(31)),
+        pytest.param("layer", marks=pytest.mark.day(32)),
+    ],
+)
 @pytest.mark.parametrize("depth", [1, 6])
 def test_the_first_loss_is_that_of_knowing_nothing(norm, depth):
     """ln 27, for the last layer starts small: logits of sd s cost s^2 / 2 more, and here s is below 0.2."""
@@ -49,7 +55,7 @@ def test_the_first_loss_is_that_of_knowing_nothing(norm, depth):
     assert loss.item() == pytest.approx(math.log(27), abs=0.05)
 
 
-@pytest.mark.day(30)
+@pytest.mark.day(29)
 def test_naive_weights_are_sure_and_wrong():
     """The lectures' starting point: all weights of sd 1, so logits of sd near 14, and a first loss far above ln 27."""
     model = DeepMLP(Config(weight_std=1.0, head_std=1.0))
@@ -58,7 +64,7 @@ def test_naive_weights_are_sure_and_wrong():
     assert model(*batch(2000))[1].item() > 10
 
 
-@pytest.mark.day(32)
+@pytest.mark.day(29)
 def test_norms_and_residuals_stand_where_the_config_says():
     """A norm in each hidden layer and no bias before it; the first layer changes the width, so it adds nothing."""
     model = DeepMLP(Config(depth=3, norm="layer", residual=True))

@@ -156,11 +156,19 @@ def test_batch_norm_plain_and_fast_are_one(correction):
     d = norms.norm_plain_backward(g, values)
     for name, mine in zip(("x", "gain", "bias"), norms.batch_norm_backward(g, saved)):
         assert (d[name] - mine).abs().max() < 1e-14, name
-    for shared, own in zip(norms.norm_backward(g, saved), norms.batch_norm_backward(g, saved)):
+
+
+@pytest.mark.day(39)
+@pytest.mark.parametrize("correction", [0, 1])
+def test_one_backward_serves_both_norms(correction):
+    """The general form, given what batch norm saved, is batch norm's own. Tolerance: float64, values of order one."""
+    x, gain, bias, g = draw(6, 4), draw(4, seed=1), draw(4, seed=2), draw(6, 4, seed=3)
+    saved = norms.batch_norm_forward(x, gain, bias, correction=correction)[1]
+    for shared, own in zip(norms.norm_backward(g, saved), norms.batch_norm_backward(g, saved), strict=True):
         assert (shared - own).abs().max() < 1e-14
 
 
-@pytest.mark.day(37)
+@pytest.mark.day(38)
 def test_a_bias_before_batch_norm_learns_nothing():
     """The mean takes it out again, so its gradient is zero: why the first layer of the network has none."""
     x, weight, g = draw(6, 3), draw(3, 4, seed=1), draw(6, 4, seed=2)
@@ -210,6 +218,10 @@ def test_relu_at_zero_sends_nothing_back():
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="x has 3 columns but the weight 4 rows"):
         manual.linear_forward(draw(2, 3), draw(4, 5), draw(5))
+
+
+@pytest.mark.day(41)
+def test_places_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="3 places cannot be grouped by 2"):
         manual.flatten_consecutive_forward(draw(2, 3, 4), 2)
     with pytest.raises(ValueError, match="2 places are too few for a dilation of 2; put borders in front"):

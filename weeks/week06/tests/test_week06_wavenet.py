@@ -25,7 +25,7 @@ def twins(shape=SHAPE):
     return tree.eval(), dilated.eval()
 
 
-@pytest.mark.day(41)
+@pytest.mark.day(42)
 @pytest.mark.parametrize("activation", ["gelu", "tanh"])
 def test_tree_and_dilated_convolutions_are_one(activation):
     """The same weights, two layouts: every window's prediction is that of its place in the whole name.
@@ -42,7 +42,7 @@ def test_tree_and_dilated_convolutions_are_one(activation):
     assert every.shape == (2, 11, 6)
 
 
-@pytest.mark.day(41)
+@pytest.mark.day(42)
 def test_both_forms_have_the_same_gradients():
     """Equal outputs could hide weights that are used in another way; their slopes tell. 1e-12 again."""
     tree, dilated = twins()
@@ -54,7 +54,7 @@ def test_both_forms_have_the_same_gradients():
         assert (a - b).abs().max() < 1e-12
 
 
-@pytest.mark.day(41)
+@pytest.mark.day(42)
 def test_no_prediction_reads_what_comes_after_it():
     """Causal: another letter at place 5 changes the predictions from 5 to 12 alone."""
     _, dilated = twins()

@@ -6,6 +6,8 @@ from gpt.model import GPT as EarlierGPT
 from gpt.model import GPTConfig as EarlierConfig
 from nanogpt.model import GPT, GPTConfig
 
+pytestmark = pytest.mark.day(92)
+
 
 def renamed(tensors):
     """The earlier week's tensors under this package's names; its fused qkv cut in three."""

@@ -22,6 +22,8 @@ from nanogpt.scores import answer_all, exact_match
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import CHATML, tiny_model
 
+pytestmark = pytest.mark.day(97)
+
 ROWS = [
     Row("is this good or bad? great", "good"),
     Row("is this good or bad? awful, awful and not lovely", "bad"),

@@ -14,6 +14,8 @@ from nanogpt.sources import open_model
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import publish, tiny_model
 
+pytestmark = pytest.mark.day(96)
+
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):

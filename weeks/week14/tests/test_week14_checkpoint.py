@@ -13,6 +13,8 @@ from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.shared.errors import Mistake
 
+pytestmark = pytest.mark.day(95)
+
 TOKENIZER = Tokenizer.train("low lower lowest newer newest widest " * 9, 270)
 
 

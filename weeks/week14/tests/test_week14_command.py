@@ -6,6 +6,8 @@ import re
 import pytest
 from week14_tiny import run
 
+pytestmark = pytest.mark.day(98)
+
 WORDS = {
     "cats": "The cat sat on the mat and looked at the moon.\n",
     "dogs": "A dog ran over the hill, barking at a 4x4.\n",

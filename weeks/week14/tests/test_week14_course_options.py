@@ -8,6 +8,8 @@ from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
 from week14_tiny import QUICK, TEXTS, furnish, interrupt, record, run
 
+pytestmark = pytest.mark.day(98)
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):

@@ -14,6 +14,8 @@ from nanogpt.vendor.lora import adapter
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import publish, tiny_model
 
+pytestmark = pytest.mark.day(96)
+
 
 def logits(model, length=20):
     with torch.no_grad():

@@ -8,6 +8,8 @@ from nanogpt.infer.generate import generate, stream
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.bpe.fast import Tokenizer
 
+pytestmark = pytest.mark.day(96)
+
 
 @pytest.fixture(scope="module")
 def model():

@@ -15,6 +15,8 @@ from nanogpt.model import GPT
 from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer, to_visible
 from nanogpt.vendor.shared.errors import Mistake
 
+pytestmark = pytest.mark.day(96)
+
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES, TYPES = "tokenizer.ggml.merges", "tokenizer.ggml.token_type"
 N_LAYER, N_HEAD, N_KV_HEAD, WIDE, HIDDEN = 2, 4, 2, 64, 96

@@ -18,6 +18,8 @@ from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.shared.errors import Mistake
 from safetensors.torch import load_file, save_file
 
+pytestmark = pytest.mark.day(93)
+
 CONFIG = GPTConfig(320, block_size=64, n_layer=2, n_head=4, n_kv_head=2, n_embd=32, n_hidden=48, tie=False)
 TOKENIZER = Tokenizer.train("the lower the river, the slower the water " * 9, 270, special_tokens=("<|endoftext|>",))
 SHARDS = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]

@@ -13,6 +13,8 @@ from nanogpt.model import GPT, GPTConfig, blank
 from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer
 from safetensors.torch import load_file, save_file
 
+pytestmark = pytest.mark.day(93)
+
 transformers = pytest.importorskip("transformers", reason="the outside oracle is not installed")
 tokenizers = pytest.importorskip("tokenizers", reason="the outside oracle is not installed")
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.day(98)
+
 TEXTS = {
     "shakespeare": "ROMEO:\nBut soft, what light through yonder window breaks?\n\n",
     "bible": "And the Lord said to the man, Where are you?\n",

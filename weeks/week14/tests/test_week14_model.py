@@ -6,6 +6,8 @@ from nanogpt.formats.hf import read_config, read_tensors
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.gpt.cache import KVCache
 
+pytestmark = pytest.mark.day(92)
+
 # float32 sums of some hundred products in another order: differences of 1e-7 to 2e-6 were seen
 TOLERANCE = 1e-5
 

@@ -4,6 +4,8 @@ import pytest
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import runlog
 
+pytestmark = pytest.mark.day(95)
+
 SETTING, PARTS = {"steps": 3}, ("pretrained", "naive")
 
 

@@ -9,7 +9,10 @@ from nanogpt.formats import gguf
 from nanogpt.model import build
 
 FILE = Path(__file__).resolve().parents[3] / "data" / "smollm2-135m" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-pytestmark = pytest.mark.skipif(not FILE.exists(), reason="the model is not here; run: make data/smollm2-135m")
+pytestmark = [
+    pytest.mark.day(96),
+    pytest.mark.skipif(not FILE.exists(), reason="the model is not here; run: make data/smollm2-135m"),
+]
 
 
 @pytest.fixture(scope="module")

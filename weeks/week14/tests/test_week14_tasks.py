@@ -14,6 +14,8 @@ from nanogpt.vendor.continual.learner import Learner
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.vendor.shared.text import SEPARATOR, documents, hold_out
 
+pytestmark = pytest.mark.day(94)
+
 TOKENIZER = Tokenizer.train("one two three two one two " * 9, 262, special_tokens=(END,))
 
 

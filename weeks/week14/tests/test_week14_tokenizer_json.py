@@ -12,6 +12,8 @@ from nanogpt.formats import tokenizer_json
 from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer
 from nanogpt.vendor.shared.errors import Mistake
 
+pytestmark = pytest.mark.day(94)
+
 hf = pytest.importorskip("tokenizers", reason="the outside oracle is not installed")
 
 # Llama 3's, as its tokenizer.json has it.

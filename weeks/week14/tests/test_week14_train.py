@@ -19,6 +19,8 @@ from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace.learn import learn, new_course
 from nanogpt.workspace.store import open_course
 
+pytestmark = pytest.mark.day(95)
+
 TOKENIZER = Tokenizer.train("the quick brown fox jumps over the lazy dog " * 9, 270, special_tokens=(END,))
 SHAPE = GPTConfig(TOKENIZER.vocab_size, block_size=8, n_layer=2, n_head=2, n_kv_head=1, n_embd=16, dropout=0.2)
 CONFIG = TrainConfig(steps=12, batch_size=3, accumulate=2, lr=1e-2, warmup=3)

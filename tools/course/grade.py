@@ -1,0 +1,171 @@
+"""Run a room's tests on the learner's code and say, day by day, what holds, what is wrong and what is still to do."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from shared.errors import Mistake
+
+from course import exercises as ex
+from course import workbench as wb
+
+LONGEST = 900  # seconds for all tests of one check; each has its own limit in grader.py
+DETAILS = 2  # failures of a day that are shown whole; of the others one line
+WIDTH = 100
+
+
+class Day(NamedTuple):
+    """What the tests of one day said, a record of grader.py each."""
+
+    number: int
+    records: list
+
+    def of(self, outcome):
+        return [r for r in self.records if r["outcome"] == outcome]
+
+    @property
+    def passed(self):
+        return bool(self.records) and not self.of("failed") and not self.of("todo")
+
+
+def run(bench, days):
+    """The days' records; Mistake where the learner's code cannot even be imported, or nothing was graded."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "record"
+        wanted = f"{days[0]}-{days[-1]}"
+        command = [sys.executable, "-m", "pytest", f"weeks/{bench.room}/tests", "--day", wanted, "--record",
+                   str(record), "-p", "no:cacheprovider", "--tb=no", "--disable-warnings"]  # fmt: skip
+        env = os.environ | {"CHASE_IMPL": "projects", "CUDA_VISIBLE_DEVICES": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        said = waited_for(command, bench.root, env, record)
+        records = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+    if broken := [r for r in records if r["outcome"] == "broken"]:
+        raise Mistake(import_error(bench, broken[0]["say"]))
+    if not records:
+        raise Mistake(f"no test of {ranged(days)} was run; what pytest says:\n{said}".rstrip())
+    return [Day(day, [r for r in records if r["day"] == day]) for day in days]
+
+
+def waited_for(command, root, env, record):
+    """Run pytest while a terminal shows how many tests are done; returns what it printed."""
+    begun = time.monotonic()
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        child = subprocess.Popen(command, cwd=root, env=env, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            while child.poll() is None:
+                if time.monotonic() - begun > LONGEST:
+                    raise Mistake(f"the tests did not end within {LONGEST // 60} minutes: a loop in your code has no "
+                                  "end, inside a library's call where it cannot be stopped sooner")  # fmt: skip
+                if sys.stderr.isatty():
+                    done = record.read_bytes().count(b"\n") if record.exists() else 0
+                    print(f"\r{done} tests done, {time.monotonic() - begun:.0f} s\033[K", end="", file=sys.stderr)
+                time.sleep(0.1)
+        finally:
+            if child.poll() is None:
+                child.kill()
+            if sys.stderr.isatty():
+                print("\r\033[K", end="", file=sys.stderr)
+        output.seek(0)
+        return output.read()
+
+
+def import_error(bench, text):
+    """A failed collection in one sentence, with the learner's file and line where it names one."""
+    last = [line for line in text.strip().splitlines() if line.startswith("E ")] or text.strip().splitlines()[-1:]
+    places = re.findall(r"(?:File \"|^)([^\"\n]*?projects/[^\"\n:]+\.py)(?:\", line |:)(\d+)", text, re.MULTILINE)
+    where = f"{bench.shown(bench.root / places[-1][0])}, line {places[-1][1]}: " if places else ""
+    reason = " ".join(last[-1].removeprefix("E").split())
+    return f"your code cannot be imported, so nothing was graded: {where}{reason}"
+
+
+def ranged(days):
+    return f"day {days[0]}" if len(days) == 1 else f"days {days[0]} to {days[-1]}"
+
+
+# --- what is printed --------------------------------------------------------------------------------------------------
+
+
+def name_of(record):
+    return record["test"].split("::", 1)[-1]
+
+
+def indented(label, text):
+    return textwrap.fill(text, WIDTH, initial_indent=f"        {label:<9}", subsequent_indent=" " * 17)
+
+
+def told(record):
+    """Lines about one failed test: why it exists, yours, expected."""
+    lines = [f"    {name_of(record)}"]
+    lines += [indented("why", record["why"])] if record["why"] else []
+    if "yours" in record:
+        lines += [indented("yours", record["yours"]), indented("expected", record["expected"])]
+    say = record["say"].strip()
+    if "yours" in record and say.startswith("AssertionError: Tensor-likes are not"):
+        say = " ".join(line.strip() for line in say.splitlines()[1:] if "difference" in line or "elements" in line)
+    elif "yours" in record:
+        say = ""
+    lines += [indented("says", " ".join(say.split())[:400])] if say else []
+    lines += [indented("perhaps", record["remark"])] if record.get("remark") else []
+    return lines
+
+
+def lines_of(day):
+    """A day in a few lines."""
+    good, wrong, left = len(day.of("passed")), day.of("failed"), day.of("todo")
+    graded = good + len(wrong) + len(left)
+    if not graded:
+        skipped = day.of("skipped")
+        return [f"Day {day.number:>2}  ?  {len(skipped)} tests were skipped: "
+                f"{skipped[0].get('say', 'no data') if skipped else 'no test has this day'}"]  # fmt: skip
+    mark = "✓" if day.passed else "✗" if wrong else "·"
+    functions = list(dict.fromkeys(r["say"].split(": ")[-1] for r in left))
+    lines = [f"Day {day.number:>2}  {mark}  {good} of {graded} tests pass"]
+    lines += [f"    TODO  {', '.join(functions)}  ({len(left)} tests wait for it)"] if functions else []
+    for record in wrong[:DETAILS]:
+        lines += told(record)
+    if rest := wrong[DETAILS:]:
+        lines += [f"    and {len(rest)} more that fail: {', '.join(dict.fromkeys(map(name_of, rest)))}"[:300]]
+    return lines
+
+
+def next_step(bench, days):
+    """One line: what to do now."""
+    week = f"WEEK={ex.week_of_day(days[0].number):02d}"
+    for day in days:
+        if not day.passed and day.records:
+            left = hints_left(bench, day.number)
+            hints = f" ({left} hints left)" if left else ""
+            about = f"{week} DAY={day.number}"
+            return f"next: make hint {about}{hints}, or check whenever you save: make watch {about}"
+    last = days[-1].number
+    return f"next: make solution {week} DAY={last} shows how the reference does it; make day DAY={last + 1} goes on"
+
+
+def hints_left(bench, day):
+    shown = wb.read_state(bench)["hints"]
+    return sum(max(0, len(e["hints"]) - shown.get(e["function"], 0)) for e in bench.exercises(day))
+
+
+def failing(bench, day):
+    """Functions of the day's exercises that one of their own tests does not pass, in the order of the exercises."""
+    amiss = {r["test"].split("[")[0] for r in day.records if r["outcome"] in ("failed", "todo")}
+    return [e["function"] for e in bench.exercises(day.number)
+            if any(f"weeks/{bench.room}/{test.split('[')[0]}" in amiss for test in e["tests"])]  # fmt: skip
+
+
+def remember(bench, days, today):
+    """Write down which of the days pass, and of the others what does not."""
+    state = wb.read_state(bench)
+    for day in days:
+        if day.passed:
+            state["passed"].setdefault(str(day.number), today)
+        else:
+            state["passed"].pop(str(day.number), None)
+        state["failing"][str(day.number)] = failing(bench, day)
+    wb.write_state(bench, state)
