@@ -45,7 +45,7 @@ def test_a_ladder_takes_one_call_a_node():
 
 @pytest.mark.day(8)
 def test_a_long_and_a_short_way_to_the_same_leaf():
-    """Breadth-first order is wrong here: y is two steps from the result, and three as well."""
+    """Breadth-first order is wrong here: one way from the result to y has two steps, another one has three."""
     a = leaf([3.0])
     y = a * 2
     (y * y + y).backward()
@@ -55,6 +55,7 @@ def test_a_long_and_a_short_way_to_the_same_leaf():
 @pytest.mark.day(8)
 def test_a_chain_of_100_000_goes_back_and_is_freed():
     """No recursion: neither in the walk, nor when Python frees a chain that the walk has left whole."""
+    leaf([1.0]).backward()  # what is still to be written says so here, before the long chain
     a = leaf([1.0])
     x = a
     for _ in range(100_000):
@@ -80,7 +81,7 @@ def test_gradients_accumulate_until_they_are_cleared():
 
 @pytest.mark.day(8)
 def test_gradients_that_share_an_array_do_not_mix():
-    """a + b sends one and the same array to both; adding to it in place would give b what only a has earned."""
+    """a + b sends the same array to both. If it were added to in place, b would also get what belongs to a alone."""
     a, b = leaf([1.0]), leaf([1.0])
     (a + b + a).backward()
     assert (a.grad.tolist(), b.grad.tolist()) == ([2.0], [1.0])
@@ -145,6 +146,7 @@ def test_no_grad_holds_for_its_own_thread():
     """A server that evaluates in one thread must not stop another one's training."""
     a, seen = leaf([1.0]), []
     with no_grad():
+        assert not (a * 2).requires_grad
         thread = threading.Thread(target=lambda: seen.append((a * 2).requires_grad))
         thread.start()
         thread.join()

@@ -88,7 +88,7 @@ def examine(leaves, steps):
 @settings(max_examples=1000)
 @given(LEAVES, steps_of(KIT))
 def test_a_thousand_random_graphs(leaves, steps):
-    """Forward and backward against torch, backward against central differences: what nobody thought of writing down."""
+    """Graphs that nobody would think of: result and gradients against torch, gradients against central differences."""
     Value(1).backward()
     examine(leaves, steps)
 
@@ -97,6 +97,6 @@ def test_a_thousand_random_graphs(leaves, steps):
 @settings(max_examples=1000)
 @given(LEAVES, steps_of([*KIT, DOT]))
 def test_a_thousand_random_graphs_with_dot(leaves, steps):
-    """The same with `dot` among the operations: one node with five children, each with a slope of its own."""
+    """The same with `dot` among the operations: one node with five children, each with its own slope."""
     dot([], [])
     examine(leaves, steps)

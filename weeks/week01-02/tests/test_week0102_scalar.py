@@ -135,7 +135,7 @@ def test_every_real_number_may_stand_on_either_side(number):
 @pytest.mark.day(1)
 @pytest.mark.parametrize("wrong", ["3", None, [1.0], 1j, np.ones(2), torch.tensor(1.0)], ids=lambda x: type(x).__name__)
 def test_what_is_no_number_is_a_sentence(wrong):
-    """Refused where it comes in; let through, it would fail far away, on the walk back."""
+    """It is refused where it comes in. Otherwise it would fail much later, on the walk back, far from the mistake."""
     for use in (Value, lambda x: Value(1) + x, lambda x: Value(1) ** x, lambda x: Value(1) / x):
         with pytest.raises(TypeError, match=r"holds one real number, but was given .*; give an int or a float"):
             use(wrong)
@@ -218,7 +218,7 @@ def test_a_ladder_takes_one_visit_a_node():
 
 @pytest.mark.day(3)
 def test_a_long_and_a_short_way_to_the_same_leaf():
-    """Breadth-first is no right order: y is one step from the result, and two steps as well."""
+    """Breadth-first is no right order: one way from the result to y has one step, another one has two."""
     a = Value(3)
     y = a * 2
     (y * y + y).backward()
@@ -238,6 +238,7 @@ def test_each_node_stands_once_and_before_its_children():
 @pytest.mark.day(3)
 def test_a_chain_of_100_000_goes_back_and_is_freed():
     """No recursion, neither in the walk nor when Python frees the chain: depth is no limit (Python's own is 1,000)."""
+    Value(1).backward()  # what is still to be written says so here, before the long chain
     a = Value(1)
     x = a
     for _ in range(100_000):
