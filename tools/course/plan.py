@@ -193,7 +193,8 @@ def problems(root=ex.ROOT, run_tests=True):
             continue
         if with_map(room, root) != (root / "weeks" / room / "README.md").read_text(encoding="utf-8"):
             found.append(f"the map of days in weeks/{room}/README.md is not what PLAN.md says; run: make docs-sync")
-        found += [sentence for day in ex.days_of_room(room) for sentence in pages.day_problems(day, root)]
+        found += [sentence for day in ex.days_of_room(room) for sentence in
+                  pages.day_problems(day, plan[day].minutes, root)]  # fmt: skip
         found += [sentence for number in ex.weeks_of_room(room) for sentence in pages.week_problems(number, root)]
         if run_tests:
             tests, exercises = collected(room, root), ex.load(room, root)
