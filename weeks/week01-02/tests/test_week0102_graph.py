@@ -46,10 +46,10 @@ def test_a_ladder_takes_one_call_a_node():
 @pytest.mark.day(8)
 def test_a_long_and_a_short_way_to_the_same_leaf():
     """Breadth-first order is wrong here: one way from the result to y has two steps, another one has three."""
-    a = leaf([3.0])
-    y = a * 2
-    (y * y + y).backward()
-    assert a.grad.tolist() == [2 * (2 * 6 + 1)]
+    for sum_of in (lambda y: y * y + y, lambda y: y + y * y):  # a walk from the right is lucky with one of them
+        a = leaf([3.0])
+        sum_of(a * 2).backward()
+        assert a.grad.tolist() == [2 * (2 * 6 + 1)]
 
 
 @pytest.mark.day(8)
