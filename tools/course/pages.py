@@ -11,6 +11,7 @@ WEEK_PARTS = ["What was built", "What was learned", "What was hard", "What is st
               "Hands on to", "Reproduce"]  # fmt: skip
 LINES, CHARACTERS, WORDS = 70, 5000, 650  # of a day's page, and words of a reflection; markers do not count
 MARKER = re.compile(r"<!--.*?-->", re.DOTALL)
+CODE = re.compile(r"^```.*?^```|^ {4}[^\n]*|`[^`\n]+`", re.DOTALL | re.MULTILINE)
 FOLDED = re.compile(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>", re.DOTALL)
 
 
@@ -30,9 +31,25 @@ def terminal(day, answers=False, root=ex.ROOT):
     text = MARKER.sub("", read(day, root))
     folded = f"[{{}}: make day DAY={day} FORCE=1, or {path(day)}]"
     text = FOLDED.sub(lambda m: f"{m[1]}:\n{m[2].strip()}" if answers else folded.format(m[1]), text)
+    text = "".join(part if code else as_prose(part) for part, code in pieces(text))
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def pieces(text):
+    """(text, whether it is code) in order; code is fenced, indented or between backticks."""
+    end = 0
+    for match in CODE.finditer(text):
+        yield text[end : match.start()], False
+        yield match[0], True
+        end = match.end()
+    yield text[end:], False
+
+
+def as_prose(text):
+    """Pictures by name and place, links with their address, no marks for bold."""
     text = re.sub(r"!\[([^\]]*)\]\(([^)]*)\)", lambda m: f"[picture: {m[1]}]\n  {m[2].removeprefix('../')}", text)
-    text = re.sub(r"\[([^\]]*)\]\((?:\.\./)*([^)]*)\)", r"\1 (\2)", text)
-    return re.sub(r"\n{3,}", "\n\n", text.replace("**", "")).strip() + "\n"
+    text = re.sub(r"(?<!!)\[([^\]]*)\]\((?:\.\./)*([^)]*)\)", r"\1 (\2)", text)
+    return re.sub(r"\*\*(\S(?:[^\n]*?\S)?)\*\*", r"\1", text)
 
 
 def parts(text):

@@ -93,7 +93,7 @@ def tree(tmp_path):
         "weeks/week01/exercises.toml": TOML,
         "PLAN.md": PLAN,
         "notes/day001.md": "# Day 1. Areas\n\n<details><summary>Answer</summary>\n\n42\n</details>\n"
-                           "<!--r:week01.a.b-->7<!--/r-->\n",
+                           "<!--r:week01.a.b-->7<!--/r--> **Fact.** x ** 2, `a**2 + b**2`, [link](../PLAN.md)\n",
     }  # fmt: skip
     for file, text in files.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
@@ -257,7 +257,7 @@ def test_a_page_in_the_terminal(tree):
     """Answers stay folded, markers are gone, and the check follows."""
     status, output = course(tree, "day", "--day", "1")
     assert status == 0 and "Day 1. Areas" in output and "42" not in output and "<!--" not in output
-    assert "make start WEEK=01" in output
+    assert "make start WEEK=01" in output and "7 Fact. x ** 2, `a**2 + b**2`, link (PLAN.md)" in output
     assert "42" in course(tree, "day", "--day", "1", "--force")[1]
     course(tree, "start", "01")
     assert "TODO  area" in course(tree, "day", "--day", "1")[1]
