@@ -153,7 +153,7 @@ def draw_confusion(metrics, path):
     mistakes = table - np.diag(np.diag(table))
     figure, axes = plt.subplots(figsize=(6.6, 5.4))
     image = axes.imshow(mistakes, cmap="Oranges")
-    figure.colorbar(image, label="number of mistakes (the diagonal is left out)", shrink=0.8)
+    figure.colorbar(image, label="colour: number of mistakes (none on the diagonal)", shrink=0.8)
     for i, row in enumerate(table):
         for j, count in enumerate(row):
             if count:

@@ -75,7 +75,7 @@ def draw_curves(metrics, path, lectures):
     title = f"All pass the bigram; the {STYLES[best][0]} ends lowest, {below:.2f} nats below it"
     if any(metrics[f"{name}_val"] > metrics["bigram_val"] for name in shown):
         title = f"Not all have passed the bigram yet; the {STYLES[best][0]} ends lowest"
-    whose = "one seed" if metrics["seeds"] == 1 else f"curves: first seed; the ends in nats: mean of {metrics['seeds']}"
+    whose = "one seed" if metrics["seeds"] == 1 else f"curves: first seed; nats: mean of {metrics['seeds']} seeds"
     figure.suptitle(f"{title} ({whose})", fontsize=10)
     both[0].set_ylabel("validation loss (nats per letter)")
     both[0].legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.92))
