@@ -186,9 +186,18 @@ def test_unknown_week(tree, name):
 
 
 @pytest.mark.parametrize(("option", "asked"), [((), ""), (("WEEK=7",), " week07-08"), (("WEEK=99",), " 99")])
-def test_exercises_of_one_week_or_of_all(tree, option, asked):
+def test_the_course_of_one_week_or_of_all(tree, option, asked):
     """A week that there is not must not become a check of all: the tool gets the name and says so."""
-    assert make(tree, "exercises", *option)[1] == [f"python tools/exercises.py check{asked}"]
+    assert make(tree, "check-course", *option)[1] == ["python tools/course plan-check", f"python tools/course audit{asked}"]
+
+
+@pytest.mark.parametrize("target", ["start", "check", "watch", "hint", "solution", "reset", "today", "progress", "day"])
+def test_the_workbench_gets_what_was_typed(tree, target):
+    """The same words for each command; what was left out is not passed on as an empty argument."""
+    assert make(tree, target)[1] == [f"python tools/course {target}"]
+    options = ("WEEK=01", "DAY=3", "FUNCTION=Value.exp", "FORCE=1")
+    wanted = f"python tools/course {target} 01 --day 3 --function Value.exp --force"
+    assert make(tree, target, *options)[1] == [wanted]
 
 
 def test_all_tests_run_after_all_data_in_one_process(tree):
@@ -233,8 +242,9 @@ def test_help_is_the_default_and_names_every_target(tree, repo_root):
     """`make` alone explains; each documented target is in it, and says which weeks are built."""
     status, _, output = make(tree)
     assert status == 0
-    targets = "test test-week exercises bench results data vendor vendor-check docs-sync docs-check lint doctor clean"
-    for target in [*targets.split(), "week14"]:
+    targets = "test test-week check-course plan-check bench results data vendor vendor-check docs-sync docs-check lint"
+    workbench = "start check watch hint solution reset today progress day"
+    for target in [*targets.split(), *workbench.split(), "doctor", "clean", "week14"]:
         assert f"  {target} " in output
     assert "weeks built:   week07-08 week09" in output
 
