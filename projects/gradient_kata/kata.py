@@ -230,10 +230,10 @@ def wait(log, name, path):
                 print(told(answer), flush=True)
             nap(0.3)
     except KeyboardInterrupt:
-        log["open"][path.name] = round(so_far + clock() - begin, 1)
+        log["open"][path.name] = stands = round(so_far + clock() - begin, 1)
         write_log(log)
-        raise KeyboardInterrupt(f"the clock stands at {length(log['open'][path.name])}; to go on: {COMMAND} --only {name}"
-                                ) from None  # fmt: skip
+        said = f"the clock stands at {length(stands)}; to go on: {COMMAND} --only {name}"
+        raise KeyboardInterrupt(said) from None
     print(told(answer))
     keep(log, name, path, round(so_far + clock() - begin, 1))
 
