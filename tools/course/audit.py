@@ -2,10 +2,10 @@
 
 import sys
 
-import papers
 from shared.errors import Mistake
 from shared.results import Stopwatch, cpu_count, write_results
 
+import papers
 from course import answers, plan
 from course import exercises as ex
 

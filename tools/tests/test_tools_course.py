@@ -1,4 +1,4 @@
-"""The learner's workbench, walked through as a learner would on a toy week: no word of theirs is lost, nothing is given away.
+"""The learner's workbench, walked through on a toy week: no word of the learner's is lost, nothing is given away.
 
 Each command runs in a process of its own, in a repository that holds one week of two days and the tools.
 """
@@ -74,7 +74,8 @@ replace = "self.side, self.side"
 by = "self.side, 1"
 kind = "forgets a side"
 """
-PLAN = "| Day | Build | Read | Check | Artefact | Minutes | Status |\n|--:|---|---|---|---|--:|---|\n" + "".join(
+HEAD = "| Day | Build | Read | Check | Artefact | Minutes | Status |\n|--:|---|---|---|---|--:|---|\n"
+PLAN = HEAD + "".join(
     f"| {day} | shapes {day} | a lecture | `make check WEEK=01 DAY={day}` | `train.py` | 5 | built |\n" for day in (1, 2)
 )
 
@@ -137,7 +138,8 @@ def test_a_day_from_start_to_solution(tree):
     assert output.splitlines()[0] == "chase: grading projects/week01 (your code), day 1"
     assert "Day  1  ·  0 of 1 tests pass" in output and "TODO  area" in output and "2 hints left" in output
     assert course(tree, "solution", "01", "--day", "1") == (
-        1, "error: the solution is shown once your day 1 passes (make check WEEK=01 DAY=1); to see it now, add FORCE=1\n"
+        1, "error: the solution is shown once your day 1 passes (make check WEEK=01 DAY=1); "
+        "to see it now, add FORCE=1\n"
     )  # fmt: skip
 
     output = course(tree, "hint", "01", "--day", "1")[1]
@@ -302,10 +304,8 @@ def test_rows_and_the_map_of_days(load_tool, tree):
     (tree / "PLAN.md").write_text(PLAN + PLAN.splitlines()[-1] + "\n")
     with pytest.raises(Exception, match="two rows for day 2"):
         plan.rows(tree)
-    full = "".join(PLAN.splitlines(True)[:2]) + "".join(
-        f"| {day} | build {day} | read | `make check WEEK=01 DAY={day}` | `PLAN.md` | 5 | built |\n" for day in range(1, 8)
-    )
-    (tree / "PLAN.md").write_text(full)
+    row = "| {0} | build {0} | read | `make check WEEK=01 DAY={0}` | `PLAN.md` | 5 | built |\n"
+    (tree / "PLAN.md").write_text(HEAD + "".join(row.format(day) for day in range(1, 8)))
     readme = tree / "weeks/week01/README.md"
     readme.write_text("# W\n\n<!--days-->\nold\n<!--/days-->\n")
     assert plan.sync(tree) == [readme] and plan.sync(tree) == []

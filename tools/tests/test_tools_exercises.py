@@ -123,8 +123,8 @@ def test_every_wrong_answer_is_noticed(week):
 def test_sound_exercises_pass(tree):
     """The reference, two functions left out, two wrong answers; and nothing is left behind."""
     assert exercises(tree, "audit") == (
-        0, "all 8 answers were judged as they should be: the references pass, so does each package that is solved up to "
-        "some day, the starters fail every graded test, and all 2 wrong answers are noticed\n"
+        0, "all 8 answers were judged as they should be: the references pass, so does each package that is solved up "
+        "to some day, the starters fail every graded test, and all 2 wrong answers are noticed\n"
     )  # fmt: skip
     assert list((tree / "build").iterdir()) == []
 

@@ -188,7 +188,8 @@ def test_unknown_week(tree, name):
 @pytest.mark.parametrize(("option", "asked"), [((), ""), (("WEEK=7",), " week07-08"), (("WEEK=99",), " 99")])
 def test_the_course_of_one_week_or_of_all(tree, option, asked):
     """A week that there is not must not become a check of all: the tool gets the name and says so."""
-    assert make(tree, "check-course", *option)[1] == ["python tools/course plan-check", f"python tools/course audit{asked}"]
+    calls = make(tree, "check-course", *option)[1]
+    assert calls == ["python tools/course plan-check", f"python tools/course audit{asked}"]
 
 
 @pytest.mark.parametrize("target", ["start", "check", "watch", "hint", "solution", "reset", "today", "progress", "day"])
