@@ -39,8 +39,11 @@ def parts(text):
     return re.findall(r"^## (.+?)\s*$", text, re.MULTILINE)
 
 
-def day_problems(day, root=ex.ROOT):
-    """Sentences about what a day's page lacks; the command that grades the day must stand in it."""
+def day_problems(day, minutes=None, root=ex.ROOT):
+    """Sentences about what a day's page lacks; the command that grades the day must stand in it.
+
+    `minutes` are those of PLAN.md; None where it has none.
+    """
     try:
         text = read(day, root)
     except Mistake as error:
@@ -56,6 +59,8 @@ def day_problems(day, root=ex.ROOT):
     command = f"make check WEEK={ex.week_of_day(day):02d} DAY={day}"
     if not re.search(rf"{re.escape(command)}\b", text):
         found.append(f"its check is not {command!r}")
+    if minutes and not re.search(rf"\*{minutes} min\b", text):
+        found.append(f"it must say how long the day takes, as PLAN.md does: *{minutes} min, ...*")
     explain = text.split("## Explain")[-1].split("\n## ")[0]
     if explain.count("<details>") < 1 or len(re.findall(r"^\s*(?:\*\*)?\(?[1-3][.)]", explain, re.MULTILINE)) < 3:
         found.append("Explain needs three numbered questions and their folded answers")

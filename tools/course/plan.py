@@ -166,6 +166,19 @@ def row_problems(row, room, root=ex.ROOT):
     return [f"PLAN.md, day {row.day}: {sentence}" for sentence in found]
 
 
+def unnamed(room, root=ex.ROOT):
+    """Sentences about exercises that their day's page does not name: nobody would know what to build."""
+    found = []
+    for exercise in ex.load(room, root):
+        file = root / pages.path(exercise["day"])
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
+        name = exercise["function"].split(".")[-1]
+        owner = exercise["function"].split(".")[0]
+        if (name if name != "__init__" else owner) not in text:
+            found.append(f"{file.relative_to(root)} does not name {exercise['function']}, which is built on that day")
+    return found
+
+
 def hand_map_problems(row, root=ex.ROOT):
     """A room without exercises keeps its map of days by hand: build and minutes must be those of PLAN.md."""
     week = ex.week_of_day(row.day)
@@ -193,8 +206,10 @@ def problems(root=ex.ROOT, run_tests=True):
             continue
         if with_map(room, root) != (root / "weeks" / room / "README.md").read_text(encoding="utf-8"):
             found.append(f"the map of days in weeks/{room}/README.md is not what PLAN.md says; run: make docs-sync")
-        found += [sentence for day in ex.days_of_room(room) for sentence in pages.day_problems(day, root)]
+        found += [sentence for day in ex.days_of_room(room) for sentence in
+                  pages.day_problems(day, plan[day].minutes, root)]  # fmt: skip
         found += [sentence for number in ex.weeks_of_room(room) for sentence in pages.week_problems(number, root)]
+        found += unnamed(room, root)
         if run_tests:
             tests, exercises = collected(room, root), ex.load(room, root)
             found += test_problems(room, exercises, tests)

@@ -28,35 +28,40 @@ def save(figure, path):
 
 
 def draw_boundary(metrics, path):
-    """Where the network's score changes sign, beside the line of one neuron; dashed: the margins, scores -1 and 1."""
+    """Where the network's score changes sign, beside the line of one neuron; each line is in the key."""
     grid, data = metrics["grid"], np.array(metrics["data"])
     xs, ys = np.array(grid["xs"]), np.array(grid["ys"])
     w_x, w_y, bias = metrics["line"]
     line = w_x * xs + w_y * ys[:, None] + bias
     accuracy = metrics["curve"][-1][1]
     title = f"One neuron can draw a line: {metrics['line_accuracy']:.0%} right. Two layers before it bend the line: "
-    figure, both = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    figure, both = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     panels = (line, f"one neuron, {len(metrics['line'])} numbers"), (
         np.array(grid["scores"]), f"MLP 2-16-16-1, {metrics['parameters']} numbers"
     )  # fmt: skip
     for axes, (scores, name) in zip(both, panels):
-        axes.contourf(xs, ys, np.clip(scores, -3, 3), np.linspace(-3, 3, 13), cmap="PuOr", alpha=0.6)
-        axes.contour(xs, ys, scores, [-1, 0, 1], colors="black", linestyles=["--", "-", "--"], linewidths=[1, 2, 1])
+        fill = axes.contourf(xs, ys, np.clip(scores, -3, 3), np.linspace(-3, 3, 13), cmap="PuOr", alpha=0.6)
+        looks = {"colors": "black", "linestyles": ["--", "-", "--"], "linewidths": [1, 2, 1]}
+        axes.contour(xs, ys, scores, [-1, 0, 1], **looks)
         for label, marker, color in ((-1, "o", "#b35806"), (1, "^", "#542788")):
             x, y, _ = data[data[:, 2] == label].T
             style = {"color": color, "marker": marker, "edgecolors": "white", "linewidths": 0.6, "zorder": 3}
             axes.scatter(x, y, 22, label=f"label {label}", **style)
-        axes.set_title(name, fontsize=9)
+        axes.set_title(name, fontsize=10)
         axes.set_xlabel("x")
     both[0].set_ylabel("y")
-    both[0].legend(fontsize=8)
-    figure.suptitle(f"{title}{accuracy:.0%} right", fontsize=10)
-    figure.tight_layout()
+    for line, width, name in (("-", 2, "score 0: the boundary"), ("--", 1, "scores -1 and 1: the margins")):
+        both[1].plot([], [], color="black", linestyle=line, linewidth=width, label=name)
+    figure.legend(*both[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    bar = figure.colorbar(fill, ax=both, ticks=range(-3, 4), label="score (3 and -3: that, or further from 0)")
+    for score, line, width in ((-1, "--", 1), (0, "-", 2), (1, "--", 1)):
+        bar.ax.axhline(score, color="black", linestyle=line, linewidth=width)
+    figure.suptitle(f"{title}{accuracy:.0%} right (first seed)", fontsize=10)
     save(figure, path)
 
 
 def draw_moons_curve(metrics, path):
-    """Loss and accuracy of the first seed, step for step: the network, one neuron, and what guessing gives."""
+    """Loss and accuracy of the first seed, step for step; the mean and the slowest step of all seeds are lines."""
     figure, (above, below) = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
     curves = ("MLP", "#2166ac", "-", metrics["curve"]), ("one neuron", "#b35806", "--", metrics["line_curve"])
     for label, color, style, curve in curves:
@@ -68,10 +73,19 @@ def draw_moons_curve(metrics, path):
     above.set_yscale("log")
     above.set_ylabel("hinge loss + decay (log scale)")
     below.set_ylabel("points on their side (%)")
+    below.set_ylim(45, 105)  # guessing is the bottom: nothing to see below it
     below.set_xlabel(f"step of gradient descent ({metrics['points']} points each)")
     perfect = next((step for step, (_, a) in enumerate(metrics["curve"]) if a == 1), None)
     when = f"{metrics['curve'][-1][1]:.0%} of the points" if perfect is None else f"every point by step {perfect}"
-    above.set_title(f"The MLP has {when}; one neuron ends at {metrics['line_accuracy']:.0%}", fontsize=9)
+    title = f"First seed: the MLP has {when}; one neuron ends at {metrics['line_accuracy']:.0%}"
+    slowest = metrics.get("first_perfect_step")
+    if slowest is not None and metrics["seeds"] > 1:
+        mean, seeds = metrics["first_perfect_mean"], metrics["perfect_seeds"]
+        title += f"\n{seeds} of {metrics['seeds']} seeds have it: by step {mean:.0f} on average, {slowest} the slowest"
+        for step, label, line in ((mean, "mean", (0, (1, 2))), (slowest, "slowest", (0, (5, 2)))):
+            label = f"{label} of {seeds} seeds: {step:.0f}"
+            below.axvline(step, color="black", linewidth=1, linestyle=line, label=label)
+    above.set_title(title, fontsize=10)
     for axes in (above, below):
         axes.legend(fontsize=8)
     save(figure, path)
@@ -112,11 +126,11 @@ def pixels(text):
 def draw_curves(metrics, path):
     """Errors on validation images after each epoch, beside the errors on the test images at the end."""
     figure, axes = plt.subplots(figsize=(7, 4))
-    seeds = f"mean of {metrics['seeds']} seeds" if metrics["seeds"] > 1 else "at the end"
+    seeds = f"mean of {metrics['seeds']} seeds" if metrics["seeds"] > 1 else "first seed"
     for name, (label, color, line, marker) in NETWORKS.items():
         epochs, _, accuracies = zip(*metrics[f"{name}_curve"])
         errors = [100 * (1 - a) for a in accuracies]
-        axes.plot(epochs, errors, line, marker=marker, color=color, label=f"{label}, validation")
+        axes.plot(epochs, errors, line, marker=marker, color=color, label=f"{label}, validation, first seed")
         test = 100 * (1 - metrics[f"mnist_{name}_test_accuracy"])
         axes.axhline(test, color=color, linewidth=1, linestyle=":", label=f"{label}, test, {seeds}: {test:.2f} %")
     axes.axhline(90, color="grey", linewidth=1, label="guessing: 90 %")
@@ -127,8 +141,8 @@ def draw_curves(metrics, path):
     axes.set_ylabel("wrong answers (%, log scale)")
     mlp, cnn = (1 - metrics[f"mnist_{name}_test_accuracy"] for name in NETWORKS)
     sizes = metrics["cnn_parameters"] / metrics["mlp_parameters"]
-    title = f"The MLP errs {mlp / cnn:.1f} times as often as the CNN, which has {sizes:.0%} of its parameters"
-    axes.set_title(title, fontsize=9)
+    title = f"The MLP errs {mlp / cnn:.1f} times as often as the CNN on test images.\n"
+    axes.set_title(f"{title}The CNN has {sizes:.0%} of its parameters.", fontsize=10)
     axes.legend(fontsize=8)
     save(figure, path)
 
@@ -137,19 +151,20 @@ def draw_confusion(metrics, path):
     """Which digit is taken for which, by the CNN: only the mistakes are coloured."""
     table = np.array([row.split() for row in metrics["cnn_confusion"]], int)
     mistakes = table - np.diag(np.diag(table))
-    figure, axes = plt.subplots(figsize=(5.6, 5))
-    axes.imshow(mistakes, cmap="Oranges")
+    figure, axes = plt.subplots(figsize=(6.6, 5.4))
+    image = axes.imshow(mistakes, cmap="Oranges")
+    figure.colorbar(image, label="number of mistakes (the diagonal is left out)", shrink=0.8)
     for i, row in enumerate(table):
         for j, count in enumerate(row):
             if count:
                 dark = mistakes[i, j] > 0.6 * mistakes.max()
-                axes.text(j, i, str(count), ha="center", va="center", fontsize=8, color="white" if dark else "black")
+                axes.text(j, i, str(count), ha="center", va="center", fontsize=9, color="white" if dark else "black")
     axes.set_xticks(range(10))
     axes.set_yticks(range(10))
     axes.set_xlabel("answer of the CNN (digit)")
     axes.set_ylabel("label (digit)")
     i, j = np.unravel_index(mistakes.argmax(), mistakes.shape)
-    total = f"{mistakes.sum()} mistakes in {table.sum():,} test images"
+    total = f"{mistakes.sum()} mistakes in {table.sum():,} test images (CNN, first seed)"
     axes.set_title(f"{total};\nthe commonest: a {i} taken for a {j} ({mistakes[i, j]} times)", fontsize=9)
     save(figure, path)
 
@@ -161,26 +176,31 @@ def draw_worst(metrics, path):
         axes.axis("off")
     for axes, (true, answer, p, text) in zip(grid.flat, metrics["cnn_worst"]):
         axes.imshow(pixels(text), cmap="gray_r")
-        axes.set_title(f"a {true}, read as {answer}\np = {p:.3f}", fontsize=8)
+        axes.set_title(f"a {true}, read as {answer}\np = {p:.3f}", fontsize=9)
     found = metrics["cnn_worst"]
     sure = sum(p >= 0.9 for _, _, p, _ in found)
-    title = f"The CNN's {len(found)} worst mistakes: in {sure} of them it was 90 % certain or more"
+    title = f"The CNN's {len(found)} surest mistakes (first seed): in {sure} it was 90 % certain or more"
     figure.suptitle(title, fontsize=10)
     figure.tight_layout()
     save(figure, path)
 
 
 def draw_filters(metrics, path):
-    """What the first layers look for: the CNN's windows of 5 x 5 pixels, the MLP's rows of 28 x 28."""
-    figure, grid = plt.subplots(4, 8, figsize=(7, 4.2))
+    """Weights of the first layers, in grey: the CNN's windows of 5 x 5 pixels, the MLP's rows of 28 x 28."""
+    figure, grid = plt.subplots(4, 8, figsize=(8.4, 4.8), layout="constrained")
     for row, (name, title) in enumerate((("cnn", "CNN, 5 x 5 pixels"), ("mlp", "MLP, 28 x 28 pixels"))):
         for axes, text in zip(grid[2 * row : 2 * row + 2].flat, metrics[f"{name}_filters"]):
-            axes.imshow(pixels(text), cmap="PuOr", vmin=0, vmax=255, interpolation="nearest")
-            axes.axis("off")
-        grid[2 * row, 0].set_title(title, fontsize=9, loc="left")
+            image = axes.imshow(pixels(text), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+            axes.set_xticks([])
+            axes.set_yticks([])
+        grid[2 * row, 0].set_title(title, fontsize=10, loc="left")
+    bar = figure.colorbar(image, ax=grid, shrink=0.8, label="weight (beside the unit's largest)")
+    bar.set_ticks([0, 127.5, 255], labels=["-1", "0", "+1"])
+    off = sum(pixels(text).min() == 0 for text in metrics["mlp_filters"])  # the largest weight is a negative one
     figure.suptitle(
-        "First layers: the CNN's windows are used at every place, a unit of the MLP waits for a stroke at one\n"
-        "(orange: negative weights, purple: positive)", fontsize=9,
+        "First layers: the CNN uses its small windows at every place; a unit of the MLP watches one place.\n"
+        f"In {off} of the {len(metrics['mlp_filters'])} MLP units shown, ink at that place pushes the unit down "
+        "(its largest weight is negative).", fontsize=10,
     )  # fmt: skip
     save(figure, path)
 

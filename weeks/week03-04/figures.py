@@ -27,6 +27,7 @@ NAMES = {"bigram": "bigram, counted", "trigram": "trigram, counted"} | {key: sty
 # Losses that the lectures print for their validation names, the same as ours on makemore's file
 LECTURES = {"lecture: MLP, context 3": 2.1701, "lecture: + batch norm": 2.1048, "lecture: WaveNet, context 8": 1.993}
 VOWELS = "aeiou"
+NAMED_SHARE = 0.02  # of the table of pairs: shares from here on are written into it
 LETTER_STYLES = {  # colour, marker, colour of the letter
     "border": ("black", "s", "white"),
     "vowel": ("#c2571a", "o", "white"),
@@ -74,10 +75,11 @@ def draw_curves(metrics, path, lectures):
     title = f"All pass the bigram; the {STYLES[best][0]} ends lowest, {below:.2f} nats below it"
     if any(metrics[f"{name}_val"] > metrics["bigram_val"] for name in shown):
         title = f"Not all have passed the bigram yet; the {STYLES[best][0]} ends lowest"
-    figure.suptitle(title, fontsize=10)
+    whose = "one seed" if metrics["seeds"] == 1 else f"curves: first seed; the ends in nats: mean of {metrics['seeds']}"
+    figure.suptitle(f"{title} ({whose})", fontsize=10)
     both[0].set_ylabel("validation loss (nats per letter)")
     both[0].legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.92))
-    both[1].set_title("the same, larger", fontsize=9)
+    both[1].set_title("the lower end, larger; neither axis starts at 0", fontsize=9)
     figure.tight_layout()
     save(figure, path)
 
@@ -121,39 +123,52 @@ def draw_embeddings(metrics, path, lectures):
             size = 60 + 340 * np.sqrt(count / often.max())
             axes.scatter(x, y, size, color=color, marker=marker, edgecolors="#1b3a5c", linewidths=0.6, zorder=2)
             axes.annotate(letter, (x, y), ha="center", va="center", color=ink, fontsize=9, zorder=3)
-        apart = f": vowels {gaps[-1]:.1f} apart" if gaps[-1] else ""
-        axes.set_title(f"every letter counts {label}{apart}", fontsize=9)
+        apart = f": vowels at {gaps[-1]:.1f}" if gaps[-1] else ""
+        axes.set_title(f"every letter counts {label}{apart}", fontsize=10)
         axes.set_xlabel(f"first principal direction of {table.shape[1]} (two hold {share:.0%} of the variance)")
     both[0].set_ylabel("second principal direction (no unit)")
+    for kind, (color, marker, _) in LETTER_STYLES.items():
+        looks = {"linestyle": "", "markeredgecolor": "#1b3a5c", "markersize": 9}
+        both[0].plot([], [], marker=marker, color=color, label=f"{kind} ('.')" if kind == "border" else kind, **looks)
+    both[0].legend(fontsize=9, title="larger: more frequent", title_fontsize=9)
     if gaps[1]:
         figure.suptitle(
-            "The MLP was never told what a vowel is: where it matters to the loss, vowels (dark) lie "
-            f"{gaps[1]:.1f} times as far\nfrom the consonants (light) as consonants from their middle; "
-            "rare letters hide that on the left (sizes: how often)", fontsize=9.5,
+            "The MLP was never told what a vowel is. At the right the vowels' middle is "
+            f"{gaps[1]:.1f} times as far from the consonants' middle\nas the consonants are. "
+            "At the left rare letters hide it.", fontsize=10,
         )  # fmt: skip
     figure.tight_layout()
     save(figure, path)
 
 
 def draw_ladder(metrics, path, lectures):
-    """What each model reaches, beside how many numbers it has, and what the lectures reached."""
+    """What each model reaches, beside how many numbers it has, and what the lectures reached.
+
+    Dots and no bars: a bar says "so many times as much" by its length, and this axis does not start at 0.
+    """
     rows = [(NAMES[m], metrics[f"{m}_val"], metrics[f"{m}_params"], m) for m in LADDER if f"{m}_val" in metrics]
     figure, axes = plt.subplots(figsize=(8, 4.4))
+    uniform = metrics["uniform_loss"]
+    axes.axvline(uniform, color="black", linewidth=1, label=f"uniform guess: {uniform:.3f}")
     for place, (_, val, params, model) in enumerate(rows):
-        axes.barh(place, val - 1.9, left=1.9, color="#8fb3d9" if model in STYLES else "#d9d9d9", edgecolor="#1b3a5c")
-        axes.annotate(f"{val:.3f}   {params:,} numbers", (val, place), (5, 0), textcoords="offset points", va="center",
-                      fontsize=8, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
+        looks = {"color": "#1b3a5c"} if model in STYLES else {"color": "white", "edgecolors": "#1b3a5c"}
+        axes.scatter(val, place, 70, marker="o" if model in STYLES else "s", zorder=3, **looks)
+        axes.annotate(f"{val:.3f}   {params:,} numbers", (val, place), (9, 0), textcoords="offset points", va="center",
+                      fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
     if lectures:
         for (label, level), line in zip(LECTURES.items(), ("--", "-.", ":")):
-            axes.axvline(level, color="#c2571a", linestyle=line, linewidth=1.2, zorder=0.5, label=f"{label} {level}")
-        axes.legend(fontsize=8, loc="lower right")
+            axes.axvline(level, color="#c2571a", linestyle=line, linewidth=1.2, zorder=0.5, label=f"{label}: {level}")
+    axes.legend(fontsize=8, loc="lower right", bbox_to_anchor=(0.955, 0.02))
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows], fontsize=9)
-    axes.invert_yaxis()
-    axes.set_xlim(1.9, max(val for _, val, *_ in rows) + 0.16)
-    axes.set_xlabel(f"validation loss (nats per letter); a uniform guess has {metrics['uniform_loss']:.2f}")
-    best = min(rows, key=lambda row: row[1])
-    axes.set_title(f"Looking further back pays: from {rows[0][1]:.3f} ({rows[0][0]}) to {best[1]:.3f} ({best[0]})",
-                   fontsize=10)  # fmt: skip
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="y", alpha=0.3)
+    lowest = min([val for _, val, *_ in rows] + [level for level in LECTURES.values() if lectures])
+    axes.set_xlim(lowest - 0.06, uniform + 0.04)
+    axes.set_xlabel("validation loss (nats per letter; less is better; the axis does not start at 0)")
+    best, seeds = min(rows, key=lambda row: row[1]), metrics["seeds"]
+    whose = "one seed" if seeds == 1 else f"mean of {seeds} seeds"
+    axes.set_title(f"Looking further back pays: from {rows[0][1]:.3f} ({rows[0][0]}) to {best[1]:.3f} ({best[0]}), "
+                   f"{whose}", fontsize=10)  # fmt: skip
     save(figure, path)
 
 
@@ -167,14 +182,15 @@ def draw_finder(metrics, path, lectures):
     suggested, used = metrics["suggested_rate"], metrics["used_rate"]
     axes.axvline(suggested, color="#c2571a", linestyle="--", label=f"falls fastest: {suggested:.2g}")
     axes.axvline(used, color="black", linestyle=":", label=f"used, with a cosine to 0: {used:.2g}")
-    axes.axhline(metrics["uniform_loss"], color="grey", linewidth=0.8, linestyle=(0, (1, 2)), label="uniform guess")
+    axes.axhline(metrics["uniform_loss"], color="grey", linewidth=0.8, linestyle=(0, (1, 2)),
+                 label=f"uniform guess: {metrics['uniform_loss']:.2f}")  # fmt: skip
     axes.set_xscale("log")
     axes.set_ylim(min(losses) - 0.1, metrics["uniform_loss"] + 0.8)
     axes.set_xlabel("learning rate of AdamW (log scale), one step each")
     axes.set_ylabel("training loss (nats per letter)")
     lowest = rates[means.index(min(means))]
     axes.set_title(f"The loss falls fastest at {suggested:.2g}, is lowest at {lowest:.2g}, then rises", fontsize=10)
-    axes.legend(fontsize=8, loc="lower left")
+    axes.legend(fontsize=8, loc="upper left", framealpha=1)
     save(figure, path)
 
 
@@ -183,19 +199,20 @@ def draw_bigram(metrics, path, lectures):
     counts = np.array([[int(n) for n in row.split()] for row in metrics["bigram_counts"]])  # (V, V)
     letters = letters_of(metrics)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure, axes = plt.subplots(figsize=(7.4, 6.6))
+    figure, axes = plt.subplots(figsize=(8.2, 8.6))
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=max(0.4, np.quantile(shares, 0.995)))
-    for i, j in np.argwhere(counts > 0):
-        ink = "white" if shares[i, j] > 0.22 else "#444444"
-        axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=4.6, color=ink)
-    axes.set_xticks(range(len(letters)), letters, fontsize=8)
-    axes.set_yticks(range(len(letters)), letters, fontsize=8)
+    for i, j in np.argwhere(shares >= NAMED_SHARE):  # smaller ones are left to the colour: digits must be readable
+        ink = "white" if shares[i, j] > 0.22 else "black"
+        axes.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", fontsize=9, color=ink)
+    axes.set_xticks(range(len(letters)), letters, fontsize=10)
+    axes.set_yticks(range(len(letters)), letters, fontsize=10)
     axes.set_xlabel("next letter ('.': the name ends)")
     axes.set_ylabel("letter ('.': a name begins)")
     i, j = np.unravel_index(shares.argmax(), shares.shape)
     axes.set_title(f"Most certain: '{letters[j]}' after '{letters[i]}', {shares[i, j]:.0%}; a uniform guess would give "
                    f"{1 / len(letters):.0%} everywhere", fontsize=10)  # fmt: skip
-    bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of what follows (each row sums to 1; numbers: %)")
+    label = f"share of what follows (each row sums to 1); numbers: %, from {NAMED_SHARE:.0%} on"
+    bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.7, pad=0.08, extend="max", label=label)
     bar.outline.set_visible(False)
     save(figure, path)
 
@@ -204,19 +221,19 @@ def draw_names(metrics, path, lectures):
     """Names that the models invented, sorted by whether training showed them."""
     shown = [name for name in ("bigram", "trigram", "mlp", "lstm") if f"{name}_samples" in metrics]
     kinds = {"new": "in no part of the file", "held_out": "real, kept out of training", "seen": "seen in training"}
-    figure, axes = plt.subplots(figsize=(10, 0.9 + 0.85 * len(shown)))
+    figure, axes = plt.subplots(figsize=(10.4, 0.9 + len(shown)))
     axes.axis("off")
     axes.set(xlim=(0, 1), ylim=(0, len(shown) + 0.4))
     for column, label in enumerate(kinds.values()):
-        axes.text(0.1 + 0.31 * column, len(shown) + 0.1, label, fontsize=9, weight="bold")
+        axes.text(0.1 + 0.32 * column, len(shown) + 0.1, label, fontsize=10, weight="bold")
     for place, name in enumerate(shown):
         top = len(shown) - place - 0.05
-        axes.text(0, top, NAMES[name].replace(", counted", ""), fontsize=9, weight="bold", va="top")
+        axes.text(0, top, NAMES[name].replace(", counted", ""), fontsize=10, weight="bold", va="top")
         for column, kind in enumerate(kinds):
             words = [word if len(word) < 14 else word[:12] + "…" for word in metrics[f"{name}_samples"][kind][:9]]
             lines = [", ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
             text = "\n".join([f"{metrics[f'{name}_{kind}_share']:.1%}", *lines])
-            axes.text(0.1 + 0.31 * column, top, text, fontsize=7.2, va="top", family="DejaVu Sans Mono")
+            axes.text(0.1 + 0.32 * column, top, text, fontsize=8.6, va="top", family="DejaVu Sans Mono")
     real = {name: metrics[f"{name}_seen_share"] + metrics[f"{name}_held_out_share"] for name in shown}
     most, least = max(real, key=real.get), min(real, key=real.get)
     axes.set_title(f"Real names among the invented: from {real[least]:.0%} ({NAMES[least].split(',')[0]}) to "

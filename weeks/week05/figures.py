@@ -63,11 +63,15 @@ def draw_curves(metrics, path):
         right.axhline(LECTURE, color="black", linewidth=1, linestyle=":", label=f"lecture's batch norm: {LECTURE}")
     right.plot([], [], color="grey", linewidth=1, linestyle=(0, (5, 1)), label=f"bigram: {metrics['bigram_val']:.4f}")
     right.set_ylabel("validation loss (nats a letter)")
-    right.legend(fontsize=8)
-    gap = metrics["naive_val"] - metrics["bn_val"]
+    right.set_title("from the second measurement on; the axis does not start at 0", fontsize=9)
+    left.set_title("the first three measurements", fontsize=9)
+    seeds = metrics["seeds"]
+    ends = "first seed; loss at the end" if seeds == 1 else f"curve: first seed; number: mean of {seeds}"
+    right.legend(fontsize=8, title=ends, title_fontsize=8)
+    gap, whose = metrics["naive_val"] - metrics["bn_val"], "first seed" if seeds == 1 else f"mean of {seeds} seeds"
     figure.suptitle(
         f"The first loss falls from {metrics['naive_initial']:.1f} to {metrics['bn_initial']:.2f}; "
-        f"after {metrics['steps']:,} steps of Adam the whole ladder is worth {gap:.3f} nats", fontsize=10,
+        f"after {metrics['steps']:,} steps of Adam all rungs together gain {gap:.3f} nats ({whose})", fontsize=10,
     )  # fmt: skip
     figure.tight_layout()
     save(figure, path)
@@ -75,8 +79,8 @@ def draw_curves(metrics, path):
 
 def draw_activations(metrics, path):
     """What six layers of tanh give out before the first step, for four starts."""
-    figure, row = plt.subplots(1, len(STARTS), figsize=(13, 3.4), sharey=True)
-    for axes, (name, label) in zip(row, STARTS.items()):
+    figure, table = plt.subplots(2, 2, figsize=(8.6, 6.6), sharex=True, sharey=True)
+    for axes, (name, label) in zip(table.flat, STARTS.items()):
         start = metrics[f"start_{name}"]
         count = len(start["outputs"])
         for number, (shares, color) in enumerate(zip(start["outputs"], shades(count)), start=1):
@@ -84,15 +88,17 @@ def draw_activations(metrics, path):
             axes.plot(middles, 100 * np.array(shares), color=color, linewidth=1.2, label=f"layer {number}")
         flat = 100 * np.mean(start["flat"])
         first, *_, last = start["std"]
-        axes.set_title(f"{label}: {flat:.0f} % saturated,\nsd {first:.2f} -> {last:.2f}", fontsize=9)
-        axes.set_xlabel("output of tanh")
+        axes.set_title(f"{label}: {flat:.0f} % saturated; sd {first:.2f} in layer 1, {last:.2f} in {count}", fontsize=9)
         axes.set_yscale("log")
-    row[0].set_ylabel("share of outputs (% a bin, log scale)")
-    row[-1].legend(fontsize=7)
+    for axes in table[:, 0]:
+        axes.set_ylabel("share of outputs (% a bin, log scale)")
+    for axes in table[-1]:
+        axes.set_xlabel("output of tanh")
+    table[-1, -1].legend(fontsize=9, ncols=2)
     naive, right = (100 * np.mean(metrics[f"start_{name}"]["flat"]) for name in ("naive", "kaiming"))
     figure.suptitle(
-        f"Six layers before the first step: naive weights leave {naive:.0f} % of the outputs stuck, the right gain "
-        f"{right:.0f} %; a gain of 1 fades", fontsize=10,
+        f"Six layers before the first step: with naive weights {naive:.0f} % of the outputs are saturated,\n"
+        f"with the right gain {right:.0f} %; with a gain of 1 the outputs fade", fontsize=10,
     )  # fmt: skip
     figure.tight_layout()
     save(figure, path)
@@ -100,22 +106,24 @@ def draw_activations(metrics, path):
 
 def draw_gradients(metrics, path):
     """The gradients of those outputs, on a logarithmic axis, where a shift is a factor."""
-    figure, row = plt.subplots(1, len(STARTS), figsize=(13, 3.4), sharey=True)
-    for axes, (name, label) in zip(row, STARTS.items()):
+    figure, table = plt.subplots(2, 2, figsize=(8.6, 6.6), sharex=True, sharey=True)
+    for axes, (name, label) in zip(table.flat, STARTS.items()):
         start = metrics[f"start_{name}"]
         for number, (shares, color) in enumerate(zip(start["log_grads"], shades(len(start["log_grads"]))), start=1):
             edges = np.linspace(-7, 2, len(shares) + 1)
             axes.plot((edges[1:] + edges[:-1]) / 2, 100 * np.array(shares), color=color, label=f"layer {number}")
         spread = start["grad_std"]
-        axes.set_title(f"{label}: sd {spread[0]:.1e} in layer 1,\n{spread[-1]:.1e} in layer {len(spread)}", fontsize=9)
-        axes.set_xlabel("log10 |d loss / d output|, a row's")
-    row[0].set_ylabel("share of gradients (% a bin)")
-    row[0].legend(fontsize=7)
+        axes.set_title(f"{label}: sd {spread[0]:.4f} in layer 1, {spread[-1]:.4f} in {len(spread)}", fontsize=9)
+    for axes in table[:, 0]:
+        axes.set_ylabel("share of gradients (% a bin)")
+    for axes in table[-1]:
+        axes.set_xlabel("log10 |d loss of a row / d output|")
+    table[0, 0].legend(fontsize=9)
     spreads = {name: metrics[f"start_{name}"]["grad_std"] for name in STARTS}
     ratios = {name: spread[0] / spread[-1] for name, spread in spreads.items()}
     figure.suptitle(
-        f"From the last layer down to the first, gradients change by a factor of {ratios['naive']:.3g} with "
-        f"naive weights, {ratios['kaiming']:.2g} with the right gain", fontsize=10,
+        f"From the last layer down to the first, gradients change by a factor of {ratios['naive']:.3g}\n"
+        f"with naive weights, of {ratios['kaiming']:.2g} with the right gain", fontsize=10,
     )  # fmt: skip
     figure.tight_layout()
     save(figure, path)
@@ -133,10 +141,11 @@ def draw_grad_data(metrics, path):
     heads = [rows[-1][1] / np.median([ratio for _, ratio in rows[1:-1]])
              for rows in (metrics[f"deep_{name}_grad_data"] for name in DEEP)]  # fmt: skip
     axes.set_title(
-        f"After training the last layer still has {min(heads):.0f} to {max(heads):.0f} times the hidden layers' "
-        "gradient:data", fontsize=9,
-    )  # fmt: skip
-    axes.legend(fontsize=8)
+        "gradient:data, the gradient's spread beside the weight's. After training (one seed)\n"
+        f"the last layer still has {min(heads):.0f} to {max(heads):.0f} times as much as the hidden layers",
+        fontsize=10,
+    )
+    axes.legend(fontsize=9)
     save(figure, path)
 
 
@@ -158,10 +167,12 @@ def draw_update_data(metrics, path):
         axes.set_xlabel("step")
         axes.set_ylim(-5, 0)
     both[0].set_ylabel("log10(sd of update / sd of weight)")
-    both[0].legend(handles=both[0].lines[: len(weights)], fontsize=7, ncols=2, loc="upper right")
-    both[1].legend(handles=lines, fontsize=8, loc="upper right")
-    title = "Six layers with batch norm: ten times the rate shows at the end of warm-up; then the weights grow with it"
-    figure.suptitle(title, fontsize=10)
+    both[0].legend(handles=both[0].lines[: len(weights)], fontsize=8, ncols=2, loc="upper right")
+    both[1].legend(handles=lines, fontsize=9, loc="upper right")
+    figure.suptitle(
+        "Six layers, batch norm, one seed: ten times the rate shows at the end of warm-up; "
+        "later, larger weights hide it", fontsize=10,
+    )  # fmt: skip
     figure.tight_layout()
     save(figure, path)
 
@@ -172,15 +183,15 @@ def draw_trap(metrics, path):
     figure, axes = plt.subplots(figsize=(6.5, 3.8))
     axes.plot(rows, losses, "o-", color="#2d004b", label="statistics of the batch itself")
     axes.axhline(metrics["bn_running_loss"], color="#1b7837", linestyle="--", label="running statistics")
-    axes.axhline(metrics["bigram_val"], color="grey", linewidth=1, linestyle=(0, (5, 1)), label="bigram")
-    axes.axhline(metrics["uniform_loss"], color="black", linewidth=1, label="uniform")
+    axes.axhline(metrics["bigram_val"], color="grey", linewidth=1, linestyle=(0, (5, 1)), label="bigram table")
+    axes.axhline(metrics["uniform_loss"], color="black", linewidth=1, label="uniform guess")
     axes.set_xscale("log", base=2)
     axes.set_xticks(rows, map(str, rows))
     axes.set_xlabel("rows judged together")
     axes.set_ylabel("validation loss (nats a letter)")
     axes.set_title(f"Without eval() a single row costs {losses[0]:.2f} nats a letter instead of "
-                   f"{metrics['bn_running_loss']:.2f}", fontsize=9)  # fmt: skip
-    axes.legend(fontsize=8)
+                   f"{metrics['bn_running_loss']:.2f} (one network)", fontsize=10)  # fmt: skip
+    axes.legend(fontsize=9)
     save(figure, path)
 
 

@@ -35,7 +35,8 @@ def draw_curves(metrics, path):
     for suffix, name, color, marker in files:
         steps, train, val = zip(*metrics[f"wavenet_curve{suffix}"])
         axes.plot(steps, val, color=color, marker=marker, markersize=4, label=f"{name}: validation")
-        axes.plot(steps, train, color=color, linestyle="--", linewidth=1, label=f"{name}: training (mean between)")
+        label = f"{name}: training (mean since the last point)"
+        axes.plot(steps, train, color=color, linestyle="--", linewidth=1, label=label)
     lines = [("uniform guess, ln V", metrics[f"uniform_loss{first}"], LIGHT)]
     lines += [("the lecture's tree", LECTURE, LIGHT)] if compared else []
     lines += [(f"bigram table, {name}", metrics[f"bigram_val{suffix}"], color) for suffix, name, color, _ in files]
@@ -51,8 +52,8 @@ def draw_curves(metrics, path):
     if compared:
         level, whose = LECTURE, "the lecture's"
     than = "below" if val < level else "above"
-    axes.set_title(f"The tree ends at {val:.3f} on {files[0][1]}, {abs(val - level):.3f} {than} {whose}")
-    axes.set(xlabel="training step", ylabel="loss (nats a letter)", ylim=(1.7, 3.45))
+    axes.set_title(f"The tree ends at {val:.3f} on {files[0][1]}, {abs(val - level):.3f} {than} {whose} (first seed)")
+    axes.set(xlabel="training step", ylabel="loss (nats a letter; the axis does not start at 0)", ylim=(1.7, 3.45))
     axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.9), fontsize=8)
     save(figure, path)
 
@@ -68,7 +69,7 @@ def draw_beside_autograd(metrics, path):
     axes.axhline(1e-5, color="black", linestyle="--", linewidth=1)
     axes.annotate("what the week allows: 1e-5", (0, 1e-5), (0, 4), textcoords="offset points", fontsize=9)
     largest, steps = metrics["manual_vs_autograd_max_loss_diff_f32"], metrics["side_steps"]
-    axes.set_title(f"Over {steps:,} steps the losses by hand and by autograd part by {largest:.0e} at most")
+    axes.set_title(f"Over {steps:,} steps the losses by hand and by autograd differ by {largest:.0e} at most")
     axes.set(xlabel="training step (largest of each ten)", ylabel="|loss by hand - loss by autograd| (nats)")
     axes.set_ylim(floor, 1e-3)
     axes.legend(frameon=False, loc="upper right", fontsize=9)
@@ -79,14 +80,15 @@ def draw_diagnostics(metrics, path):
     """Size of each step over the size of the weights, for the network that trains by hand."""
     steps, *ratios = zip(*metrics["update_ratios"])
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for values, name, color, line in zip(ratios, ("table", "w1", "w2"), (DARK, MIDDLE, LIGHT), ("-", "--", "-.")):
+    names = "table (vectors of the letters)", "w1 (hidden layer)", "w2 (output)"
+    for values, name, color, line in zip(ratios, names, (DARK, MIDDLE, LIGHT), ("-", "--", "-.")):
         axes.plot(steps, values, line, color=color, linewidth=1, label=name)
     axes.axhline(-3, color="black", linestyle=":", linewidth=1)
     axes.annotate("rule of thumb: -3", (steps[-1], -3), (0, -24), textcoords="offset points", ha="right", fontsize=9)
     axes.set_ylim(bottom=min(-3.3, min(map(min, ratios)) - 0.2))
     last = [sum(values[-10:]) / len(values[-10:]) for values in ratios]
     low, high = (f"{edge(last):.1f}" for edge in (min, max))
-    axes.set_title(f"A step of gradient descent at 0.1 is 10^{low} to 10^{high} of the weights")
+    axes.set_title(f"A step at learning rate 0.1 has 10^{low} to 10^{high} of the size of the weights")
     axes.set(xlabel="training step", ylabel="log10 of (size of the step / size of the weights)")
     axes.legend(frameon=False, fontsize=9)
     save(figure, path)
@@ -100,10 +102,10 @@ def draw_dlogits(metrics, path):
     drawn = axes.imshow(image, cmap="RdGy", vmin=-limit, vmax=limit, aspect="auto")
     axes.set_xticks(range(image.shape[1]), list(LETTERS[: image.shape[1]]), fontsize=9)
     axes.set(xlabel="next letter (the dot is the end of a name)", ylabel="example of the batch")
-    axes.set_title("Each row pulls one letter up and pushes the others down")
+    axes.set_title("Each row pulls one letter up (red, with the letter)\nand pushes the others down (grey)")
     for row, target in enumerate(metrics["dlogits_targets"]):
-        axes.text(target, row, LETTERS[target], ha="center", va="center", color="white", fontsize=7)
-    bar = figure.colorbar(drawn, label="gradient of the logit (negative: the step raises it)")
+        axes.text(target, row, LETTERS[target], ha="center", va="center", color="white", fontsize=9)
+    bar = figure.colorbar(drawn, label="colour: gradient of the logit (negative: the step raises the logit)")
     bar.ax.tick_params(labelsize=8)
     save(figure, path)
 
@@ -116,16 +118,20 @@ def draw_tree(metrics, path):
         draw_window(tree, end, bottom, color, marker)
         tree.text(0.7, bottom + 2.95, f"the window up to place {end}", fontsize=9)
     tree.set_yticks([*range(4), *(4.4 + i for i in range(4))], ["letters", "pairs", "fours", "eights"] * 2, fontsize=9)
-    tree.set_title("as trees: 7 knots for each window", fontsize=10)
+    tree.set_title("as trees: 7 knots for each window\n(none is shared)", fontsize=10)
     for layer, step in ((1, 1), (2, 2), (3, 4)):
         for place in range(2**layer, 10):
             for child in (place - step, place):
                 row.plot([child, place], [layer - 1, layer], color=LIGHT, linewidth=0.8, zorder=1)
-            row.scatter(place, layer, 46, facecolor="white", edgecolor=LIGHT, zorder=2)
+            row.scatter(place, layer, 46, facecolor="white", edgecolor=LIGHT, zorder=2,
+                        label="of earlier windows" if (layer, place) == (1, 2) else None)  # fmt: skip
     row.scatter(range(1, 10), [0] * 9, 40, color="black", marker="^", zorder=3)
     draw_window(row, 9, 0, MIDDLE, "s")
+    row.plot([], [], "s", color=MIDDLE, label="the window up to place 9")
+    row.legend(loc="upper left", fontsize=9)
     row.set_yticks(range(4), ["letters", "distance 1", "distance 2", "distance 4"], fontsize=9)
-    row.set_title("as dilated convolutions: 3 new knots for each place", fontsize=10)
+    title = "as dilated convolutions: 3 new knots for each place\n(at place 9 those at the right edge)"
+    row.set_title(title, fontsize=10)
     for axes in both:
         axes.set_xticks(range(1, 10))
         axes.set_xlim(0.5, 9.5)

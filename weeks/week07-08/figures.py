@@ -31,17 +31,19 @@ def loss_curve(metrics, trace, path):
     fig, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
     ax.plot(tokens, val, color=DARK, marker="o", markersize=4, label="validation")
     middle = [(a + b) / 2 for a, b in zip(tokens[:-1], tokens[1:])]  # a training loss is the mean of the time between
-    ax.plot(middle, train[1:], color=MIDDLE, linestyle="--", marker="s", markersize=4, label="training (mean between)")
+    ax.plot(middle, train[1:], color=MIDDLE, linestyle="--", marker="s", markersize=4,
+            label="training (mean between two validations)")  # fmt: skip
     for key, label in (("uniform_loss", "uniform guess, ln V"), ("bigram_loss", "bigram table")):
         ax.axhline(metrics[key], color=LIGHT, linewidth=1, linestyle=":")
         ax.annotate(f"{label}: {metrics[key]:.2f}", (tokens[-1], metrics[key]), (0, 3), textcoords="offset points",
                     ha="right", fontsize=9)  # fmt: skip
     first = next((t for t, v in zip(tokens, val) if v < metrics["bigram_loss"]), None)
     passed = f"beats the bigram table by {metrics['bigram_loss'] - metrics['val_loss']:.2f} nats"
-    ax.set_title(f"The GPT {passed}" if first is not None else "The GPT has not yet reached the bigram table")
+    title = f"The GPT {passed}" if first is not None else "The GPT has not yet reached the bigram table"
+    ax.set_title(f"{title} (one seed)")
     ax.set(
         xlabel="training tokens seen (millions)",
-        ylabel="loss (nats per character)",
+        ylabel="loss (nats per character; the axis does not start at 0)",
         ylim=(0.9, metrics["uniform_loss"] + 0.3),
     )
     ax.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.85))
@@ -56,14 +58,16 @@ def attention_map(metrics, trace, path):
     image = ax.imshow(a["map"], cmap="Greys", vmin=0, vmax=1)
     ax.set_xticks(range(len(letters)), letters, fontsize=9, family="DejaVu Sans Mono")
     ax.set_yticks(range(len(letters)), letters, fontsize=9, family="DejaVu Sans Mono")
-    ax.set(xlabel="is looked at (s)", ylabel="looks (t)")
+    ax.set(xlabel="character that is looked at (position s)", ylabel="character that looks (position t)")
     ax.set_title(
-        f"Layer {a['layer']}, head {a['head']}: on average {a['share']:.0%} of the attention goes one character back"
+        f"On average {a['share']:.0%} of the attention goes one character back\n"
+        f"(layer {a['layer']}, head {a['head']}; both are counted from 0)"
     )
     # the baseline: position t, looking evenly at its t + 1 characters, gives 1 / (t + 1) to the one before
     n = len(letters)
     even = sum(1 / (t + 1) for t in range(1, n)) / (n - 1)
-    bar = fig.colorbar(image, ax=ax, shrink=0.8, label=f"share of attention (even looking would give {even:.0%})")
+    label = f"share of attention; a row sums to 1 (one back, even looking would give {even:.0%})"
+    bar = fig.colorbar(image, ax=ax, shrink=0.8, label=label)
     bar.outline.set_visible(False)
     save(fig, path)
 

@@ -18,7 +18,7 @@ MARKERS = ["o", "^", "D", "v", "P"]
 
 def learned_vs_forgot(m, path, preset):
     """Each method's way from the base (0, 0): right is good (learned), up is bad (forgot)."""
-    fig, ax = plt.subplots(figsize=(7, 4.6))
+    fig, ax = plt.subplots(figsize=(8, 5.2))
     names = [f"r{rank}" for rank in m["ranks"]]
     shades, broken = plt.get_cmap("viridis_r"), 0
     for i, name in enumerate([*names, "full"]):
@@ -28,7 +28,7 @@ def learned_vs_forgot(m, path, preset):
         label = "full fine-tuning" if full else f"LoRA rank {name[1:]}"
         label += f" ({m[name]['parameters']:,} parameters)"
         others = [(x, y) for rate, x, y in m.get("tried", {}).get(name, []) if rate != m[name]["rate"]]
-        broken += sum(x <= 0 for x, _ in others)  # far off: they would press all else into a corner
+        broken += sum(x <= 0 for x, _ in others)  # far off: they would press everything else into a corner
         others = [(x, y) for x, y in others if x > 0]
         if others:
             ax.plot(
@@ -41,18 +41,20 @@ def learned_vs_forgot(m, path, preset):
     ax.axhline(0, color="grey", lw=0.8)
     ax.set_xlabel(f"learned: fall of bits per byte on unseen {m['new'].title()}  (right is better)")
     ax.set_ylabel(f"forgot: rise of bits per byte\non unseen {m['old'].title()}  (up is worse)")
-    best = m[names[-1]]
     several = any(len(t) > 1 for t in m.get("tried", {}).values())
     notes = "\nhollow: other learning rates, first seed" if several else ""
     notes += f"; not drawn: {broken} that got worse on {m['new'].title()}" if broken else ""
+    found = [
+        f"rank {rank} learns {m[f'r{rank}']['learned_vs_full_pct']:.0f} % and forgets "
+        f"{m[f'r{rank}']['forgot_vs_full_pct']:.0f} %" for rank in sorted({min(m["ranks"]), max(m["ranks"])})
+    ]  # fmt: skip
+    seeds = f"means of {m['seeds']} seeds; error bars: sd" if m["seeds"] > 1 else "one seed"
     ax.set_title(
-        f"Rank {m['ranks'][-1]} learns {best['learned_vs_full_pct']:.0f} % of what full fine-tuning learns "
-        f"and forgets {best['forgot_vs_full_pct']:.0f} % as much\n"
-        f"({m['tune_steps']} steps each, {m['seeds']} seed{'s' if m['seeds'] > 1 else ''}, preset {preset}){notes}",
+        "Compared with full fine-tuning, " + ",\n".join(found) + f" ({m['tune_steps']} steps each; {seeds}){notes}",
         fontsize=10,
     )
     ax.grid(alpha=0.3)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=9)
     fig.tight_layout()
     fig.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(fig)

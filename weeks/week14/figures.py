@@ -6,24 +6,34 @@ import sys
 from nanogpt.vendor.shared.errors import entry
 from nanogpt.vendor.shared.results import drawing_parser, read_metrics
 
+TOLD = {"reuters-r8": "news topics", "trec-6": "questions", "sms-spam": "spam"}  # data set -> its name on the page
+
+
+def whose(metrics):
+    """Which seeds a figure shows."""
+    return f"mean of {metrics['seeds']} seeds" if metrics.get("seeds", 1) > 1 else f"seed {metrics.get('seed', 0)}"
+
 
 def loss_curve(metrics, plt):
-    """Training loss on Shakespeare in bits per token, with what a uniform guess would need."""
+    """Training loss on Shakespeare in nats per token, with what a uniform guess would need."""
     losses = metrics["losses"]["train shakespeare"]
     tokens = [(i + 1) * metrics["block_tokens"] / 1e6 for i in range(len(losses))]
     smooth, average = [], losses[0]
     for loss in losses:
         average = 0.9 * average + 0.1 * loss
         smooth.append(average)
-    fig, ax = plt.subplots(figsize=(7, 4))
+    fig, ax = plt.subplots(figsize=(7.5, 4.3), layout="constrained")
     ax.plot(tokens, losses, color="0.75", linewidth=0.8, label="each step")
     ax.plot(tokens, smooth, color="tab:blue", linewidth=2, label="moving average")
     uniform = math.log(metrics["vocab_size"])
     ax.axhline(uniform, color="black", linestyle=":", label=f"uniform guess, ln {metrics['vocab_size']:,}")
     ax.set_xlabel("tokens of Shakespeare read (millions)")
-    ax.set_ylabel("training loss (nats per token)")
+    ax.set_ylabel("training loss (nats per token)\nthe axis does not start at 0")
     bpb = metrics["pretrain_val_bpb"]
-    ax.set_title(f"From {losses[0]:.1f} to {smooth[-1]:.2f} nats a token: {bpb:.2f} bits per byte on unseen plays")
+    ax.set_title(
+        f"Training takes the loss from {losses[0]:.1f} to {smooth[-1]:.2f} nats a token ({whose(metrics)});\n"
+        f"unseen plays then need {bpb:.2f} bits per byte", fontsize=11,
+    )  # fmt: skip
     ax.legend()
     return fig
 
@@ -35,9 +45,9 @@ def heat_maps(metrics, plt):
     rises = {m: [[row[j] - rows[j][j] if i >= j else math.nan for j in range(n)] for i, row in enumerate(rows)]
              for m, rows in matrices.items()}  # fmt: skip
     top = max(v for rows in rises.values() for row in rows for v in row if not math.isnan(v))
-    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
     for ax, (method, rows) in zip(axes, matrices.items(), strict=True):
-        image = ax.imshow(rises[method], cmap="Oranges", vmin=0, vmax=max(top, 1e-9))
+        image = ax.imshow(rises[method], cmap="Oranges", vmin=0, vmax=max(top, 1e-9), aspect="auto")
         for i in range(n):
             for j in range(n):
                 known = i >= j
@@ -47,23 +57,25 @@ def heat_maps(metrics, plt):
                         fontweight="bold" if i == j else "normal")  # fmt: skip
         ax.set_xticks(range(n), names)
         ax.set_yticks(range(n), [f"after {name}" for name in names])
-        ax.set_xlabel("examined on (held-out text)")
+        ax.set_xlabel("judged on (held-out text)")
         ax.set_title(f"{method}: old domains rise by {metrics[f'{method}_forgetting_bpb']:.2f} bits per byte")
-    fig.colorbar(image, ax=axes, label="bits per byte lost since it was learned", shrink=0.85)
+    label = "colour: change, the rise since the domain was learned (bits per byte)\n"
+    label += "number: value in bits per byte (bold: just learned; grey: not yet learned)"
+    fig.colorbar(image, ax=axes, label=label, location="bottom", shrink=0.6)
     cut = metrics["forgetting_cut_pct"]
     found = f"cuts forgetting by {cut:.0f} %" if cut is not None else "had no forgetting to cut"
-    fig.suptitle(f"Keeping {metrics['kept_pct']:.1f} % of the training text for replay {found}")
+    fig.suptitle(f"Keeping {metrics['kept_pct']:.1f} % of the training text for replay {found} ({whose(metrics)})")
     return fig
 
 
 def assistant(metrics, plt):
     """Share of right answers after each task, both methods, with the share of the commonest answer below."""
-    names = metrics["tasks"]
+    names = [TOLD.get(name, name) for name in metrics["tasks"]]
     n = len(names)
-    fig, axes = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
+    fig, axes = plt.subplots(1, 2, figsize=(11, 5.4), layout="constrained")
     for ax, method in zip(axes, ("naive", "replay"), strict=True):
         rows = [metrics["baseline"], *metrics[f"matrix_{method}"]]
-        image = ax.imshow(rows, cmap="Blues", vmin=0, vmax=1)
+        image = ax.imshow(rows, cmap="Blues", vmin=0, vmax=1, aspect="auto")
         for i, row in enumerate(rows):
             for j, value in enumerate(row):
                 ax.text(j, i, f"{100 * value:.0f} %", ha="center", va="center",
@@ -72,12 +84,14 @@ def assistant(metrics, plt):
         floors = [f"{name}\n({100 * share:.0f} %)" for name, share in zip(names, metrics["majority"], strict=True)]
         ax.set_xticks(range(n), floors)
         ax.set_yticks(range(n + 1), ["before", *(f"after {name}" for name in names)])
-        ax.set_xlabel("exact answers on (the commonest answer alone)")
-        ax.set_title(f"{method}: {100 * metrics[f'assistant_{method}_acc']:.0f} % at the end, "
-                     f"{100 * metrics[f'assistant_bwt_{method}']:+.0f} points on old tasks")  # fmt: skip
-    fig.colorbar(image, ax=axes, label="share of answers right", shrink=0.85)
-    kept = metrics["keep_rows"]
-    fig.suptitle(f"SmolLM2-135M learns four tasks: {kept} kept rows decide what is left of the first ones")
+        ax.set_xlabel("judged on (share of the commonest label)")
+        ax.set_title(f"{method}: {100 * metrics[f'assistant_{method}_acc']:.0f} % right at the end, "
+                     f"{100 * metrics[f'assistant_bwt_{method}']:+.0f} points on old tasks", fontsize=11)  # fmt: skip
+    label = "colour and number: share of answers that are exactly the label, not its change (bold: just learned)"
+    fig.colorbar(image, ax=axes, label=label, location="bottom", shrink=0.6)
+    naive, replay = (100 * metrics[f"assistant_{method}_acc"] for method in ("naive", "replay"))
+    kept = f"With {metrics['keep_rows']} kept rows it ends at {replay:.0f} % right, without at {naive:.0f} %"
+    fig.suptitle(f"SmolLM2-135M learns four tasks. {kept} ({whose(metrics)})")
     return fig
 
 

@@ -17,7 +17,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
     """Slide `weight` over x: (N, C, H, W) with (O, C, h, w) and bias (O,) -> (N, O, H', W').
 
     H' = (H + 2 padding - h) // stride + 1, W' alike; a rest that no window fills is left out. Each patch is copied into
-    a row ("im2col"), so that all N * H' * W' positions are one matrix product.
+    a row ("im2col"), so that all N * H' * W' positions are one matrix product. Raises ValueError for shapes that do not
+    fit ("conv2d cannot take images (1, 2, 4, 4) and weights (1, 3, 2, 2); give (N, C, H, W) and (O, C, h, w) with the
+    same C") and, by `_steps`, for a window that does not fit or cannot slide. `_views` helps on the way back.
     """
     x = as_tensor(x)
     if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[1]:
@@ -63,7 +65,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0):
 def max_pool2d(x, size, stride=None):
     """The maximum of each size x size window: (N, C, H, W) -> (N, C, H', W'), H' = (H - size) // stride + 1.
 
-    stride: `size` if left out. Of equal maxima the first (row by row) gets the gradient, as in torch.
+    stride: `size` if left out. Of equal maxima the first (row by row) gets the gradient, as in torch; the maximum of a
+    window with nan is nan, and the last nan gets the gradient. Raises ValueError for other than four axes ("max_pool2d
+    needs images (N, C, H, W), not shape (4, 4)") and, by `_steps`, for a window that does not fit or cannot slide.
     """
     x = as_tensor(x)
     if x.ndim != 4:

@@ -30,6 +30,7 @@ class Loader:
         return math.ceil(len(self.arrays[0]) / self.batch_size)
 
     def __iter__(self):
+        """Yields one tuple a batch: the same rows of every array. A new order is one rng.permutation(n)."""
         n = len(self.arrays[0])
         order = np.arange(n) if self.rng is None else self.rng.permutation(n)
         for start in range(0, n, self.batch_size):
@@ -82,7 +83,10 @@ def read_idx(path, axes):
     """An idx file of bytes -> uint8 array with `axes` axes.
 
     The format: two zero bytes, 8 for "unsigned bytes", the number of axes; each axis' length as 4 bytes, the highest
-    first; then the values, the last axis fastest.
+    first; then the values, the last axis fastest. Raises Mistake for a file that is missing (`need` does), for one that
+    begins otherwise ("PATH is no idx file of bytes with 3 axes (it begins with '1f 8b 08 00'); ..."), and for one that
+    holds no values, or too few or too many ("PATH promises 2352 bytes, (3, 28, 28), and holds 2351; ..."). Both
+    sentences end with AGAIN.
     """
     raw = need(path, "make data/mnist").read_bytes()
     if raw[:4] != bytes([0, 0, 8, axes]) or len(raw) < 4 + 4 * axes:

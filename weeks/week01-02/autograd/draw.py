@@ -42,7 +42,10 @@ def draw(root, /, **names):
 
 
 def _edges(nodes):
-    """{(child, node): slopes}; a child that was used twice, as in a + a, has two slopes on one arrow."""
+    """{(child, node): list of slopes}, one entry for each arrow of the drawing, children before the nodes made of them.
+
+    A child that was used twice, as in a + a, is one entry with two slopes. nodes: all nodes, children first.
+    """
     edges = {}
     for node in nodes:
         for child, slope in zip(node.children, node.slopes):
@@ -51,7 +54,11 @@ def _edges(nodes):
 
 
 def _columns(nodes, edges):
-    """Each node one column right of its last child; then each input as far right as the nodes that use it let it."""
+    """{node: its column, 0 at the left}. nodes: children first; edges: what `_edges` gives.
+
+    A node made of others stands one column right of the child that is furthest to the right. An input (a node without
+    children) then moves right, to the column just before the first node that uses it. A node alone is in column 0.
+    """
     column = {}
     for node in nodes:
         column[node] = 1 + max((column[child] for child in node.children), default=-1)

@@ -18,7 +18,19 @@ _serials = count()
 
 
 class Value:
-    """One number, and after `backward` the derivative of the result with respect to it, in `grad`."""
+    """One number, and after `backward` the derivative of the result with respect to it, in `grad`.
+
+    data      the number, a Python float; anything but a real number is a TypeError (`_real` has its words)
+    grad      a float, 0.0 at first
+    op        which operation made it: "+", "-", "*", "/", "**", "neg", "exp", "log", "tanh", "sigmoid", "relu", "dot";
+              "**2" for a power with the plain number 2; "" for a leaf, a Value that was made from a number
+    children  a tuple of the Values that it was made from; () for a leaf
+    slopes    a tuple of floats, one for each child: how fast `data` changes with that child's `data`
+    serial    its number in the order in which Values are made
+
+    Setting any other attribute is an AttributeError. Its repr is Value(data=2.0, grad=0.0). In every operation of two
+    operands, the other one may be a Value or a plain number; a plain number becomes a Value first (`_value`).
+    """
 
     __slots__ = ("data", "grad", "op", "children", "slopes", "serial")
     __array_ufunc__ = None  # else array * value would be an array of Values, not the TypeError that says so
@@ -41,21 +53,31 @@ class Value:
         return Value(self.data + other.data, "+", (self, other), (1.0, 1.0))
 
     def __sub__(self, other):
+        """self - other; its op is "-"."""
         other = _value(other)
         return Value(self.data - other.data, "-", (self, other), (1.0, -1.0))
 
     def __mul__(self, other):
+        """self * other; its op is "*"."""
         other = _value(other)
         return Value(self.data * other.data, "*", (self, other), (other.data, self.data))
 
     def __truediv__(self, other):
+        """self / other; its op is "/". A division by 0 gives inf or nan as in NumPy, in result and slopes."""
         other = _value(other)
         ratio = _divide(self.data, other.data)
         slopes = (_divide(1.0, other.data), -_divide(ratio, other.data))  # 1/b and -a/b^2
         return Value(ratio, "/", (self, other), slopes)
 
     def __pow__(self, exponent):
-        """self ** exponent. A plain number as exponent gets no node, for it would get no gradient."""
+        """self ** exponent, for a Value or a plain number as exponent.
+
+        A Value: two children, two slopes, and the op is "**". A plain number gets no node, for it would get no
+        gradient: one child, one slope, and the op holds the number in the format `g`, as "**2" or "**0.5". No number
+        raises: result and slopes are inf or nan where NumPy's are. Two conventions, as in torch: where the exponent
+        is 0 the slope by the base is 0; where the base is 0 and the exponent is not negative, the slope by the
+        exponent is 0.
+        """
         constant = not isinstance(exponent, Value)
         p = _value(exponent).data
         power = _power(self.data, p)
@@ -71,7 +93,8 @@ class Value:
     def __radd__(self, other):  # other + self
         return _value(other) + self
 
-    def __rsub__(self, other):  # other - self
+    def __rsub__(self, other):
+        """other - self, where other is no Value: Python calls this one then."""
         return _value(other) - self
 
     def __rmul__(self, other):  # other * self
@@ -86,23 +109,27 @@ class Value:
     # --- functions ----------------------------------------------------------------------------------------------------
 
     def exp(self):
+        """e to the power of self; its op is "exp". A result too large for a float is inf."""
         e = _exp(self.data)
         return Value(e, "exp", (self,), (e,))
 
     def log(self):
+        """The natural logarithm; its op is "log". It is -inf at 0 and nan below; the slope has one formula for all."""
         return Value(_log(self.data), "log", (self,), (_divide(1.0, self.data),))
 
     def tanh(self):
+        """The hyperbolic tangent; its op is "tanh"."""
         t = math.tanh(self.data)
         return Value(t, "tanh", (self,), (1.0 - t * t,))
 
     def sigmoid(self):
-        """1 / (1 + exp(-x)), written so that only a negative number is ever raised to e: it cannot overflow."""
-        e = math.exp(-abs(self.data))
+        """1 / (1 + exp(-x)) without an overflow, whatever x is; its op is "sigmoid"."""
+        e = math.exp(-abs(self.data))  # e to the power of a number that is never positive cannot overflow
         s = (1.0 if self.data >= 0 else e) / (1.0 + e)
         return Value(s, "sigmoid", (self,), (s * (1.0 - s),))
 
     def relu(self):
+        """max(self, 0); its op is "relu". The slope at 0 is 0, as in torch. nan stays nan, and its slope is 1."""
         off = self.data <= 0  # nan is not, so it passes and is seen
         return Value(0.0 if off else self.data, "relu", (self,), (0.0 if off else 1.0,))
 
@@ -127,10 +154,9 @@ class Value:
 
 
 def topological_order(root):
-    """The nodes that `root` was made from, itself first, each before its children; the same order in every run.
+    """A list of `root` and all nodes that it was made from. Each stands in it once, and before its children.
 
-    The nodes are found with a list instead of recursion, so depth is no limit. Newest first is then a right order,
-    for a node is always younger than its children.
+    The order is the same in every run, and depth is no limit: a chain of 100,000 nodes is walked without recursion.
     """
     found, order = {root}, [root]
     for node in order:  # the list grows while it is walked
@@ -138,14 +164,17 @@ def topological_order(root):
             if child not in found:
                 found.add(child)
                 order.append(child)
-    order.sort(key=attrgetter("serial"), reverse=True)
+    order.sort(key=attrgetter("serial"), reverse=True)  # newest first: a node is always younger than its children
     return order
 
 
 def dot(weights, inputs, bias=0.0):
-    """bias + sum of weight * input, as one node instead of two for each product; weights and inputs are Values.
+    """bias + sum of weight * input, as one node instead of two for each product.
 
-    Raises ValueError where the two differ in number, TypeError for something in them that is no Value.
+    weights, inputs: two lists of Values, equally long; they may be empty. bias: a Value or a plain number. The node's
+    children are all weights, all inputs and the bias; its op is "dot". Raises ValueError for lists of other lengths
+    ("2 weights do not fit 1 inputs; give as many of one as of the other") and TypeError for something in them that is
+    no Value ("dot was given 2.5, which is no Value; wrap it: Value(2.5)").
     """
     bias = _value(bias)
     if len(weights) != len(inputs):

@@ -11,26 +11,34 @@ from .tensor import as_tensor
 
 
 def softmax(x, axis=-1):
-    """exp(x) / sum(exp(x)) along `axis`."""
+    """exp(x) / sum(exp(x)) along `axis`, for a Tensor or an array x of any shape; nothing overflows."""
     x = as_tensor(x)
     out = np.exp(_log_softmax(x.data, axis))
     return record(out, (x, lambda g: out * (g - (g * out).sum(axis, keepdims=True))))
 
 
 def log_softmax(x, axis=-1):
-    """x - log(sum(exp(x))) along `axis`; the maximum is taken out first, so nothing overflows."""
+    """x - log(sum(exp(x))) along `axis`; nothing overflows."""
     x = as_tensor(x)
     out = _log_softmax(x.data, axis)
     return record(out, (x, lambda g: g - np.exp(out) * g.sum(axis, keepdims=True)))
 
 
 def _log_softmax(x, axis):
+    """log_softmax of a plain array: x - log(sum(exp(x))) along `axis`, in the shape and dtype of x.
+
+    1000 and -1000 among the elements cause no overflow and no warning.
+    """
     x = x - x.max(axis, keepdims=True)
     return x - np.log(np.exp(x).sum(axis, keepdims=True))
 
 
 def cross_entropy(logits, targets):
-    """Mean of -log p(target). logits (N, C): unnormalised log-probabilities; targets (N,): integers below C."""
+    """Mean of -log p(target). logits (N, C): unnormalised log-probabilities; targets (N,): integers below C.
+
+    Raises ValueError for other shapes ("logits of shape (2, 3) do not fit targets of shape (1,); give (N, C) and (N,),
+    with N of 1 or more"). `_indices` refuses targets that are no integers, and such as 3 where C is 3.
+    """
     logits = as_tensor(logits)
     targets = _indices(targets, logits.shape[-1] if logits.ndim else 0, "target")
     if logits.ndim != 2 or targets.shape != logits.shape[:1] or not targets.size:
@@ -55,7 +63,12 @@ def embedding(weight, indices):
 
 
 def dropout(x, p, rng):
-    """Each element is 0 with probability p, else divided by 1 - p, so that the expectation stays. Only for training."""
+    """Each element is 0 with probability p, else divided by 1 - p, so that the expectation stays. Only for training.
+
+    Dropped are the elements for which rng.random(x.shape, dtype=np.float32), one draw, is below p. The dtype of x
+    stays; for p = 0 the very tensor comes back. Raises ValueError for p below 0, or 1 and more ("the dropout
+    probability is 1.0; it must be 0 or more and less than 1").
+    """
     x = as_tensor(x)
     if not 0 <= p < 1:
         raise ValueError(f"the dropout probability is {p}; it must be 0 or more and less than 1")
@@ -68,7 +81,8 @@ def dropout(x, p, rng):
 def layer_norm(x, weight, bias, eps=1e-5):
     """Mean 0 and variance 1 along the last axis, then scaled and shifted. x (..., D), weight and bias (D,).
 
-    Source: Ba et al. 2016, arXiv:1607.06450. The variance is the biased one, as in torch.
+    Source: Ba et al. 2016, arXiv:1607.06450. The variance is the biased one, as in torch; eps is added to it. Raises
+    ValueError ("layer_norm of (2, 3) needs a weight and a bias of shape (3,), not (2,) and (3,)").
     """
     x = as_tensor(x)
     if weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:

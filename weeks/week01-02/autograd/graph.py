@@ -63,7 +63,9 @@ class Node:
 
         gradient: the gradient of whatever comes after, in this tensor's shape; may be left out for a single number.
         keep_graph: the graph is freed on the way, so that memory falls as the walk goes on; True allows a second walk.
-        Raises RuntimeError where nothing was recorded or the graph is gone, ValueError for a gradient of wrong shape.
+        To free a node is to set its `edges` to None. A leaf's grad is a read-only array in the leaf's shape and dtype;
+        a second call adds to it, in a new array. Raises RuntimeError where nothing was recorded or the graph is gone,
+        ValueError for a gradient of wrong shape: `_upstream` and `_reachable` below do that.
         """
         gradient = _upstream(self, gradient)
         nodes = _reachable(self)
@@ -98,7 +100,8 @@ def record(data, *edges):
 def unbroadcast(gradient, shape):
     """Sum a gradient over the axes along which an array of `shape` was repeated.
 
-    (3,) + (2, 3) reads each of the three numbers twice, so each collects two gradients.
+    (3,) + (2, 3) reads each of the three numbers twice, so each collects two gradients. The result has the shape
+    `shape`; where nothing was repeated, it is the very array that was given.
     """
     if gradient.shape == shape:
         return gradient

@@ -22,7 +22,7 @@ def fans(shape):
 
 
 def kaiming_normal(rng, shape):
-    """Standard deviation sqrt(2 / fan_in)."""
+    """float32 weights with standard deviation sqrt(2 / fan_in), by one draw of `_normal`; `fans` counts the inputs."""
     return _normal(rng, shape, math.sqrt(2 / fans(shape)[0]))
 
 

@@ -12,9 +12,12 @@ from .engine import dot
 def moons(n=100, noise=0.1, seed=0):
     """n points (x, y) and their n labels. The first half lies on the upper moon (-1), the second on the lower (1).
 
-    The upper moon is the upper half of the unit circle, the lower one its mirror image, moved by (1, 0.5). `noise` is
-    the standard deviation of what is added to each coordinate. Raises ValueError for a number of points that is odd
-    or below 2, and for noise below 0 or infinite.
+    The upper moon is the upper half of the unit circle: n // 2 angles in equal steps from 0 to pi, both ends included
+    (n = 2: angle 0 alone). The lower moon is made of the upper one: (x, y) becomes (1 - x, 0.5 - y). `noise` is the
+    standard deviation of what is added to each coordinate, drawn from random.Random(seed).
+    Raises ValueError for a number of points that is odd or below 2 ("two moons of equal size cannot have 7 points; give
+    an even number, 2 or more"), and for noise that is below 0, infinite or nan ("noise -0.1 is not a standard
+    deviation; give a number that is 0 or more, as 0.1").
     """
     if n < 2 or n % 2:
         raise ValueError(f"two moons of equal size cannot have {n} points; give an even number, 2 or more")
@@ -34,10 +37,12 @@ def moons(n=100, noise=0.1, seed=0):
 
 
 def objective(model, points, labels, decay=1e-4):
-    """(loss, accuracy) over all points: mean hinge loss + decay * sum of squared parameters, and the share of hits.
+    """(loss, accuracy) over all points: a Value, and a plain number between 0 and 1.
 
-    The hinge loss max(0, 1 - label * score) asks for a margin: a point on the right side still counts while its score
-    is below 1.
+    loss: the mean over the points of max(0, 1 - label * score), the hinge loss, plus decay * the sum of all squared
+    parameters. The score of a point is model(point)[0]. The hinge loss asks for a margin: a point on the right side
+    still costs something while label * score is below 1. accuracy: the share of points on the right side; a score above
+    0 stands for the label 1, any other for -1.
     """
     scores = [model(point)[0] for point in points]
     losses = [(1 - label * score).relu() for label, score in zip(labels, scores)]
@@ -50,8 +55,10 @@ def objective(model, points, labels, decay=1e-4):
 def train(model, points, labels, steps=100, rate=0.3, momentum=0.9, decay=1e-4):
     """Gradient descent on all points at once; yields (loss, accuracy) of each step as plain numbers, before the update.
 
-    The learning rate falls in a line from `rate` to a tenth of it. Raises FloatingPointError where the loss is no
-    longer a finite number.
+    The update is torch's SGD with momentum: a velocity for each parameter, momentum * its last velocity + gradient; the
+    parameter then loses (learning rate * velocity). The learning rate of step k = 0, 1, ... is
+    rate * (1 - 0.9 * k / steps), a line from `rate` towards a tenth of it. Raises FloatingPointError where the loss is
+    no longer a finite number ("the loss is nan at step 3; give a learning rate below 0.3").
     """
     parameters = model.parameters()
     velocity = [0.0] * len(parameters)

@@ -24,7 +24,11 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(x); write one")
 
     def named_parameters(self):
-        """name -> Tensor, names like "2.weight"."""
+        """{name: Tensor} of this module and all inside it, in the order in which the attributes were assigned.
+
+        A Tensor's name is that of its attribute, "weight"; inside a module the module's attribute and a dot come first,
+        "2.weight" or "body.0.weight". Attributes that are neither Tensor nor Module are passed over.
+        """
         found = {}
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
@@ -63,7 +67,12 @@ class Module:
         return {name: tensor.data for name, tensor in self.named_parameters().items()}
 
     def load_state(self, state):
-        """Take over the arrays. Raises ValueError that lists all missing, unknown and misshapen; then takes none."""
+        """Take over the arrays of `state`, {name: array}. Where anything does not fit, take none and raise ValueError.
+
+        The error lists all that is wrong, in alphabetical order: "these weights are of another network (a is missing; b
+        is unknown here; c has shape (3,), here (2,); d holds <U1, no real numbers); build the network that they were
+        saved from".
+        """
         own = self.state()
         wrong = [f"{name} is missing" for name in own.keys() - state.keys()]
         wrong += [f"{name} is unknown here" for name in state.keys() - own.keys()]
@@ -155,6 +164,7 @@ class Dropout(Module):
         self.p, self.rng = p, rng
 
     def forward(self, x):
+        """functional.dropout of x while `self.training` is True, x itself otherwise."""
         return functional.dropout(x, self.p, self.rng) if self.training else x
 
 

@@ -56,6 +56,7 @@ class SGD(Optimizer):
         return (np.zeros_like(x),) if self.momentum else ()
 
     def update(self, x, g, t, v=None):
+        """v: the velocity, an array that is changed in place; None without momentum. weight_decay * x joins g first."""
         if self.weight_decay:
             g = g + self.weight_decay * x
         if v is not None:
@@ -85,9 +86,11 @@ class Adam(Optimizer):
         return x - self.direction(g, t, m, v, room)
 
     def direction(self, g, t, m, v, room):
-        """The step, written into `room`: large arrays are walked through often here, so none is made anew.
+        """What `update` subtracts from x: lr m' / (sqrt(v') + eps), for the gradient g of step t = 1, 2, ...
 
-        m and v are kept as running sums; what makes means of them are two numbers for the whole array, c1 and c2.
+        m and v are arrays of this parameter, 0 at first, changed in place and kept from step to step. `room` is a third
+        one to compute in, so that no array need be made anew; it may be returned. m and v may be kept as running
+        sums, of which two numbers, c1 and c2, make means at the end, or as running means: as right, only slower.
         """
         b1, b2 = self.betas
         c1, c2 = (1 - b1) / (1 - b1**t), math.sqrt((1 - b2) / (1 - b2**t))
@@ -113,6 +116,7 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
     def update(self, x, g, t, m, v, room):
+        """x itself must not change: it may belong to a graph. m, v and room are what `direction` takes."""
         x = x * (1 - self.lr * self.weight_decay)
         x -= self.direction(g, t, m, v, room)
         return x

@@ -77,7 +77,11 @@ def as_mnist(picture):
 
 
 def averaging(n, m):
-    """The matrix (m, n) that shrinks or stretches n values to m by averaging what each new one covers of the old."""
+    """The matrix (m, n) that shrinks or stretches n values to m: each new value is the mean of what it covers.
+
+    Lay the n old values side by side, each one wide, and cut the whole into m equal pieces. A piece takes of each old
+    value the share that it covers, divided by its own width; so each row of the matrix sums to 1.
+    """
     edges = np.linspace(0, n, m + 1)
     low, high = edges[:-1, None], edges[1:, None]
     cover = np.minimum(high, np.arange(1, n + 1)) - np.maximum(low, np.arange(n))

@@ -19,7 +19,7 @@ class Module:
         return []
 
     def zero_grad(self):
-        """Forget the gradients of earlier `backward` calls, which would otherwise be added to."""
+        """Set every parameter's `grad` back to 0.0; the next `backward` would otherwise add to the old one."""
         for parameter in self.parameters():
             parameter.grad = 0.0
 
@@ -39,6 +39,7 @@ class Neuron(Module):
         self.activation = activation
 
     def __call__(self, inputs):
+        """A list of n_in Values -> one Value. The activation's function is ACTIVATIONS[self.activation]."""
         return ACTIVATIONS[self.activation](dot(self.weights, inputs, self.bias))
 
     def parameters(self):
@@ -68,6 +69,12 @@ class MLP(Module):
     """Layers of these sizes, input first: MLP([2, 16, 16, 1]). The last layer is linear."""
 
     def __init__(self, sizes, activation="relu", seed=0):
+        """self.layers: a list of one Layer less than there are sizes; all but the last have `activation`.
+
+        One generator, random.Random(seed), draws the weights of all layers, first to last; Python's global random state
+        stays as it is. Raises ValueError for fewer than two sizes, or one that is no positive integer ("sizes [2] make
+        no network; give two or more positive integers, as in [2, 16, 16, 1]").
+        """
         if len(sizes) < 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
             raise ValueError(f"sizes {sizes} make no network; give two or more positive integers, as in [2, 16, 16, 1]")
         rng = random.Random(seed)

@@ -1,7 +1,8 @@
 """A tensor: NumPy's arithmetic, and beside each formula its derivative.
 
 Read an operation as: the result, then for each operand how the gradient `g` of the result becomes the operand's own.
-Where shapes were broadcast, `graph.unbroadcast` sums the repeats, so no formula here speaks of it.
+Where shapes were broadcast, `graph.unbroadcast` sums the repeats, so no formula here speaks of it. `_operand` makes a
+Tensor of the other operand, `_apply` calls NumPy and turns its error into a sentence.
 
 Left out: integer tensors (indices and labels are plain arrays), comparison, sorting, devices.
 """
@@ -80,16 +81,22 @@ class Tensor(Node):
         return record(self._apply(np.subtract, other), (self, lambda g: g), (other, lambda g: -g))
 
     def __mul__(self, other):
+        """self * other, element by element; shapes broadcast. Other may be a number or an array, as in all of these."""
         other = self._operand(other)
         a, b = self._data, other._data
         return record(self._apply(np.multiply, other), (self, lambda g: g * b), (other, lambda g: g * a))
 
     def __truediv__(self, other):
+        """self / other, element by element; shapes broadcast."""
         other = self._operand(other)
         b, out = other._data, self._apply(np.divide, other)
         return record(out, (self, lambda g: g / b), (other, lambda g: -g * out / b))  # d(a/b)/db = -a/b^2
 
     def __pow__(self, n):
+        """Each element to the power n, a plain number or a NumPy scalar; the dtype stays. Where n is 0 the slope is 0.
+
+        Any other n is a TypeError: "the exponent must be a number, not Tensor; write a**b as (a.log() * b).exp()".
+        """
         if not isinstance(n, Real | np.bool_):
             raise TypeError(f"the exponent must be a number, not {type(n).__name__}; write a**b as (a.log() * b).exp()")
         x, n = self._data, float(n)  # a NumPy scalar would bring its own dtype
@@ -152,25 +159,31 @@ class Tensor(Node):
     # --- functions of each element ------------------------------------------------------------------------------------
 
     def exp(self):
+        """e to the power of each element."""
         out = np.exp(self._data)
         return record(out, (self, lambda g: g * out))
 
     def log(self):
+        """The natural logarithm of each element."""
         x = self._data
         return record(np.log(x), (self, lambda g: g / x))
 
     def tanh(self):
+        """The hyperbolic tangent of each element."""
         out = np.tanh(self._data)
         return record(out, (self, lambda g: g * (1 - out * out)))
 
     def sigmoid(self):
-        """1 / (1 + exp(-x)), by the exponential of -|x|, which cannot overflow."""
-        z = np.exp(-np.abs(self._data))
+        """1 / (1 + exp(-x)) of each element, without an overflow and without a warning, whatever x is."""
+        z = np.exp(-np.abs(self._data))  # never above 1
         out = np.where(self._data >= 0, 1, z) / (1 + z)
         return record(out, (self, lambda g: g * out * (1 - out)))
 
     def relu(self):
-        """max(x, 0); the derivative at 0 is taken as 0."""
+        """max(x, 0) of each element; the slope at 0 is 0. nan passes, forward and backward.
+
+        Where x is 0 or below, the gradient is 0 even if infinity comes from above.
+        """
         out = np.maximum(self._data, 0)
         return record(out, (self, lambda g: np.where(out <= 0, 0, g)))  # nan is not <= 0, so it passes and is seen
 
@@ -208,16 +221,23 @@ class Tensor(Node):
         return record(out, (self, lambda g: g.reshape(old)))
 
     def transpose(self, *axes):
-        """The axes in another order; without arguments reversed."""
+        """The axes in another order, counted from the end where negative; without arguments reversed.
+
+        NumPy's own error for an axis that is not there is good enough.
+        """
         order = axes or tuple(reversed(range(self.ndim)))
         out = self._data.transpose(order)  # NumPy refuses an axis that is not there
         order = [axis % self.ndim for axis in order]  # sorting finds the inverse only of places counted from 0
         return record(out, (self, lambda g: g.transpose(np.argsort(order))))
 
     def __getitem__(self, index):
-        """Whatever NumPy can select: numbers, slices, None, ..., masks, arrays of indices."""
+        """Whatever NumPy can select: numbers, slices, None, ..., masks, arrays of indices.
+
+        An element that was read twice gets both gradients. The caller may write into `index` before the gradient comes
+        back; that changes nothing here.
+        """
         x = self._data
-        index = copy.deepcopy(index)  # the caller may write into theirs before the gradient comes back
+        index = copy.deepcopy(index)
 
         def to_self(g):
             out = np.zeros_like(x)
@@ -233,7 +253,11 @@ class Tensor(Node):
         )
 
     def gather(self, axis, index):
-        """Along `axis`, the elements that `index` names: out[i, j] = x[i, index[i, j]] for axis 1, as torch.gather."""
+        """Along `axis`, the elements that `index` names: out[i, j] = x[i, index[i, j]] for axis 1, as torch.gather.
+
+        index: integers, as many axes as x has; none may be longer than x's, except `axis` itself. Else ValueError:
+        "cannot gather with an index of shape (1,) from (1, 2): it needs as many axes, none longer except axis 1".
+        """
         index, kept = np.asarray(index), axis % self.ndim
         if index.ndim != self.ndim or any(n > m for i, (n, m) in enumerate(zip(index.shape, self.shape)) if i != kept):
             raise ValueError(

@@ -12,8 +12,11 @@ from .optim import cosine
 def train(model, optimizer, loader, epochs, on_step=None, on_epoch=None):
     """`epochs` walks through the loader's (inputs, labels), the learning rate falling along half a cosine.
 
-    on_step(loss) is called after each step, on_epoch(number from 1, mean loss) after each epoch. Raises
-    FloatingPointError as soon as the loss is no finite number; the weights are then those of the step before.
+    The rate of step k = 0, 1, ... of all epochs together is the optimizer's own one times cosine(k, number of steps);
+    afterwards the optimizer has its own rate again. The model is in training mode from the start of each epoch.
+    on_step(loss) is called after each step, on_epoch(number from 1, mean loss) after each epoch, with plain numbers.
+    Raises FloatingPointError as soon as the loss is no finite number ("the loss is nan in step 0; use a learning rate
+    below 0.1"); the weights are then those of the step before.
     """
     steps, step, lr = epochs * len(loader), 0, optimizer.lr
     for epoch in range(1, epochs + 1):

@@ -52,7 +52,7 @@ def test_the_same_mlp_gives_the_same_gradients(activation):
 
 
 def test_the_package_imports_no_torch():
-    """NumPy only: torch is the tests' oracle, and an oracle must not be what it judges."""
+    """The package uses NumPy only. The tests compare it with torch, so torch must not do its work."""
     package = Path(autograd.__file__).parent
     trees = [ast.parse(path.read_text(encoding="utf-8")) for path in package.rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]

@@ -1,4 +1,7 @@
-"""Days 10 and 11: layers, initialisation, modes, files; and what the functions for networks refuse."""
+"""Days 10, 11 and 13: layers, initialisation, modes, files; and what the functions for networks refuse.
+
+Every test with a whole network runs twice: with a Linear in front (day 11), and with a convolution (day 13).
+"""
 
 import io
 import zipfile
@@ -17,13 +20,12 @@ def rng(seed=0):
 
 
 class Net(nn.Module):
-    """Every kind of layer, one inside another."""
+    """Every kind of layer, one inside another. It begins with a Linear, or with a convolution and a pool."""
 
-    def __init__(self, seed=0):
+    def __init__(self, seed=0, conv=False):
         r = rng(seed)
-        self.body = nn.Sequential(
-            nn.Conv2d(1, 3, 3, r, padding=1), nn.MaxPool2d(2), nn.relu, nn.flatten, nn.Dropout(0.5, r), nn.LayerNorm(12)
-        )
+        first = (nn.Conv2d(1, 3, 3, r, padding=1), nn.MaxPool2d(2)) if conv else (nn.flatten, nn.Linear(16, 12, r))
+        self.body = nn.Sequential(*first, nn.relu, nn.flatten, nn.Dropout(0.5, r), nn.LayerNorm(12))
         self.table = nn.Embedding(4, 12, r)
         self.head = nn.Linear(12, 2, r)
 
@@ -32,29 +34,46 @@ class Net(nn.Module):
 
 
 IMAGES = rng(5).standard_normal((6, 1, 4, 4)).astype(np.float32)
+both_networks = pytest.mark.parametrize(
+    "conv",
+    [
+        pytest.param(False, id="linear first", marks=pytest.mark.day(11)),
+        pytest.param(True, id="convolution first", marks=pytest.mark.day(13)),
+    ],
+)
 
 
-@pytest.mark.day(11)
-def test_parameters_are_found_by_name_in_order():
+@both_networks
+def test_parameters_are_found_by_name_in_order(conv):
     """Optimizers and files rely on it: every parameter once, under the same name in every run."""
-    shapes = {name: tensor.shape for name, tensor in Net().named_parameters().items()}
+    shapes = {name: tensor.shape for name, tensor in Net(conv=conv).named_parameters().items()}
+    first = {
+        False: [("body.1.weight", (16, 12)), ("body.1.bias", (12,))],
+        True: [("body.0.weight", (3, 1, 3, 3)), ("body.0.bias", (3,))],
+    }[conv]
     assert list(shapes.items()) == [
-        ("body.0.weight", (3, 1, 3, 3)), ("body.0.bias", (3,)), ("body.5.weight", (12,)), ("body.5.bias", (12,)),
+        *first, ("body.5.weight", (12,)), ("body.5.bias", (12,)),
         ("table.weight", (4, 12)), ("head.weight", (12, 2)), ("head.bias", (2,)),
     ]  # fmt: skip
-    assert all(tensor.requires_grad for tensor in Net().parameters())
+    assert all(tensor.requires_grad for tensor in Net(conv=conv).parameters())
 
 
-@pytest.mark.day(11)
-def test_the_same_network_in_torch():
+@both_networks
+def test_the_same_network_in_torch(conv):
     """All layers together, in evaluation mode, weights copied: outputs and gradients. float32 sums: 1e-5."""
-    ours = Net().eval()
+    ours = Net(conv=conv).eval()
+    if conv:
+        first, place = (torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.MaxPool2d(2)), 0
+    else:
+        first, place = (torch.nn.Flatten(), torch.nn.Linear(16, 12)), 1
     theirs = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 3, 3, padding=1), torch.nn.MaxPool2d(2), torch.nn.ReLU(), torch.nn.Flatten(),
-        torch.nn.LayerNorm(12), torch.nn.Linear(12, 2),
-    )  # fmt: skip
+        *first, torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.LayerNorm(12), torch.nn.Linear(12, 2)
+    )
     state = {name: torch.tensor(value) for name, value in ours.state().items()}
-    keys = {"0.weight": "body.0.weight", "0.bias": "body.0.bias", "4.weight": "body.5.weight", "5.bias": "head.bias"}
+    if not conv:
+        state["body.1.weight"] = state["body.1.weight"].T  # torch's Linear keeps (n_out, n_in)
+    keys = {f"{place}.weight": f"body.{place}.weight", f"{place}.bias": f"body.{place}.bias"}
+    keys |= {"4.weight": "body.5.weight", "5.bias": "head.bias"}
     with torch.no_grad():
         for theirs_name, name in keys.items():
             theirs.get_parameter(theirs_name).copy_(state[name])
@@ -67,6 +86,8 @@ def test_the_same_network_in_torch():
     close = lambda a, b: np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-5, atol=1e-5)
     close(out.data, expected)
     gradients = {name: tensor.grad for name, tensor in ours.named_parameters().items()}
+    if not conv:
+        gradients["body.1.weight"] = gradients["body.1.weight"].T
     for theirs_name, name in keys.items():
         close(gradients[name], theirs.get_parameter(theirs_name).grad)
     close(gradients["head.weight"].T, theirs.get_parameter("5.weight").grad)
@@ -74,10 +95,10 @@ def test_the_same_network_in_torch():
     assert not gradients["table.weight"][[0, 2, 3]].any()
 
 
-@pytest.mark.day(11)
-def test_modes():
+@both_networks
+def test_modes(conv):
     """Evaluation is deterministic, training is not; the mode reaches every layer, and starts as training."""
-    net = Net()
+    net = Net(conv=conv)
     assert not np.array_equal(net(IMAGES).data, net(IMAGES).data)
     assert net.eval() is net and not any(module.training for module in net.modules())
     assert np.array_equal(net(IMAGES).data, net(IMAGES).data)
@@ -85,10 +106,10 @@ def test_modes():
     assert not np.array_equal(net(IMAGES).data, net(IMAGES).data)
 
 
-@pytest.mark.day(11)
-def test_zero_grad_of_a_module():
+@both_networks
+def test_zero_grad_of_a_module(conv):
     """All of its parameters forget, also those inside."""
-    net = Net()
+    net = Net(conv=conv)
     net(IMAGES).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
     net.zero_grad()
@@ -144,10 +165,10 @@ def test_signals_keep_their_size_through_ten_layers():
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.day(11)
-def test_weights_go_to_a_file_and_back(tmp_path):
+@both_networks
+def test_weights_go_to_a_file_and_back(conv, tmp_path):
     """Bit for bit, as a zip of plain arrays that any NumPy opens without pickle."""
-    net, other = Net(0), Net(1)
+    net, other = Net(0, conv), Net(1, conv)
     serialize.save(tmp_path / "new" / "net.npz", net)
     assert serialize.load(tmp_path / "new" / "net.npz", other) is other
     for name, value in net.state().items():
@@ -162,7 +183,7 @@ def test_weights_go_to_a_file_and_back(tmp_path):
 def test_weights_of_another_network_are_listed_and_none_is_taken(tmp_path):
     """Everything that does not fit, in one sentence; a half-loaded network would be worse than none."""
     net, before = Net(), {name: value.copy() for name, value in Net().state().items()}
-    other = dict(net.state()) | {"head.weight": np.zeros((12, 3)), "tail": np.zeros(1), "body.0.bias": np.ones(3)}
+    other = dict(net.state()) | {"head.weight": np.zeros((12, 3)), "tail": np.zeros(1), "body.1.bias": np.ones(12)}
     del other["head.bias"]
     np.savez(tmp_path / "other.npz", **other)
     with pytest.raises(ValueError) as caught:
@@ -203,31 +224,33 @@ def test_what_is_no_file_of_weights_is_a_sentence(kind, tmp_path):
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.day(10)
+# day, what is done, what is raised
+REFUSED = [
+    (10, lambda: F.cross_entropy(np.ones((2, 3)), [0]), ValueError,
+     r"shape \(2, 3\) do not fit targets of shape \(1,\)"),
+    (10, lambda: F.cross_entropy(np.ones((0, 3)), np.zeros(0, int)), ValueError, "with N of 1 or more"),
+    (10, lambda: F.cross_entropy(np.ones((2, 3)), [0, 3]), ValueError, "the target 3 is outside of 0 to 2"),
+    (10, lambda: F.cross_entropy(np.ones((2, 3)), [0, -1]), ValueError, "the target -1 is outside of 0 to 2"),
+    (10, lambda: F.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), TypeError, "must be an integer, not float64"),
+    (10, lambda: F.embedding(Tensor(np.ones((4, 2))), [4]), ValueError, "the index 4 is outside of 0 to 3"),
+    (10, lambda: F.dropout(np.ones(3), 1.0, rng()), ValueError, "dropout probability is 1.0; it must be"),
+    (10, lambda: F.layer_norm(np.ones((2, 3)), Tensor(np.ones(2)), Tensor(np.ones(3))), ValueError,
+     r"of \(2, 3\) needs a weight and a bias of shape \(3,\), not \(2,\) and \(3,\)"),
+    (11, lambda: nn.Linear(3, 2, rng())(np.ones((4, 5))), ValueError, r"shapes \(4, 5\) and \(3, 2\)"),
+    (11, lambda: init.fans((3,)), ValueError, r"weights of 2 or 4 axes, not of \(3,\)"),
+    (13, lambda: conv2d(np.ones((1, 2, 4, 4)), Tensor(np.ones((1, 3, 2, 2)))), ValueError,
+     r"images \(1, 2, 4, 4\) and weights \(1, 3, 2, 2\); give \(N, C, H, W\)"),
+    (13, lambda: conv2d(np.ones((1, 1, 2, 9)), Tensor(np.ones((1, 1, 3, 3)))), ValueError,
+     r"a window of 3 x 3 does not fit into images \(1, 1, 2, 9\) with padding 0"),
+    (13, lambda: conv2d(np.ones((1, 1, 4, 4)), Tensor(np.ones((1, 1, 3, 3))), stride=0), ValueError, "cannot slide"),
+    (13, lambda: max_pool2d(np.ones((4, 4)), 2), ValueError, r"needs images \(N, C, H, W\), not shape \(4, 4\)"),
+    (13, lambda: max_pool2d(np.ones((1, 1, 4, 4)), 0), ValueError, "a window of 0 x 0.*cannot slide"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "do, error, sentence",
-    [
-        (lambda: F.cross_entropy(np.ones((2, 3)), [0]), ValueError,
-         r"shape \(2, 3\) do not fit targets of shape \(1,\)"),
-        (lambda: F.cross_entropy(np.ones((0, 3)), np.zeros(0, int)), ValueError, "with N of 1 or more"),
-        (lambda: F.cross_entropy(np.ones((2, 3)), [0, 3]), ValueError, "the target 3 is outside of 0 to 2"),
-        (lambda: F.cross_entropy(np.ones((2, 3)), [0, -1]), ValueError, "the target -1 is outside of 0 to 2"),
-        (lambda: F.cross_entropy(np.ones((2, 3)), [0.0, 1.0]), TypeError, "must be an integer, not float64"),
-        (lambda: F.embedding(Tensor(np.ones((4, 2))), [4]), ValueError, "the index 4 is outside of 0 to 3"),
-        (lambda: F.dropout(np.ones(3), 1.0, rng()), ValueError, "dropout probability is 1.0; it must be"),
-        (lambda: F.layer_norm(np.ones((2, 3)), Tensor(np.ones(2)), Tensor(np.ones(3))), ValueError,
-         r"of \(2, 3\) needs a weight and a bias of shape \(3,\), not \(2,\) and \(3,\)"),
-        (lambda: conv2d(np.ones((1, 2, 4, 4)), Tensor(np.ones((1, 3, 2, 2)))), ValueError,
-         r"images \(1, 2, 4, 4\) and weights \(1, 3, 2, 2\); give \(N, C, H, W\)"),
-        (lambda: conv2d(np.ones((1, 1, 2, 9)), Tensor(np.ones((1, 1, 3, 3)))), ValueError,
-         r"a window of 3 x 3 does not fit into images \(1, 1, 2, 9\) with padding 0"),
-        (lambda: conv2d(np.ones((1, 1, 4, 4)), Tensor(np.ones((1, 1, 3, 3))), stride=0), ValueError, "cannot slide"),
-        (lambda: max_pool2d(np.ones((4, 4)), 2), ValueError, r"needs images \(N, C, H, W\), not shape \(4, 4\)"),
-        (lambda: max_pool2d(np.ones((1, 1, 4, 4)), 0), ValueError, "a window of 0 x 0.*cannot slide"),
-        (lambda: nn.Linear(3, 2, rng())(np.ones((4, 5))), ValueError, r"shapes \(4, 5\) and \(3, 2\)"),
-        (lambda: init.fans((3,)), ValueError, r"weights of 2 or 4 axes, not of \(3,\)"),
-    ],
-)  # fmt: skip
+    "do, error, sentence", [pytest.param(*row[1:], marks=pytest.mark.day(row[0])) for row in REFUSED]
+)
 def test_misuse_is_a_sentence(do, error, sentence):
     """Both shapes, or the value and its range, and what to give instead."""
     with pytest.raises(error, match=sentence):

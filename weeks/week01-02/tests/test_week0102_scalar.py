@@ -11,19 +11,27 @@ import autograd
 import numpy as np
 import pytest
 import torch
-from autograd.engine import Value, dot, topological_order
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from autograd.engine import Value, topological_order
+
+
+def derivative(node, leaf, so_far=1.0):
+    """d node / d leaf: the sum, over all ways from node down to leaf, of the product of the slopes along each way.
+
+    This reads `children` and `slopes` only, so days 1 and 2 need no `backward`. The graphs here have a few nodes; day 3
+    shows a graph for which this way of counting never ends.
+    """
+    if node is leaf:
+        return so_far
+    return sum(derivative(child, leaf, so_far * slope) for child, slope in zip(node.children, node.slopes))
 
 
 def both_ways(function, values):
-    """(result, gradients) of function(*leaves), with Values and with torch's float64 scalars."""
+    """(result, derivatives) of function(*leaves), with Values and with torch's float64 scalars."""
     ours = [Value(value) for value in values]
     theirs = [torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in values]
     out, expected = function(*ours), function(*theirs)
-    out.backward()
     expected.backward()
-    return (out.data, [value.grad for value in ours]), (expected.item(), [tensor.grad.item() for tensor in theirs])
+    return (out.data, [derivative(out, value) for value in ours]), (expected.item(), [t.grad.item() for t in theirs])
 
 
 # --- days 1 and 2: operations -----------------------------------------------------------------------------------------
@@ -97,7 +105,7 @@ def test_corners_of_functions(name):
         assert slope == pytest.approx(theirs, rel=1e-12, abs=0, nan_ok=True), value
 
 
-@pytest.mark.day(2)
+@pytest.mark.day(1)
 @pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "pow 3", "pow -2", "pow 1.3"])
 def test_corners_of_arithmetic(name):
     """All pairs of the corners, 0 / 0 and (-1) ** 1.3 among them: results and slopes are those of torch."""
@@ -114,7 +122,7 @@ def test_corners_of_arithmetic(name):
 @pytest.mark.day(1)
 @pytest.mark.parametrize("number", [3, 3.0, True, Fraction(3, 2), np.float64(3), np.float32(3), np.int64(3)], ids=repr)
 def test_every_real_number_may_stand_on_either_side(number):
-    """NumPy's scalars too, which would otherwise take the operation over and make an array of objects."""
+    """int, float, bool, a fraction and NumPy's scalars: the result is a Value whose `data` is a Python float."""
     x = float(number)
     for out, expected in [
         (Value(2) + number, 2 + x), (number + Value(2), x + 2), (Value(2) - number, 2 - x), (number - Value(2), x - 2),
@@ -127,7 +135,7 @@ def test_every_real_number_may_stand_on_either_side(number):
 @pytest.mark.day(1)
 @pytest.mark.parametrize("wrong", ["3", None, [1.0], 1j, np.ones(2), torch.tensor(1.0)], ids=lambda x: type(x).__name__)
 def test_what_is_no_number_is_a_sentence(wrong):
-    """Refused where it comes in; let through, it would fail far away, on the walk back."""
+    """It is refused where it comes in. Otherwise it would fail much later, on the walk back, far from the mistake."""
     for use in (Value, lambda x: Value(1) + x, lambda x: Value(1) ** x, lambda x: Value(1) / x):
         with pytest.raises(TypeError, match=r"holds one real number, but was given .*; give an int or a float"):
             use(wrong)
@@ -145,7 +153,8 @@ def test_a_constant_exponent_gets_no_node():
 def test_a_value_shows_its_number_and_gradient_and_has_no_other_place():
     """A misspelt attribute (`gard`) is an error instead of a gradient that never arrives."""
     x = Value(2)
-    x.backward()
+    assert repr(x) == "Value(data=2.0, grad=0.0)"
+    x.grad = 1.0
     assert repr(x) == "Value(data=2.0, grad=1.0)"
     with pytest.raises(AttributeError):
         x.gard = 0.0
@@ -209,11 +218,14 @@ def test_a_ladder_takes_one_visit_a_node():
 
 @pytest.mark.day(3)
 def test_a_long_and_a_short_way_to_the_same_leaf():
-    """Breadth-first is no right order: y is one step from the result, and two steps as well."""
-    a = Value(3)
-    y = a * 2
-    (y * y + y).backward()
-    assert a.grad == 2 * (2 * 6 + 1)
+    """Breadth-first is no right order: one way from the result to y has one step, another one has two.
+
+    Both orders of the sum: a walk that takes children from the right is lucky with one of them.
+    """
+    for sum_of in (lambda y: y * y + y, lambda y: y + y * y):
+        a = Value(3)
+        sum_of(a * 2).backward()
+        assert a.grad == 2 * (2 * 6 + 1)
 
 
 @pytest.mark.day(3)
@@ -229,6 +241,7 @@ def test_each_node_stands_once_and_before_its_children():
 @pytest.mark.day(3)
 def test_a_chain_of_100_000_goes_back_and_is_freed():
     """No recursion, neither in the walk nor when Python frees the chain: depth is no limit (Python's own is 1,000)."""
+    Value(1).backward()  # what is still to be written says so here, before the long chain
     a = Value(1)
     x = a
     for _ in range(100_000):
@@ -257,6 +270,7 @@ print([node.op for node in topological_order(root)], a.grad.hex(), b.grad.hex())
 @pytest.mark.day(3)
 def test_the_order_is_the_same_in_every_process():
     """A set of children has the order of their addresses: sums, and so gradients, would differ in their last bits."""
+    Value(1).backward()  # one that is still to be written says so here, before any process starts
     folder = str(Path(autograd.__file__).resolve().parents[1])
     run = lambda n: subprocess.run([sys.executable, "-c", ORDER, folder, n], capture_output=True, text=True, check=True)
     first, second = (run(n).stdout for n in ("1", "12345"))
@@ -276,7 +290,7 @@ def test_leaves_accumulate_and_nodes_between_do_not():
 
 @pytest.mark.day(3)
 def test_a_second_backward_adds_the_same_once_more():
-    """Defined, not an accident: the graph is kept, and nodes in between start from 0 each time (else: 18, not 12)."""
+    """Defined, not an accident: the graph is kept, and nodes in between start from 0 each time (else: 9, not 6)."""
     a = Value(2)
     loss = (a * 3) * 1
     loss.backward()
@@ -313,81 +327,3 @@ def test_a_part_of_a_graph_survives_the_rest():
     a.grad = 0.0
     (middle + 1).backward()
     assert a.grad == 4
-
-
-# --- day 3: a thousand graphs -----------------------------------------------------------------------------------------
-
-ANY = lambda *x: True
-# (operands, with Values, with torch, where it is smooth); None: torch's is written in the same way
-KIT = [
-    (2, lambda a, b: a + b, None, ANY),
-    (2, lambda a, b: a - b, None, ANY),
-    (2, lambda a, b: a * b, None, ANY),
-    (2, lambda a, b: a / b, None, lambda a, b: abs(b) > 0.2),
-    (2, lambda a, b: a**b, None, lambda a, b: a > 0.2 and abs(b) < 4),
-    (1, lambda a: -a, None, ANY),
-    (1, lambda a: a.exp(), None, lambda a: a < 4),
-    (1, lambda a: a.log(), None, lambda a: a > 0.2),
-    (1, lambda a: a.tanh(), None, ANY),
-    (1, lambda a: a.sigmoid(), None, ANY),
-    (1, lambda a: a.relu(), None, lambda a: abs(a) > 0.01),
-    (1, lambda a: a**3, None, ANY),
-    (1, lambda a: a**-1, None, lambda a: abs(a) > 0.2),
-    (1, lambda a: 2 - a, None, ANY),
-    (1, lambda a: 2 / a, None, lambda a: abs(a) > 0.2),
-    (1, lambda a: 2**a, None, ANY),
-    (1, lambda a: 0.5 * a + 1, None, ANY),
-    (5, lambda a, b, c, d, e: dot([a, b], [c, d], e), lambda a, b, c, d, e: a * c + b * d + e, ANY),
-]
-STEPS = st.lists(st.tuples(st.sampled_from(KIT), *[st.integers(0, 1000)] * 5), min_size=1, max_size=15)
-LEAVES = st.lists(st.floats(-3, 3, width=32), min_size=1, max_size=4)
-
-
-def plan(leaves, steps):
-    """The steps that are smooth where they stand and stay below 50, each with the numbers of its operands."""
-    nodes, kept = [Value(x) for x in leaves], []
-    for (n, ours, theirs, smooth), *picks in steps:
-        picks = [pick % len(nodes) for pick in picks[:n]]
-        operands = [nodes[pick] for pick in picks]
-        if smooth(*(node.data for node in operands)) and abs((out := ours(*operands)).data) < 50:
-            nodes.append(out)
-            kept.append((ours, theirs or ours, picks))
-    return kept
-
-
-def follow(kept, nodes, who):
-    """Carry the plan out on these leaves; who: 0 for Values, 1 for torch. The result joins two of the nodes."""
-    nodes = list(nodes)
-    for *functions, picks in kept:
-        nodes.append(functions[who](*(nodes[pick] for pick in picks)))
-    return nodes[-1] * 1.3 + nodes[len(nodes) // 2] * 0.7
-
-
-@pytest.mark.day(3)
-@settings(max_examples=1000)
-@given(LEAVES, STEPS)
-def test_a_thousand_random_graphs(leaves, steps):
-    """Forward and backward against torch, backward against central differences: what nobody thought of writing down.
-
-    torch: the same float64 sums in another order; 1e-9 of the largest gradient in the graph. Differences are taken with
-    two widths, h and h/2; theory says that the finer is wrong by a third of how much the two differ. So the tolerance
-    is that difference, and 1e-8 for rounding (50 x 1e-16 / 2.5e-6 is 2e-9). Graphs where it is not below 1e-3 (a kink
-    of relu nearby, a derivative that explodes) are passed over and do not count as one of the thousand.
-    """
-    kept = plan(leaves, steps)
-    ours = [Value(x) for x in leaves]
-    theirs = [torch.tensor(x, dtype=torch.float64, requires_grad=True) for x in leaves]
-    out, expected = follow(kept, ours, 0), follow(kept, theirs, 1)
-    assert out.data == pytest.approx(expected.item(), rel=1e-9, abs=1e-9)
-    out.backward()
-    expected.backward()
-    largest = max(abs(node.grad) for node in topological_order(out))
-    wanted = [0.0 if tensor.grad is None else tensor.grad.item() for tensor in theirs]
-    assert [value.grad for value in ours] == pytest.approx(wanted, rel=1e-9, abs=1e-9 * largest)
-
-    value_at = lambda i, x: follow(kept, [Value(x if i == j else leaf) for j, leaf in enumerate(leaves)], 0).data
-    for i, leaf in enumerate(leaves):
-        wide, fine = ((value_at(i, leaf + h) - value_at(i, leaf - h)) / (2 * h) for h in (5e-6, 2.5e-6))
-        tolerance = abs(wide - fine) + 1e-8 * max(1, abs(out.data))
-        assume(tolerance < 1e-3 * max(1, abs(fine)))
-        assert ours[i].grad == pytest.approx(fine, rel=0, abs=tolerance)

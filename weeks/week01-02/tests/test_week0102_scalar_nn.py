@@ -49,16 +49,21 @@ def test_dot_without_anything_is_its_bias():
 
 
 @pytest.mark.parametrize(
-    "weights, inputs, error, sentence",
+    "give, error, sentence",
     [
-        (values(1, 2), values(1), ValueError, "2 weights do not fit 1 inputs; give as many of one as of the other"),
-        (values(1, 2), [Value(1), 2.5], TypeError, r"dot was given 2.5, which is no Value; wrap it: Value\(2.5\)"),
-        ([1, Value(2)], values(1, 2), TypeError, r"dot was given 1, which is no Value; wrap it: Value\(1\)"),
-        (values(1), [np.float64(2)], TypeError, "which is no Value; wrap it"),  # NumPy's scalars have a .data too
+        (lambda: (values(1, 2), values(1)), ValueError,
+         "2 weights do not fit 1 inputs; give as many of one as of the other"),
+        (lambda: (values(1, 2), [Value(1), 2.5]), TypeError,
+         r"dot was given 2.5, which is no Value; wrap it: Value\(2.5\)"),
+        (lambda: ([1, Value(2)], values(1, 2)), TypeError,
+         r"dot was given 1, which is no Value; wrap it: Value\(1\)"),
+        # NumPy's scalars have a .data too
+        (lambda: (values(1), [np.float64(2)]), TypeError, "which is no Value; wrap it"),
     ],
-)
-def test_what_dot_cannot_multiply_is_a_sentence(weights, inputs, error, sentence):
+)  # fmt: skip
+def test_what_dot_cannot_multiply_is_a_sentence(give, error, sentence):
     """zip would drop the longer one's end without a word."""
+    weights, inputs = give()
     with pytest.raises(error, match=sentence):
         dot(weights, inputs)
 
