@@ -16,7 +16,8 @@ from makemore.measure import RECIPES
 from makemore.mlp import MLP
 from makemore.names import load, windows
 from makemore.recurrent import GRUCell, LSTMCell, Recurrent, RNNCell
-from makemore.vendor.shared.claims import main, once
+from makemore.vendor.shared import claims
+from makemore.vendor.shared.claims import once
 from makemore.vendor.shared.errors import entry
 from makemore.vendor.shared.files import need
 from torch import nn
@@ -279,5 +280,10 @@ CLAIMS = {
     "gru-lstm": gru_lstm,
 }
 
+
+def main(argv=None):
+    return claims.main(__file__, CLAIMS, __doc__, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(entry(lambda argv: main(__file__, CLAIMS, __doc__, argv)))
+    sys.exit(entry(main))

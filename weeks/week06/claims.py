@@ -13,7 +13,8 @@ import torch
 from backprop.manual import causal_conv_forward
 from backprop.vendor.makemore.fit import Recipe, evaluate, fit
 from backprop.vendor.makemore.names import IGNORE, load, rows
-from backprop.vendor.shared.claims import main, once
+from backprop.vendor.shared import claims
+from backprop.vendor.shared.claims import once
 from backprop.vendor.shared.errors import entry
 from backprop.vendor.shared.files import need
 from torch import nn
@@ -116,5 +117,10 @@ def wavenet_residual(seed, run):
 
 CLAIMS = {"wavenet-dilation": wavenet_dilation, "wavenet-gate": wavenet_gate, "wavenet-residual": wavenet_residual}
 
+
+def main(argv=None):
+    return claims.main(__file__, CLAIMS, __doc__, argv)
+
+
 if __name__ == "__main__":
-    sys.exit(entry(lambda argv: main(__file__, CLAIMS, __doc__, argv)))
+    sys.exit(entry(main))
