@@ -24,7 +24,7 @@ def sixth(load_script):
 
 @pytest.mark.parametrize("beta2, steps, ratio", [(0.9999, 1, 10), (0.999, 1, math.sqrt(10)), (0.99, 3_000, 1)])
 def test_without_correction_the_first_steps_are_long_and_late_ones_equal(first, beta2, steps, ratio):
-    """The means start 10 and 1 / (1 - beta2) times too small. So the first step is 0.1 / sqrt(1 - beta2) times Adam's."""
+    """The means start 10 and 1 / (1 - beta2) times too small: the first step is 0.1 / sqrt(1 - beta2) times Adam's."""
     last = {}
     for build in (first.Adam, first.Uncorrected):
         weight = first.nn.parameter(np.zeros(3, np.float64))
