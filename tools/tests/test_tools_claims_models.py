@@ -39,11 +39,12 @@ def test_without_correction_the_first_steps_are_long_and_late_ones_equal(first, 
 
 def test_the_best_decay_lies_at_the_lowest_point_of_the_parabola(first):
     """The grid is coarse. A best decay that could only lie on it would move in jumps."""
-    for kind, place in (("l2", -3.3), ("decoupled", -2.1)):
-        table = {(kind, 1.0, decay): ((math.log10(decay) - place) ** 2, 0, 0) for decay in first.DECAYS[kind]}
-        assert first.best_decay(table, kind, 1.0) == pytest.approx(place)
-        edge = {(kind, 1.0, decay): (math.log10(decay), 0, 0) for decay in first.DECAYS[kind]}
-        assert first.best_decay(edge, kind, 1.0) == pytest.approx(math.log10(first.DECAYS[kind][0]))
+    decays = first.WIDE["l2"]
+    for place in (-3.3, -2.1):
+        table = {("l2", 1.0, decay): ((math.log10(decay) - place) ** 2, 0, 0) for decay in decays}
+        assert first.best_decay(table, "l2", 1.0, decays) == pytest.approx(place)
+    edge = {("l2", 1.0, decay): (math.log10(decay), 0, 0) for decay in decays}
+    assert first.best_decay(edge, "l2", 1.0, decays) == pytest.approx(math.log10(decays[0]))
 
 
 def test_ngrams_lean_on_the_shorter_context(third, monkeypatch):

@@ -255,6 +255,8 @@ RATES = [5e-4, 5e-4 * 10**0.5, 5e-3]
 # decay: what joins the gradient for Adam (L2); for AdamW the share of a weight that a step takes away, before the
 # schedule. The paper's algorithm 2 counts it so; ours and torch's multiply it by the rate, hence the division below.
 DECAYS = {"l2": [10 ** (-5 + i / 2) for i in range(7)], "decoupled": [10 ** (-4 + i / 2) for i in range(7)]}
+# Where the best decay is looked for, both grids have the same ends, and decay pays at both rates: below, none is best.
+PAYING, WIDE = RATES[1], dict.fromkeys(DECAYS, [10 ** (-5 + i / 2) for i in range(9)])
 
 
 def decayed(run, kind, rate, decay, seed, watch=None):
@@ -272,12 +274,11 @@ def decayed(run, kind, rate, decay, seed, watch=None):
     return model
 
 
-@once
-def decay_table(run, seed):
-    """{(kind, rate, decay): (val loss, test error)}."""
+def decay_table(run, seed, rates, decays):
+    """{(kind, rate, decay): (val loss, val error, test error)}."""
     parts = mnist(need(DATA / "mnist", "make data/mnist"))
     found = {}
-    grid = [(kind, rate, decay) for kind in DECAYS for rate in RATES for decay in DECAYS[kind]]
+    grid = [(kind, rate, decay) for kind in decays for rate in rates for decay in decays[kind]]
     for kind, rate, decay in run.bar(grid, len(grid), "rates and decays"):
         model = decayed(run, kind, rate, decay, seed)
         loss, errors = {}, {}
@@ -290,11 +291,11 @@ def decay_table(run, seed):
     return found
 
 
-def best_decay(table, kind, rate):
+def best_decay(table, kind, rate, decays):
     """log10 of the decay with the lowest val loss, between the grid's points by a parabola through three of them."""
-    losses = [table[kind, rate, decay][0] for decay in DECAYS[kind]]
+    losses = [table[kind, rate, decay][0] for decay in decays]
     i = int(np.argmin(losses))
-    place = math.log10(DECAYS[kind][i])
+    place = math.log10(decays[i])
     if 0 < i < len(losses) - 1:
         a, b, c = losses[i - 1 : i + 2]
         place += 0.5 * 0.5 * (a - c) / (a - 2 * b + c)
@@ -303,14 +304,20 @@ def best_decay(table, kind, rate):
 
 def adamw_separate(seed, run):
     """powers of ten that the best decay moves when the rate grows tenfold, L2 less decoupled"""
-    table = decay_table(run, seed)
-    move = {kind: best_decay(table, kind, RATES[-1]) - best_decay(table, kind, RATES[0]) for kind in DECAYS}
-    return {"value": abs(move["l2"]) - abs(move["decoupled"]), **move}
+    table = decay_table(run, seed, (PAYING, 10 * PAYING), WIDE)
+    place = {(kind, i): best_decay(table, kind, rate, WIDE[kind])
+             for kind in WIDE for i, rate in enumerate((PAYING, 10 * PAYING))}  # fmt: skip
+    move = {kind: place[kind, 1] - place[kind, 0] for kind in WIDE}
+    edges = sum(place[key] in (-5.0, -1.0) for key in place)  # a best decay at an end of the grid may lie beyond it
+    return {
+        "value": abs(move["l2"]) - abs(move["decoupled"]), **move, "edges": edges,
+        "times_rate": move["decoupled"] - 1,  # where a step takes away rate x decay, as in torch and in our AdamW
+    }  # fmt: skip
 
 
 def adamw_better(seed, run):
     """test error with L2 over that with decoupled decay, each at the rate and decay that val chose"""
-    table, chosen = decay_table(run, seed), {}
+    table, chosen = decay_table(run, seed, RATES, DECAYS), {}
     for kind in DECAYS:
         _, chosen[kind] = min((errors[1], errors[2]) for (other, *_), errors in table.items() if other == kind)
     return {"value": chosen["l2"] / chosen["decoupled"], "l2": chosen["l2"], "decoupled": chosen["decoupled"]}
