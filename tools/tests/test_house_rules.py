@@ -23,6 +23,7 @@ BACKWARDS = {
     "weeks/week01-02/claims.py": 1,  # the sweeps of a paper of 1986: all rows at once, a squared error
     "weeks/week01-02/autograd/moons.py": 1,
     "weeks/week01-02/autograd/training.py": 1,
+    "weeks/week05/claims.py": 1,  # SGD with momentum, as in the three papers; fit has AdamW
     "weeks/week03-04/makemore/fit.py": 1,  # what weeks 3 to 6 train with
     "weeks/week07-08/gpt/loop.py": 1,
     "weeks/week13/continual/loop.py": 1,
