@@ -35,6 +35,18 @@ class Run:
         return bar(steps, f"{self.title} {label}".strip(), total=total, unit="step")
 
 
+def once(work):
+    """work(run, *key) is done once for each key: claims that compare the same trained network share it."""
+    kept = {}
+
+    def ask(run, *key):
+        if (run.quick, *key) not in kept:
+            kept[run.quick, *key] = work(run, *key)
+        return kept[run.quick, *key]
+
+    return ask
+
+
 def code_of(script):
     """A hash of the script and of its week's package: numbers of other code must not be mixed with those of this."""
     week, digest = Path(script).resolve().parent, hashlib.sha256()

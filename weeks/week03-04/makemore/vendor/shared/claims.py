@@ -1,4 +1,4 @@
-# vendored from tools/shared/claims.py, sha256 493db3ef966329f0eca2f6df7a5c537f27ff3ee817f0c45e02743c45e556a7af; edit there, then run: make vendor
+# vendored from tools/shared/claims.py, sha256 e9c32e9480996daeb4a362e5cc9ebfde3a4c067cf4b0982a73829a70ec133bbd; edit there, then run: make vendor
 """Run the claims of papers that a week measures: one small experiment for each claim and each seed.
 
 A week's claims.py has a table {name: experiment} and calls `main`. An experiment is called as experiment(seed, run). It
@@ -34,6 +34,18 @@ class Run:
     def bar(self, steps, total, label=""):
         """The same steps, with a progress bar on the terminal."""
         return bar(steps, f"{self.title} {label}".strip(), total=total, unit="step")
+
+
+def once(work):
+    """work(run, *key) is done once for each key: claims that compare the same trained network share it."""
+    kept = {}
+
+    def ask(run, *key):
+        if (run.quick, *key) not in kept:
+            kept[run.quick, *key] = work(run, *key)
+        return kept[run.quick, *key]
+
+    return ask
 
 
 def code_of(script):
