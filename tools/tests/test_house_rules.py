@@ -24,6 +24,7 @@ BACKWARDS = {
     "weeks/week01-02/autograd/moons.py": 1,
     "weeks/week01-02/autograd/training.py": 1,
     "weeks/week03-04/claims.py": 1,  # a gradient that is only looked at: how much of it comes 50 letters back
+    "weeks/week05/claims.py": 1,  # SGD with momentum, as in the three papers; fit has AdamW
     "weeks/week03-04/makemore/fit.py": 1,  # what weeks 3 to 6 train with
     "weeks/week07-08/gpt/loop.py": 1,
     "weeks/week13/continual/loop.py": 1,

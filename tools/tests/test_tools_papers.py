@@ -3,6 +3,7 @@
 tools/shared/claims.py: what an interrupted run had finished is kept, and only for the same code.
 """
 
+import ast
 import json
 from math import inf
 
@@ -156,15 +157,24 @@ def test_a_useless_entry_is_a_mistake(papers, load_tool, tree, change):
         papers.read_claims(tree)
 
 
-def test_our_pages(papers, repo_root, load_script):
+def experiments(script):
+    """The names in a script's table CLAIMS, read without running it."""
+    for node in ast.parse(script.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CLAIMS":
+            return [key.value for key in node.value.keys]
+    return []
+
+
+def test_our_pages(papers, repo_root):
     """Every page has all its parts, every claim a result and a verdict, and every experiment a claim."""
     assert papers.problems(repo_root) == []
     listed = {}
     for claim in papers.read_claims(repo_root):
-        listed.setdefault(claim["week"], []).append(claim["name"])
+        if not claim.get("out_of_reach"):
+            listed.setdefault(claim["week"], []).append(claim["name"])
     for script in sorted(repo_root.glob("weeks/*/claims.py")):
         week = script.parent.name
-        assert sorted(load_script(week, "claims").CLAIMS) == sorted(listed.get(week, [])), week
+        assert experiments(script) and sorted(experiments(script)) == sorted(listed.get(week, [])), week
 
 
 # --- the runner -------------------------------------------------------------------------------------------------------
