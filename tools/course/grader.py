@@ -117,7 +117,7 @@ def pytest_runtest_call(item):
     patience, begun = item.config.getoption("--patience"), (time.process_time(), time.monotonic())
 
     def ring(number, frame):
-        # Work is counted, not the clock: beside other programs a right answer may take its time. Whoever sleeps ends too.
+        # Work is counted, not the clock: beside other programs a right answer may take its time. A sleeper ends too.
         left = patience - (time.process_time() - begun[0])
         if left > 0.01 and time.monotonic() - begun[1] < 8 * patience:
             signal.setitimer(signal.ITIMER_REAL, left)
