@@ -197,12 +197,14 @@ vendor: .venv/.core ## copy the pieces that a week takes from another (vendor.to
 vendor-check: .venv/.core ## do all copies still equal their sources?
 	@$(PY) tools/vendor.py check
 
-docs-sync: .venv/.core ## fill the numbers in Markdown from the results files, and the maps of days from PLAN.md
+docs-sync: .venv/.core ## fill the numbers, the papers' verdicts and the maps of days in Markdown
 	@$(PY) tools/course plan-sync
+	@$(PY) tools/papers.py sync
 	@$(PY) tools/docs.py sync
 
 docs-check: .venv/.core ## do all numbers and links in Markdown hold?
 	@$(PY) tools/docs.py check
+	@$(PY) tools/papers.py check
 
 lint: .venv/.test ## ruff
 	@$(PY) -m ruff check .

@@ -1,8 +1,8 @@
 """Look into any torch model: what goes into each tanh, relu and gelu, what comes out, and the gradients.
 
-Two things watch a forward pass. Hooks on every module say where we are, and in which order weights are used. A torch
-function mode sees each call of tanh, relu and gelu, so it does not matter whether a model writes nn.ReLU, F.relu or
-x.relu(). The result is the `Look` of week 5, which its diagnostics read. The model is left as it was.
+Two things watch a forward pass. Hooks on every module say where we are. A torch function mode sees each call of torch:
+of tanh, relu and gelu, so it does not matter whether a model writes nn.ReLU, F.relu or x.relu(), and in which order
+weights are used. The result is the `Look` of week 5, which its diagnostics read. The model is left as it was.
 """
 
 import torch
@@ -19,7 +19,7 @@ KINDS = {
 
 
 class Watch(TorchFunctionMode):
-    """In `with Watch(model)`: rows of (kind, where, z, values, out), and the modules with weights in order of use."""
+    """In `with Watch(model)`: rows of (kind, where, z, values, out), and weight matrices in the order of use."""
 
     def __init__(self, model):
         super().__init__()
@@ -41,15 +41,16 @@ class Watch(TorchFunctionMode):
 
     def begin(self, name, module):
         self.path.append(name or type(module).__name__)
-        if any(p.dim() > 1 for p in module.parameters(recurse=False)) and module not in self.used:
-            self.used.append(module)
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
             self.channels_first = not isinstance(module, nn.Linear)
 
     def __torch_function__(self, call, types, args=(), kwargs=None):
         kind = KINDS.get(call)
         if kind is None:
-            return call(*args, **(kwargs or {}))
+            out = call(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor | tuple):  # not a question for a shape
+                self.note([*args, *(kwargs or {}).values()])
+            return out
         given = args[0] if args else kwargs["input"]
         z = given.detach().clone()  # a call in place would write over it
         out = call(*args, **(kwargs or {}))
@@ -57,6 +58,13 @@ class Watch(TorchFunctionMode):
             values = out.detach().clone().float()  # what comes next may write over them
             self.rows.append((kind, self.path[-1] if self.path else "?", self.by_unit(z), values, out))
         return out
+
+    def note(self, given):
+        for x in given:
+            if isinstance(x, list | tuple):
+                self.note(x)
+            elif isinstance(x, nn.Parameter) and x.dim() > 1 and x.requires_grad:
+                self.used.append(x)
 
     def by_unit(self, x):
         """(N, units): in a convolution each channel is one unit, seen at many places."""
@@ -66,16 +74,15 @@ class Watch(TorchFunctionMode):
 
 
 def matrices(model, used):
-    """{name: parameter} of what is trained and has two dimensions or more: embed ..., hidden 1 ..., and the head."""
+    """{name: parameter} of the trained matrices that a forward pass used: embed ..., hidden 1 ..., and the head."""
     named = {id(p): name.removesuffix(".weight") for name, p in model.named_parameters()}
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
-    order = [p for module in used for p in module.parameters(recurse=False)] + list(model.parameters())
-    order = [p for p in dict.fromkeys(order) if p.dim() > 1 and p.requires_grad]
     found, number = {}, 0
-    for p in order:
+    used = [p for p in used if id(p) in named]
+    for p in sorted(dict.fromkeys(used), key=lambda p: p is used[-1]):  # what is used last is the head, and comes last
         if id(p) in tables:
             found[f"embed ({named[id(p)]})"] = p
-        elif p is order[-1]:
+        elif p is used[-1]:
             found[f"head ({named[id(p)]})"] = p
         else:
             number += 1

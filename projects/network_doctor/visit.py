@@ -122,7 +122,7 @@ class Patient:
 
 def reports(patient):
     """(loss, the diagnostics of this moment by name, weights by name)."""
-    seen, places, weights = look(patient.model, patient.loss)
+    seen, places, weights = patient.ask("the way back", look, patient.model, patient.loss)
     found = [saturation(seen), gradients(seen), grad_to_data(seen)]
     for i in (0, 1):  # say where each layer stands in the user's own words
         rows = [{"layer": row["layer"], "where": place, **row} for row, place in zip(found[i].rows, places)]
@@ -144,7 +144,7 @@ def examine(patient, steps):
             if not math.isfinite(losses[-1]):
                 break
             optimizer.zero_grad()
-            loss.backward()
+            patient.ask("the way back", loss.backward)
             patient.ask("optimizer(model)", optimizer.step)
             if window // 2 <= step < window:
                 sizes.append({name: step_size(kept[name], p.detach()) for name, p in weights.items()})

@@ -20,8 +20,11 @@ LARGEST = 5 * 2**20  # bytes of a file under git
 # The calls of `.backward(` in the weeks' own code: one a training step. A new row belongs to a new training loop.
 BACKWARDS = {
     "weeks/week01-02/figures.py": 1,  # a drawing of a graph shows its gradients; nothing is trained
+    "weeks/week01-02/claims.py": 2,  # the sweeps of a paper of 1986 (a squared error), and a race of optimizers by step
     "weeks/week01-02/autograd/moons.py": 1,
     "weeks/week01-02/autograd/training.py": 1,
+    "weeks/week03-04/claims.py": 1,  # a gradient that is only looked at: how much of it comes 50 letters back
+    "weeks/week05/claims.py": 1,  # SGD with momentum, as in the three papers; fit has AdamW
     "weeks/week03-04/makemore/fit.py": 1,  # what weeks 3 to 6 train with
     "weeks/week07-08/gpt/loop.py": 1,
     "weeks/week13/continual/loop.py": 1,

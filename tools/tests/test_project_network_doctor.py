@@ -164,6 +164,28 @@ def test_a_channel_of_a_convolution_is_one_unit(visit):
     assert [tuple(z.shape) for z in seen.z] == [(6 * 36, 4), (6, 3)]
 
 
+def test_weights_stand_in_the_order_of_their_use(visit):
+    """Not of their making: the last one used is the head. Torch's own layers hide some weights from their modules."""
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out, self.table = nn.Linear(8, 5), nn.Embedding(5, 8)
+            self.layer = nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True)
+            self.never, self.own = nn.Linear(8, 8), nn.Parameter(torch.randn(8, 8))
+
+        def forward(self, ids):
+            return self.out(self.layer(self.table(ids)) @ self.own)
+
+    model, ids = Odd(), torch.randint(5, (4, 6))
+    seen, places, _ = visit.look(model, lambda m: m(ids).square().mean())
+    assert (seen.kinds, places) == (["gelu"], ["layer"])
+    assert list(seen.weights) == [
+        "embed (table)", "hidden 1 (layer.self_attn.in_proj_weight)", "hidden 2 (layer.self_attn.out_proj)",
+        "hidden 3 (layer.linear1)", "hidden 4 (layer.linear2)", "hidden 5 (own)", "head (out)",
+    ]  # fmt: skip
+
+
 def test_looking_changes_nothing(visit):
     """No gradient is left, running statistics are as before, and no hook stays on the model."""
     model = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2))
@@ -206,6 +228,14 @@ def test_a_loss_that_is_no_number_is_a_disease_and_no_crash(see):
             "import torch\nfrom torch import nn\ndef batch(): return torch.ones(3, 2), torch.ones(3, 2)\n"
             "def model(): return nn.Sequential(nn.Linear(2, 2), nn.Tanh())",
             "has no hidden weight matrix",
+        ),
+        (
+            "import torch\nfrom torch import nn\ndef batch(): return torch.ones(3, 2), torch.ones(3, 2)\n"
+            "class M(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+            "        self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)\n"
+            "    def forward(self, x):\n        y = self.a(x).relu()\n        y += 1\n        return self.b(y)\n"
+            "def model(): return M()",
+            "the way back of .* fails: RuntimeError: .* modified by an inplace operation",
         ),
         (
             "import torch\nfrom torch import nn\ndef batch(): return torch.ones(3, 9), torch.ones(3, 2)\n"

@@ -5,6 +5,7 @@ Each command runs in a process of its own, in a repository that holds one week o
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -219,8 +220,11 @@ def test_a_loop_without_end_ends_with_a_sentence(tree):
     write(tree, SQUARE_TODO, "return self.side**2")
     status, output = course(tree, "check", "01")
     said = " ".join(output.split())
-    assert status == 1 and "did not end in 0.5 seconds; it was in area, core.py line" in said
+    assert status == 1 and "did not end in 0.5 seconds of work; it was in area, core.py line" in said
     assert "Day  2  ✓" in output
+    write(tree, "while True:\n        pass", "import time\n\n    time.sleep(600)")
+    said = " ".join(course(tree, "check", "01", "--day", "1")[1].split())
+    assert "did not end in 0.5 seconds of work; it was in area" in said
 
 
 @pytest.mark.parametrize(
@@ -290,6 +294,36 @@ def test_half_a_progress_file_is_put_aside(tree):
     status, output = course(tree, "progress")
     assert status == 0 and "0 of 2 days pass" in output
     assert (tree / "projects/week01/.progress.broken.json").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as a signal")
+def test_watch_checks_again_after_each_save(tree):
+    """By looking at the files' times, so that it works on any disk; Ctrl-C ends it without a traceback."""
+    course(tree, "start", "01")
+    command = [sys.executable, "-u", "tools/course", "watch", "01", "--day", "1"]
+    watching = subprocess.Popen(command, cwd=tree, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        seen = until(watching, "next:")
+        assert "TODO  area" in seen
+        write(tree, AREA_TODO, "return width *")
+        assert "not yet: your code cannot be imported" in until(watching, "not yet")
+        write(tree, "return width *", "return width * height")
+        assert "1 of 1 tests pass" in until(watching, "next:")
+        watching.send_signal(signal.SIGINT)
+        rest = watching.communicate(timeout=60)[0]
+        assert watching.returncode == 130 and "Traceback" not in rest
+    finally:
+        watching.kill()
+
+
+def until(process, word):
+    """What a process prints, up to the line that holds `word`."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if word in line:
+            break
+    return "".join(lines)
 
 
 # --- the plan ---------------------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 DAYS = {
-    "cross_entropy": 36, "softmax": 36, "batch_norm": 37, "layer_norm": 39, "tanh": 38, "relu": 38, "gelu": 38,
-    "linear": 38, "embedding": 38, "residual": 38, "attention": 40, "self_attention": 40, "block": 40,
-    "flatten_consecutive": 41, "causal_conv": 41,
+    "cross_entropy": 36, "softmax": 36, "batch_norm": 37, "layer_norm, plain": 37, "layer_norm": 39, "tanh": 38,
+    "relu": 38, "gelu": 38, "linear": 38, "embedding": 38, "residual": 38, "attention": 40, "self_attention": 40,
+    "block": 40, "flatten_consecutive": 41, "causal_conv": 41,
 }  # fmt: skip
 LAYERS = [
     pytest.param(name, marks=pytest.mark.day(next(DAYS[n] for n in sorted(DAYS, key=len)[::-1] if name.startswith(n))))
