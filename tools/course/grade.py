@@ -115,7 +115,7 @@ def told(record):
     say = record["say"].strip()
     if "yours" in record and say.startswith("AssertionError: Tensor-likes are not"):
         say = " ".join(line.strip() for line in say.splitlines()[1:] if "difference" in line or "elements" in line)
-    elif "yours" in record:
+    elif "yours" in record or record.get("words"):
         say = record.get("words", "")
     lines += [indented("says", " ".join(say.split())[:400])] if say else []
     lines += [indented("where", record["place"])] if record.get("place") else []

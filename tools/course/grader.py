@@ -207,7 +207,7 @@ def short_text(text):
 
 
 def place(excinfo):
-    """Where in the graded code something was raised: the file and line, the line's text, and the arguments."""
+    """Where in the graded code something was raised: file, line, function and its arguments."""
     if isinstance(excinfo.value, AssertionError):
         return ""
     entries = [entry for entry in excinfo.traceback if graded() in Path(entry.path).parents]
@@ -215,13 +215,12 @@ def place(excinfo):
         return ""
     entry = entries[-1]
     code, frame = entry.frame.code.raw, entry.frame.f_locals
-    text = str(entry.statement).strip().splitlines()[0][:90]
     names = [name for name in code.co_varnames[: code.co_argcount] if name in frame]
     try:
         given = ", ".join(f"{name}={short(frame[name])[:60]}" for name in names)
     except Exception:  # a repr of the learner's own may fail too
         given = ""
-    return f"{Path(entry.path).name} line {entry.lineno + 1}: {text}" + (f"   ({given})" if given else "")
+    return f"{Path(entry.path).name} line {entry.lineno + 1}, in {code.co_name}({given})"
 
 
 def rounding(message):
