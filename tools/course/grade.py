@@ -18,6 +18,7 @@ from course import workbench as wb
 
 LONGEST = 900  # seconds for all tests of one check; each has its own limit in grader.py
 DETAILS = 2  # failures of a day that are shown whole; of the others one line
+NAMED = 8  # test functions that are named after those
 WIDTH = 100
 
 
@@ -43,7 +44,7 @@ def run(bench, days):
         command = [sys.executable, "-m", "pytest", f"weeks/{bench.room}/tests", "--day", wanted, "--record",
                    str(record), "-p", "no:cacheprovider", "--tb=no", "--disable-warnings"]  # fmt: skip
         env = os.environ | {"CHASE_IMPL": "projects", "CUDA_VISIBLE_DEVICES": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        said = waited_for(command, bench.root, env, record)
+        status, said = waited_for(command, bench.root, env, record)
         records = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     if broken := [r for r in records if r["outcome"] == "broken"]:
         raise Mistake(import_error(bench, broken[0]["say"]))
@@ -51,6 +52,9 @@ def run(bench, days):
     records.sort(key=lambda r: first.get(r["test"], first.get(r["test"].split("[")[0], 0)))
     if not records:
         raise Mistake(f"no test of {ranged(days)} was run; what pytest says:\n{said}".rstrip())
+    if status not in (0, 1):  # 0: all pass, 1: some fail; anything else ended the run before its last test
+        raise Mistake(f"the tests stopped after {len(records)}, so nothing was graded; what came last:\n"
+                      + "\n".join(said.rstrip().splitlines()[-8:]))  # fmt: skip
     return [Day(day, [r for r in records if r["day"] == day]) for day in days]
 
 
@@ -60,7 +64,7 @@ def listed(bench, days):
 
 
 def waited_for(command, root, env, record):
-    """Run pytest while a terminal shows how many tests are done; returns what it printed."""
+    """Run pytest while a terminal shows how many tests are done; returns its exit status and what it printed."""
     begun = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
         child = subprocess.Popen(command, cwd=root, env=env, stdout=output, stderr=subprocess.STDOUT)
@@ -79,7 +83,7 @@ def waited_for(command, root, env, record):
             if sys.stderr.isatty():
                 print("\r\033[K", end="", file=sys.stderr)
         output.seek(0)
-        return output.read()
+        return child.returncode, output.read()
 
 
 def import_error(bench, text):
@@ -139,7 +143,11 @@ def lines_of(day):
     for record in whole:
         lines += told(record)
     rest = [record for record in wrong if record not in whole]
-    return lines + ([f"    and {len(rest)} more that fail:", *map(one_line, grouped(rest))] if rest else [])
+    if rest:
+        groups = list(grouped(rest))
+        lines += [f"    and {len(rest)} more that fail:", *map(one_line, groups[:NAMED])]
+        lines += [f"      and {len(groups) - NAMED} other tests"] if len(groups) > NAMED else []
+    return lines
 
 
 def first_of_each(records):

@@ -171,8 +171,10 @@ def pytest_assertrepr_compare(config, op, left, right):
 
 def short(value):
     """A number, a table or anything else in at most about a hundred characters."""
-    if type(value).__module__ == "_pytest.python_api" and hasattr(value, "expected"):
+    if hasattr(value, "expected") and type(value).__name__.startswith("Approx"):
         value = value.expected  # of pytest.approx: what was expected, without how near it must be
+    if isinstance(value, type):  # np.float32 has a dtype and a ravel of its own, and is no array
+        return value.__name__
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if hasattr(value, "ravel") and getattr(value, "dtype", None) is not None and value.ndim:
@@ -193,7 +195,10 @@ def comparison(excinfo, last):
         if last is None or not excinfo.errisinstance(AssertionError):
             return None
         yours, expected = last
-    return short(yours), short(expected)
+    try:
+        return short(yours), short(expected)
+    except Exception:  # a repr of the learner's own that raises; the failure itself is told all the same
+        return None
 
 
 def own_words(error):

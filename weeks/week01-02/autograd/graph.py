@@ -63,8 +63,9 @@ class Node:
 
         gradient: the gradient of whatever comes after, in this tensor's shape; may be left out for a single number.
         keep_graph: the graph is freed on the way, so that memory falls as the walk goes on; True allows a second walk.
-        To free a node is to set its `edges` to None. A leaf's grad is a read-only array in the leaf's shape and dtype;
-        a second call adds to it, in a new array. Raises RuntimeError where nothing was recorded or the graph is gone,
+        To free a node is to set its `edges` to None. A leaf's grad is a read-only array in the leaf's shape and dtype
+        (where the shape is (), NumPy makes bare numbers of sums; `np.asarray` makes them arrays again). A second call
+        adds to it, in a new array. Raises RuntimeError where nothing was recorded or the graph is gone,
         ValueError for a gradient of wrong shape: `_upstream` and `_reachable` below do that.
         """
         gradient = _upstream(self, gradient)
