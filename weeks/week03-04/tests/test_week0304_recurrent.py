@@ -48,7 +48,7 @@ def pair(name, dtype):
 
 @pytest.mark.day(22)
 def test_one_moment_by_hand():
-    """h' = tanh(x W_x + b + h W_h), a tuple of one: [0.5, -1.0] and [1, 2] W_h = [0.7, 1.0] make tanh [1.2, 0]. 1e-6."""
+    """h' = tanh(x W_x + b + h W_h), a tuple of one: [0.5, -1] and [1, 2] W_h = [0.7, 1] make tanh [1.2, 0]. 1e-6."""
     cell = RNNCell(N_IN, 2)
     with torch.no_grad():
         cell.weight_h.copy_(torch.tensor([[0.1, 0.2], [0.3, 0.4]]))
