@@ -50,7 +50,7 @@ def suggest(rates, losses):
     """
     means = smooth(losses)
     if len(means) < 2:
-        raise ValueError("the loss was no finite number from the beginning; start the sweep at a lower rate")
+        raise ValueError("the loss flew apart before a second rate was tried; start the sweep at a lower rate")
     falls = [before - after for before, after in zip(means, means[1:])]
     if max(falls) <= 0:
         raise ValueError("the loss only rises; start the sweep at a lower rate")
