@@ -33,7 +33,7 @@ class Value:
     """
 
     __slots__ = ("data", "grad", "op", "children", "slopes", "serial")
-    __array_ufunc__ = None  # else array * value would be an array of Values, not the TypeError that says so
+    __array_ufunc__ = None  # so NumPy leaves array * value to us: a TypeError, and no array of Values
 
     def __init__(self, data, op="", children=(), slopes=()):
         self.data = data if type(data) is float else _real(data)
@@ -74,9 +74,9 @@ class Value:
 
         A Value: two children, two slopes, and the op is "**". A plain number gets no node, for it would get no
         gradient: one child, one slope, and the op holds the number in the format `g`, as "**2" or "**0.5". No number
-        raises: result and slopes are inf or nan where NumPy's are. Two conventions, as in torch: where the exponent
-        is 0 the slope by the base is 0; where the base is 0 and the exponent is not negative, the slope by the
-        exponent is 0.
+        raises: result and slopes are inf or nan where NumPy's are. (What is no number at all is a TypeError; `_real`
+        and `_value` raise it.) Two conventions, as in torch: where the exponent is 0, the slope by the base is 0; where
+        the base is 0 and the exponent is not negative, the slope by the exponent is 0.
         """
         constant = not isinstance(exponent, Value)
         p = _value(exponent).data
@@ -138,9 +138,10 @@ class Value:
     def backward(self):
         """Add d self / d leaf to the `grad` of every leaf, and set the `grad` of every node in between.
 
-        Leaves (nodes without children) accumulate from call to call, as parameters must when two losses share them;
-        what lies between gets its gradient of this call. The slopes were fixed on the way forward, so a second call
-        adds the same once more, even where a leaf's `data` was changed in the meantime.
+        Leaves (nodes without children) add up from call to call, as parameters must when two losses share them. What
+        lies between gets its gradient of this call. `self` has gradient 1; where it is a leaf, that adds up too. The
+        slopes were fixed on the way forward, so a second call adds the same once more, even where a leaf's `data` was
+        changed in the meantime.
         """
         order = topological_order(self)
         for node in order:

@@ -219,19 +219,21 @@ def test_the_counterexample_that_needs_an_order():
 @pytest.mark.day(3)
 def test_a_ladder_takes_one_visit_a_node():
     """Each rung reads the last one twice: 2**60 ways down, of which a walk over ways would never see the end."""
-    a = Value(1)
-    x = a
-    for _ in range(60):
-        x = x * 0.5 + x * 0.5
-    x.backward()
-    assert a.grad == 1.0 and len(topological_order(x)) == 1 + 60 * 5
+    for rungs in (8, 60):  # a walk over all ways is wrong on the short one already; nobody waits for the long one
+        a = Value(1)
+        x = a
+        for _ in range(rungs):
+            x = x * 0.5 + x * 0.5
+        x.backward()
+        assert a.grad == 1.0, f"the gradient at the foot of {rungs} rungs"
+        assert len(topological_order(x)) == 1 + rungs * 5, f"the number of nodes of {rungs} rungs"
 
 
 @pytest.mark.day(3)
 def test_a_long_and_a_short_way_to_the_same_leaf():
     """Breadth-first is no right order: one way from the result to y has one step, another one has two.
 
-    Both orders of the sum: a walk that takes children from the right is lucky with one of them.
+    y is a * 2 with a = 3, and the sum is y * y + y, then y + y * y: a walk that begins on the right is lucky with one.
     """
     for sum_of in (lambda y: y * y + y, lambda y: y + y * y):
         a = Value(3)
@@ -241,12 +243,14 @@ def test_a_long_and_a_short_way_to_the_same_leaf():
 
 @pytest.mark.day(3)
 def test_each_node_stands_once_and_before_its_children():
-    """What a right order is; looked at on the README's expression, where many nodes are used twice."""
+    """What a right order is; looked at on the expression of micrograd's README, where many nodes are used twice."""
     root = readme_expression(Value(-4), Value(2))
     order = topological_order(root)
     place = {node: i for i, node in enumerate(order)}
-    assert order[0] is root and len(place) == len(order)
-    assert all(place[node] < place[child] for node in order for child in node.children)
+    assert order[0] is root, "root itself comes first"
+    assert len(place) == len(order), f"{len(order)} places for {len(place)} nodes: one stands twice"
+    wrong = [(node.op, child.op) for node in order for child in node.children if place[child] <= place[node]]
+    assert not wrong, f"{len(wrong)} children stand before a node that was made from them"
 
 
 @pytest.mark.day(3)
@@ -281,11 +285,15 @@ print([node.op for node in topological_order(root)], a.grad.hex(), b.grad.hex())
 @pytest.mark.day(3)
 def test_the_order_is_the_same_in_every_process():
     """A set of children has the order of their addresses: sums, and so gradients, would differ in their last bits."""
-    Value(1).backward()  # one that is still to be written says so here, before any process starts
+    a = Value(1)
+    b = a + a
+    (b + b).backward()  # what is to be written or wrong says so here, before any process starts
+    assert a.grad == 4, "b = a + a, and then b + b"
     folder = str(Path(autograd.__file__).resolve().parents[1])
-    run = lambda n: subprocess.run([sys.executable, "-c", ORDER, folder, n], capture_output=True, text=True, check=True)
-    first, second = (run(n).stdout for n in ("1", "12345"))
-    assert first == second and "0x1." in first
+    run = lambda n: subprocess.run([sys.executable, "-c", ORDER, folder, n], capture_output=True, text=True, timeout=60)
+    first, second = (run(n) for n in ("1", "12345"))
+    assert (first.returncode, second.returncode) == (0, 0), f"a process ended with: {first.stderr[-200:]}"
+    assert first.stdout == second.stdout and "0x1." in first.stdout
 
 
 @pytest.mark.day(3)
@@ -301,7 +309,10 @@ def test_leaves_accumulate_and_nodes_between_do_not():
 
 @pytest.mark.day(3)
 def test_a_second_backward_adds_the_same_once_more():
-    """Defined, not an accident: the graph is kept, and nodes in between start from 0 each time (else: 9, not 6)."""
+    """Defined, not an accident: the graph is kept, and nodes in between start from 0 each time (else: 9, not 6).
+
+    A leaf that is itself the root gains 1 in each call.
+    """
     a = Value(2)
     loss = (a * 3) * 1
     loss.backward()
