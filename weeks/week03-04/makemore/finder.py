@@ -45,8 +45,8 @@ def smooth(losses, memory=0.9):
 def suggest(rates, losses):
     """The rate where the smoothed loss falls fastest: below it time is wasted, at the minimum it is too wild.
 
-    It is the rate of the step before the largest fall. Raises ValueError with fewer than two losses: "the loss was no
-    finite number from the beginning; start the sweep at a lower rate"; where it never falls: "the loss only rises; ..."
+    It is the rate of the step before the largest fall. Raises ValueError with fewer than two losses: "the loss flew
+    apart before a second rate was tried; start the sweep at a lower rate"; where it never falls: "the loss only rises; ..."
     """
     means = smooth(losses)
     if len(means) < 2:
