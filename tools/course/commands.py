@@ -111,7 +111,8 @@ def start(args):
     first = args.day or ex.days_of_week(number)[0]
     if not bench.begun:
         todo = wb.begin(bench, first)
-        print(f"{bench.shown(bench.mine)}/ is yours: {todo} functions to write, each marked by NotImplementedError.")
+        print(f"{bench.shown(bench.mine)}/ is yours: {todo} functions to write. "
+              "Replace each line `raise NotImplementedError(...)` by your code.")  # fmt: skip
         if first > ex.days_of_room(bench.room)[0]:
             print(f"Days before {first} are solved as the reference solves them.")
     else:
