@@ -168,8 +168,8 @@ def grouped(records):
 
 def one_line(group):
     name, cases = group
-    text = f"      {name}{': ' if cases else ''}{', '.join(cases)}"
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rsplit(',', 1)[0]}, ..."
+    text = f"      {name}{': ' if cases else ''}{'; '.join(cases)}"
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rsplit(';', 1)[0]}; ..."
 
 
 def next_step(bench, days):

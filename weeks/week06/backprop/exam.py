@@ -257,8 +257,9 @@ def in_order(layer, names, gradients):
             raise ValueError(f"{layer}: the dictionary has no gradient of {', '.join(missing)}")
         return [gradients[n] for n in names]
     if not isinstance(gradients, tuple | list):
-        raise TypeError(f"{layer}: the backward function gave a {type(gradients).__name__}; return a tuple with the "
-                        f"gradient of each input: ({', '.join(f'd{n}' for n in names)},)")  # fmt: skip
+        wanted = ", ".join(f"d{n}" for n in names) + ("," if len(names) == 1 else "")
+        raise TypeError(f"{layer}: the backward function gave a {type(gradients).__name__}; "
+                        f"return a tuple with the gradient of each input: ({wanted})")  # fmt: skip
     if len(gradients) != len(names):
         raise ValueError(f"{layer}: the backward function gave {len(gradients)} gradients; there are {len(names)} "
                          f"inputs: {', '.join(names)}")  # fmt: skip
