@@ -215,8 +215,11 @@ def test_an_update_of_the_repository(tree):
     assert "what you wrote stayed" in output and "new.py was brought up to date" in output
     assert "# mine" in mine(tree) and "side times side" in mine(tree)
     assert "1 of 2 days pass" in course(tree, "progress")[1]
-    reference.write_text(reference.read_text().replace("in squares of side 1", "in little squares"))
-    write(tree, "in squares of side 1", "in tiles")
+    reference.write_text(reference.read_text().replace("in squares of side 1", "in unit squares"))
+    output = course(tree, "start", "01")[1]
+    assert "what you wrote stayed" in output and "# mine" in mine(tree) and "in unit squares" in mine(tree)
+    reference.write_text(reference.read_text().replace("in unit squares", "in little squares"))
+    write(tree, "in unit squares", "in tiles")
     before = mine(tree)
     output = course(tree, "start", "01")[1]
     assert mine(tree) == before and "core.py.new" in output
