@@ -120,7 +120,9 @@ def told(record):
     say = say.split("\n +  where")[0]  # the values that pytest shows of a comparison fill many lines
     lines += [indented("says", " ".join(say.split())[:400])] if say else []
     lines += [indented("where", record["place"])] if record.get("place") else []
-    lines += [indented("test", short_line(record["line"]))] if record.get("line") and not record.get("place") else []
+    line, words = record.get("line", ""), record.get("words", "")
+    if line and not record.get("place") and not (words and words in line):
+        lines.append(indented("test", short_line(line)))
     lines += [indented("perhaps", record["remark"])] if record.get("remark") else []
     return lines
 
