@@ -107,8 +107,8 @@ def table(root, claims):
         seeds = str(measured.seeds) if measured else ""
         lines.append(f"| {' | '.join([claim['text'], link, claim['quantity'], text['p'], text['m'], seeds, told])} |")
     many = len({claim["page"] for claim in claims})
-    total = ", ".join(f"{n} {told}" for told, n in sorted(count.items()))
-    return "\n".join([*lines, "", f"{len(claims)} claims on {many} pages: {total}.", ""])
+    total = " ".join(f"{told.capitalize()}: {n}." for told, n in sorted(count.items()))
+    return "\n".join([*lines, "", f"Pages: {many}. Claims: {len(claims)}. {total}", ""])
 
 
 def filled(root, claims, path):

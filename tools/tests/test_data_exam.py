@@ -62,6 +62,15 @@ SOURCES = {  # recipe -> {path in the source: text or bytes}
             {f"Cookbook:{k}": {"title": f"Dish {k}", "ingredients": [words(k)], "steps": ["Eat."]} for k in range(200)}
         )
     },
+    "fables": lambda: {
+        "d/parable-to-moral-match-en.jsonl": "\n".join(
+            json.dumps({"input": [{}, {"content": f"{words(k)}.\nWhich moral is this story attempting to convey?"}]})
+            for k in range(200)
+        )
+    },
+    "wiki_leads": lambda: {
+        "s.json": json.dumps({f"T{k}": {"title": f"T{k}", "extract": f"{words(k)}."} for k in range(200)})
+    },
     "python_modules": lambda: {f"m{k}.py": f"# {words(k)}\n\n\n\n\nx = {k}\n" for k in range(200)},
     "names": lambda: {"yob2017.txt": "Emma,F,19738\nOlivia,F,18632\nLiam,M,18728\n"},
     "mnist": lambda: {

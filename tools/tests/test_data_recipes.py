@@ -196,6 +196,23 @@ def test_recipes_lose_their_wiki_markup(load_tool, item, lines):
     assert load_tool("data.recipes.cookbook").wiki_lines(item) == lines
 
 
+def test_fables_lose_their_question_and_quotations_part(cook):
+    """The text before the question is the story; two quotations that ran into each other get their space back."""
+    story = 'He cried. "How big?"She asked. ""Big!"" "It is,"he said.'
+    line = {"input": [{}, {"content": f"{story}\nWhich moral is this story attempting to convey?\nA) None."}]}
+    parts = cook("fables", {"d/parable-to-moral-match-en.jsonl": json.dumps(line).encode()})
+    text = "".join(parts.values())
+    assert "Which moral" not in text and "None" not in text
+    assert '"How big?" She asked.' in text and '"It is," he said.' in text
+
+
+def test_a_lead_that_is_a_stub_or_cut_off_is_left_out(cook):
+    extracts = {"Whole": "word " * 50 + "end.", "Stub": "Short.", "Cut": "word " * 50 + "and then the"}
+    articles = {name: {"title": name, "extract": text} for name, text in extracts.items()}
+    text = "".join(cook("wiki_leads", {"s.json": json.dumps(articles).encode()}).values())
+    assert text.startswith("Whole\n\nword") and "Stub" not in text and "Cut" not in text
+
+
 def test_a_recipe_that_was_read_badly_is_left_out(cook):
     """Where a template's value is lost ("preheat the oven to ."), the sentence cannot be mended."""
     good = {"title": "Toast", "ingredients": ["2 slices bread"], "steps": ["Toast the bread.", "Serve."]}

@@ -220,8 +220,11 @@ def test_a_loop_without_end_ends_with_a_sentence(tree):
     write(tree, SQUARE_TODO, "return self.side**2")
     status, output = course(tree, "check", "01")
     said = " ".join(output.split())
-    assert status == 1 and "did not end in 0.5 seconds; it was in area, core.py line" in said
+    assert status == 1 and "did not end in 0.5 seconds of work; it was in area, core.py line" in said
     assert "Day  2  ✓" in output
+    write(tree, "while True:\n        pass", "import time\n\n    time.sleep(600)")
+    said = " ".join(course(tree, "check", "01", "--day", "1")[1].split())
+    assert "did not end in 0.5 seconds of work; it was in area" in said
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_sync_fills_the_page_and_the_table(papers, tree):
     assert "<!--p:bn-lr-->2 to 10<!--/p--> | <!--m:bn-lr-->3 ± 0.5<!--/m-->" in page
     assert "<!--v:bn-lr-->holds at our scale<!--/v-->" in page
     assert "| 2 to 10 | 3 ± 0.5 | 3 | holds at our scale |" in table
-    assert "1 claims on 1 pages: 1 holds at our scale." in table
+    assert "Pages: 1. Claims: 1. Holds at our scale: 1." in table
     assert papers.problems(tree) == []
 
 

@@ -114,18 +114,28 @@ def mirror_weights(seed, run):
             "ratio": median(ratios)}  # fmt: skip
 
 
-def momentum_speed(seed, run):
-    """Sweeps without momentum over sweeps with momentum 0.9, each at its own best learning rate."""
+def fastest(seed, run, grids):
+    """For each momentum of grids {momentum: rates}: the sweeps at its best rate; the number compares the two."""
     best, rates = {}, {}
-    for momentum in (0.0, 0.9):
+    for momentum, tried in grids.items():
         typical = {}
-        for rate in RATES:
+        for rate in tried:
             label = f"momentum {momentum}, rate {rate}"
             typical[rate] = median(sweep(network(2, one), rate, momentum, run, label)[0] for one in starts(seed))
         rates[momentum] = min(typical, key=typical.get)
         best[momentum] = max(1.0, typical[rates[momentum]])
     return {"value": best[0.0] / best[0.9], "plain": best[0.0], "with": best[0.9],
             "plain_rate": rates[0.0], "with_rate": rates[0.9]}  # fmt: skip
+
+
+def momentum_speed(seed, run):
+    """Sweeps without momentum over sweeps with momentum 0.9, each at its own best of four learning rates."""
+    return fastest(seed, run, {0.0: RATES, 0.9: RATES})
+
+
+def momentum_slow(seed, run):
+    """The same with smaller rates for momentum, whose best rate was the smallest of the four."""
+    return fastest(seed, run, {0.0: (1.0,), 0.9: (0.01, 0.03, 0.1)})
 
 
 # --- Kingma and Ba 2014 -----------------------------------------------------------------------------------------------
@@ -344,6 +354,7 @@ CLAIMS = {
     "hidden-units": hidden_units,
     "mirror-weights": mirror_weights,
     "momentum-speed": momentum_speed,
+    "momentum-slow": momentum_slow,
     "adam-sparse": adam_sparse,
     "adam-dense": adam_dense,
     "adam-bias": adam_bias,

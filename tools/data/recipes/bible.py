@@ -31,5 +31,5 @@ def recipe(files):
 def verse_text(raw):
     """A verse without its marks: a second numbering between backslashes, brackets, asterisks for a gap."""
     text = re.sub(r"\\+(\d+:\d+\\+)?", " ", raw)
-    text = re.sub(r"[\[\]+]", "", text).replace("***", "...")
+    text = re.sub(r"[\[\]+]", "", text).replace("***", "...").replace("`", "'")
     return " ".join(text.split()) if re.search(r"[A-Za-z]", text) else ""
