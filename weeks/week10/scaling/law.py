@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 HUBER = 1e-3  # residuals of log L beyond this count by their size, not their square: one bad run must not bend the law
-STARTS = tuple(itertools.product((0.5, 1.5), (2.0, 5.0), (0.3, 0.6), (2.0, 5.0), (0.2, 0.5)))  # log E, log A, alpha ...
+STARTS = tuple(itertools.product((1.0,), (2.0, 6.0), (0.4,), (2.0, 6.0), (0.3,)))  # log E, log A, alpha, log B, beta
 
 
 class Law(NamedTuple):

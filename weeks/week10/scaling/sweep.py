@@ -67,9 +67,9 @@ def trials(budgets, shapes_each=4):
 
 
 def run(trial, corpus, seed=0, judged=262_144):
-    """Train from scratch and judge; the row of the sweep's file. Raises FloatingPointError where the loss is not finite.
+    """Train from scratch and judge; the row of the sweep's file.
 
-    judged: tokens of the validation text that are read, from its start.
+    judged: tokens of the validation text that are read, from its start. FloatingPointError where the loss is not finite.
     """
     vocab_size = corpus.tokenizer.vocab_size
     config, steps, clock = trial.config(vocab_size), trial.steps(vocab_size), Stopwatch()
@@ -111,7 +111,9 @@ def read_rows(path):
 
 
 def done(rows, trial):
-    return any((row["layers"], row["width"]) == trial[:2] and abs(row["flops"] / trial.budget - 1) < 0.2 for row in rows)
+    """Has a row this shape, and this budget to a fifth? A short run's steps round it."""
+    same = [row for row in rows if (row["layers"], row["width"]) == (trial.layers, trial.width)]
+    return any(abs(row["flops"] / trial.budget - 1) < 0.2 for row in same)
 
 
 def sweep(wanted, corpus, path, seed=0):
