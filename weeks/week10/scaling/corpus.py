@@ -73,4 +73,4 @@ def load(folder, cache, vocab_size=VOCAB):
         about = json.loads((cache / "done.json").read_text())
         return Corpus(Tokenizer.load(cache / "tokenizer.json"), *ids, about["val_bytes"])
     except (OSError, ValueError, KeyError) as error:
-        raise Mistake(f"{cache} holds a broken copy of the corpus ({error}); delete this folder and start again") from None
+        raise Mistake(f"{cache} holds a broken copy of the corpus ({error}); delete it and start again") from None

@@ -1,7 +1,7 @@
 """Many small runs from scratch, each with a budget of compute: what the law is fitted on.
 
 A budget (floating-point operations of training) is spent by models of several sizes: the smaller a model, the more
-tokens it sees. Finished runs are rows in a file, written one by one, and the same command goes on after an interruption.
+tokens it sees. Finished runs are rows in a file, written one by one; the same command goes on after an interruption.
 Left out: several seeds a run. The law is fitted through all of them, which averages their noise.
 """
 
@@ -69,7 +69,7 @@ def trials(budgets, shapes_each=4):
 def run(trial, corpus, seed=0, judged=262_144):
     """Train from scratch and judge; the row of the sweep's file.
 
-    judged: tokens of the validation text that are read, from its start. FloatingPointError where the loss is not finite.
+    judged: tokens of the validation text that are read, from its start. FloatingPointError at a loss that is not finite.
     """
     vocab_size = corpus.tokenizer.vocab_size
     config, steps, clock = trial.config(vocab_size), trial.steps(vocab_size), Stopwatch()
