@@ -262,8 +262,8 @@ def day(args):
         return
     if not bench.begun:
         print(f"To build it yourself: make start WEEK={ex.week_of_day(args.day):02d}")
-    elif not graded(bench, [args.day]):
-        raise SystemExit(1)
+    else:
+        graded(bench, [args.day])  # a day that is not done yet is no error here
 
 
 COMMANDS = {"start": start, "check": check, "watch": watch, "hint": hint, "solution": solution, "reset": reset,

@@ -47,9 +47,16 @@ def run(bench, days):
         records = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
     if broken := [r for r in records if r["outcome"] == "broken"]:
         raise Mistake(import_error(bench, broken[0]["say"]))
+    first = {f"weeks/{bench.room}/{test}": -n for n, test in enumerate(listed(bench, days)[::-1], 1)}
+    records.sort(key=lambda r: first.get(r["test"], first.get(r["test"].split("[")[0], 0)))
     if not records:
         raise Mistake(f"no test of {ranged(days)} was run; what pytest says:\n{said}".rstrip())
     return [Day(day, [r for r in records if r["day"] == day]) for day in days]
+
+
+def listed(bench, days):
+    """The tests that the days' exercises name, in their order: the plain ones first, the corners after them."""
+    return list(dict.fromkeys(test for day in days for e in bench.exercises(day) for test in e["tests"]))
 
 
 def waited_for(command, root, env, record):
@@ -108,9 +115,10 @@ def told(record):
     say = record["say"].strip()
     if "yours" in record and say.startswith("AssertionError: Tensor-likes are not"):
         say = " ".join(line.strip() for line in say.splitlines()[1:] if "difference" in line or "elements" in line)
-    elif "yours" in record:
-        say = ""
+    elif "yours" in record or record.get("words"):
+        say = record.get("words", "")
     lines += [indented("says", " ".join(say.split())[:400])] if say else []
+    lines += [indented("where", record["place"])] if record.get("place") else []
     lines += [indented("perhaps", record["remark"])] if record.get("remark") else []
     return lines
 
@@ -127,11 +135,33 @@ def lines_of(day):
     functions = list(dict.fromkeys(r["say"].split(": ")[-1] for r in left))
     lines = [f"Day {day.number:>2}  {mark}  {good} of {graded} tests pass"]
     lines += [f"    TODO  {', '.join(functions)}  ({len(left)} tests wait for it)"] if functions else []
-    for record in wrong[:DETAILS]:
+    whole = first_of_each(wrong)[:DETAILS]
+    for record in whole:
         lines += told(record)
-    if rest := wrong[DETAILS:]:
-        lines += [f"    and {len(rest)} more that fail: {', '.join(dict.fromkeys(map(name_of, rest)))}"[:300]]
-    return lines
+    rest = [record for record in wrong if record not in whole]
+    return lines + ([f"    and {len(rest)} more that fail:", *map(one_line, grouped(rest))] if rest else [])
+
+
+def first_of_each(records):
+    """The first failure of each test function; more of one function only where there are no others."""
+    first = list({name_of(r).split("[")[0]: r for r in reversed(records)}.values())[::-1]
+    first.sort(key=records.index)
+    return first + [r for r in records if r not in first]
+
+
+def grouped(records):
+    """{name of a test function: its cases that fail, without the brackets}."""
+    cases = {}
+    for record in records:
+        name, bracket, case = name_of(record).partition("[")
+        cases.setdefault(name, []).extend([case.removesuffix("]")] if bracket else [])
+    return cases.items()
+
+
+def one_line(group):
+    name, cases = group
+    text = f"      {name}{': ' if cases else ''}{', '.join(cases)}"
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rsplit(',', 1)[0]}, ..."
 
 
 def next_step(bench, days):
@@ -148,15 +178,22 @@ def next_step(bench, days):
 
 
 def hints_left(bench, day):
-    shown = wb.read_state(bench)["hints"]
-    return sum(max(0, len(e["hints"]) - shown.get(e["function"], 0)) for e in bench.exercises(day))
+    """Hints not yet shown, of the functions of the day that do not pass."""
+    state = wb.read_state(bench)
+    amiss = state["failing"].get(str(day)) or [e["function"] for e in bench.exercises(day)]
+    return sum(max(0, len(e["hints"]) - state["hints"].get(e["function"], 0)) for e in bench.exercises(day)
+               if e["function"] in amiss)  # fmt: skip
 
 
 def failing(bench, day):
-    """Functions of the day's exercises that one of their own tests does not pass, in the order of the exercises."""
-    amiss = {r["test"].split("[")[0] for r in day.records if r["outcome"] in ("failed", "todo")}
+    """Functions of the day's exercises that one of their own tests does not pass, in the order of the exercises.
+
+    An exercise names a test function, or one case of it: test_arithmetic[a * b].
+    """
+    amiss = {r["test"] for r in day.records if r["outcome"] in ("failed", "todo")}
+    amiss |= {test.split("[")[0] for test in amiss}
     return [e["function"] for e in bench.exercises(day.number)
-            if any(f"weeks/{bench.room}/{test.split('[')[0]}" in amiss for test in e["tests"])]  # fmt: skip
+            if any(f"weeks/{bench.room}/{test}" in amiss for test in e["tests"])]  # fmt: skip
 
 
 def remember(bench, days, today):

@@ -162,6 +162,8 @@ def pytest_assertrepr_compare(config, op, left, right):
 
 def short(value):
     """A number, a table or anything else in at most about a hundred characters."""
+    if type(value).__module__ == "_pytest.python_api" and hasattr(value, "expected"):
+        value = value.expected  # of pytest.approx: what was expected, without how near it must be
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     if hasattr(value, "ravel") and getattr(value, "dtype", None) is not None and value.ndim:
@@ -183,6 +185,42 @@ def comparison(excinfo, last):
             return None
         yours, expected = last
     return short(yours), short(expected)
+
+
+def own_words(error):
+    """What a failed assertion says about itself, such as the input that it was tried with, or ''."""
+    first = str(error).split("\n")[0]
+    found = re.fullmatch(r"(.+?)(?: ?assert .*)?", first) if isinstance(error, AssertionError) else None
+    return "" if not found or first.startswith("assert ") or "not equal" in first.lower() else found[1]
+
+
+def raises_pair(error):
+    """(yours, expected) where a test expected an exception and another sentence came, or None."""
+    found = re.search(r"Expected regex: '(.*)'\s+Actual message: (['\"])(.*)\2", str(error), re.DOTALL)
+    if not found:
+        return None
+    return short_text(found[3]), f"a sentence with: {short_text(found[1].replace(chr(92) * 2, chr(92)))}"
+
+
+def short_text(text):
+    return text if len(text) <= 160 else f"{text[:157]}..."
+
+
+def place(excinfo):
+    """Where in the graded code something was raised: file, line, function and its arguments."""
+    if isinstance(excinfo.value, AssertionError):
+        return ""
+    entries = [entry for entry in excinfo.traceback if graded() in Path(entry.path).parents]
+    if not entries:
+        return ""
+    entry = entries[-1]
+    code, frame = entry.frame.code.raw, entry.frame.f_locals
+    names = [name for name in code.co_varnames[: code.co_argcount] if name in frame]
+    try:
+        given = ", ".join(f"{name}={short(frame[name])[:60]}" for name in names)
+    except Exception:  # a repr of the learner's own may fail too
+        given = ""
+    return f"{Path(entry.path).name} line {entry.lineno + 1}, in {code.co_name}({given})"
 
 
 def rounding(message):
@@ -213,8 +251,9 @@ def pytest_runtest_makereport(item, call):
             record |= {"say": message}
             report.longrepr = message
         else:
-            record |= {"say": call.excinfo.exconly(tryshort=True)}
-            if pair := comparison(call.excinfo, last):
+            record |= {"say": call.excinfo.exconly(tryshort=True), "words": own_words(error),
+                       "place": place(call.excinfo)}  # fmt: skip
+            if pair := raises_pair(error) or comparison(call.excinfo, last):
                 record |= {"yours": pair[0], "expected": pair[1]}
                 report.sections.append(("yours and expected", f"yours     {pair[0]}\nexpected  {pair[1]}"))
             if remark := rounding(message):

@@ -31,32 +31,33 @@ def both_ways(function, values):
     theirs = [torch.tensor(float(value), dtype=torch.float64, requires_grad=True) for value in values]
     out, expected = function(*ours), function(*theirs)
     expected.backward()
+    assert type(out.children) is tuple and type(out.slopes) is tuple, "children and slopes are tuples; of one: (x,)"
     return (out.data, [derivative(out, value) for value in ours]), (expected.item(), [t.grad.item() for t in theirs])
 
 
 # --- days 1 and 2: operations -----------------------------------------------------------------------------------------
 
-# name -> how it is written, and two points at which its slopes are looked at; the same text is right for torch
+# how it reads -> the same as a function of Values or torch's scalars, and the two points at which it is looked at
 BINARY = {
-    "add": (lambda a, b: a + b, (1.5, -0.5)),
-    "sub": (lambda a, b: a - b, (1.5, -0.5)),
-    "mul": (lambda a, b: a * b, (1.5, -0.5)),
-    "div": (lambda a, b: a / b, (1.5, -0.5)),
-    "pow": (lambda a, b: a**b, (1.5, -0.7)),
-    "add 2": (lambda a, b: (a + 2) * b, (1.5, -0.5)),
-    "2 add": (lambda a, b: (2 + a) * b, (1.5, -0.5)),
-    "sub 2": (lambda a, b: (a - 2) * b, (1.5, -0.5)),
-    "2 sub": (lambda a, b: (2 - a) * b, (1.5, -0.5)),
-    "mul 2": (lambda a, b: a * 2 * b, (1.5, -0.5)),
-    "2 mul": (lambda a, b: 2 * a * b, (1.5, -0.5)),
-    "div 2": (lambda a, b: a / 2 * b, (1.5, -0.5)),
-    "2 div": (lambda a, b: 2 / a * b, (1.5, -0.5)),
-    "pow 3": (lambda a, b: a**3 * b, (-1.5, -0.5)),
-    "pow -2": (lambda a, b: a**-2 * b, (-1.5, -0.5)),
-    "pow 0.5": (lambda a, b: a**0.5 * b, (1.5, -0.5)),
-    "pow 1.3": (lambda a, b: a**1.3 * b, (1.5, -0.5)),
-    "2 pow": (lambda a, b: 2**a * b, (-1.5, -0.5)),
-    "neg": (lambda a, b: -a * b, (1.5, -0.5)),
+    "a + b": (lambda a, b: a + b, (1.5, -0.5)),
+    "a - b": (lambda a, b: a - b, (1.5, -0.5)),
+    "a * b": (lambda a, b: a * b, (1.5, -0.5)),
+    "a / b": (lambda a, b: a / b, (1.5, -0.5)),
+    "a ** b": (lambda a, b: a**b, (1.5, -0.7)),
+    "(a + 2) * b": (lambda a, b: (a + 2) * b, (1.5, -0.5)),
+    "(2 + a) * b": (lambda a, b: (2 + a) * b, (1.5, -0.5)),
+    "(a - 2) * b": (lambda a, b: (a - 2) * b, (1.5, -0.5)),
+    "(2 - a) * b": (lambda a, b: (2 - a) * b, (1.5, -0.5)),
+    "a * 2 * b": (lambda a, b: a * 2 * b, (1.5, -0.5)),
+    "2 * a * b": (lambda a, b: 2 * a * b, (1.5, -0.5)),
+    "a / 2 * b": (lambda a, b: a / 2 * b, (1.5, -0.5)),
+    "2 / a * b": (lambda a, b: 2 / a * b, (1.5, -0.5)),
+    "a ** 3 * b": (lambda a, b: a**3 * b, (-1.5, -0.5)),
+    "a ** -2 * b": (lambda a, b: a**-2 * b, (-1.5, -0.5)),
+    "a ** 0.5 * b": (lambda a, b: a**0.5 * b, (1.5, -0.5)),
+    "a ** 1.3 * b": (lambda a, b: a**1.3 * b, (1.5, -0.5)),
+    "2 ** a * b": (lambda a, b: 2**a * b, (-1.5, -0.5)),
+    "-a * b": (lambda a, b: -a * b, (1.5, -0.5)),
 }
 UNARY = {
     "exp": (lambda a: a.exp(), (1.5, -0.5)),
@@ -70,7 +71,10 @@ UNARY = {
 @pytest.mark.day(1)
 @pytest.mark.parametrize("name", BINARY)
 def test_arithmetic(name):
-    """Result and slopes equal torch's, with a number on either side; 1e-14: one operation, rounded in float64."""
+    """The result (one number) and the slopes (a list: of a, then of b) equal torch's; a is 1.5 or -1.5, b -0.5 or -0.7.
+
+    1e-14: one or two operations, each rounded in float64.
+    """
     function, values = BINARY[name]
     (out, gradients), (expected, theirs) = both_ways(function, values)
     assert out == pytest.approx(expected, rel=1e-14, abs=0)
@@ -80,7 +84,10 @@ def test_arithmetic(name):
 @pytest.mark.day(2)
 @pytest.mark.parametrize("name", UNARY)
 def test_functions(name):
-    """Result and slope equal torch's, on both sides of zero; 1e-14 as above."""
+    """The result (one number) and its slope (a list of one) equal torch's at two points.
+
+    1e-14: each operation is rounded once, in float64.
+    """
     function, points = UNARY[name]
     for value in points:
         (out, gradients), (expected, theirs) = both_ways(function, [value])
@@ -97,23 +104,26 @@ CORNERS += [math.inf, -math.inf, math.nan]
 def test_corners_of_functions(name):
     """exp(800) is inf, log(-1) is nan, nothing raises: a loss that has gone wrong must be seen, not crash.
 
-    Results and slopes at sixteen corners are those of torch, in float64; 1e-12, for libraries round exp differently.
+    Result and slope equal torch's at sixteen corners; 1e-12, because libraries round exp differently.
     """
     for value in CORNERS:
         (out, (slope,)), (expected, (theirs,)) = both_ways(UNARY[name][0], [value])
-        assert out == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True), value
-        assert slope == pytest.approx(theirs, rel=1e-12, abs=0, nan_ok=True), value
+        assert out == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True), f"the result at {value}"
+        assert slope == pytest.approx(theirs, rel=1e-12, abs=0, nan_ok=True), f"the slope at {value}"
+
+
+CORNERED = ["a + b", "a - b", "a * b", "a / b", "a ** b", "a ** 3 * b", "a ** -2 * b", "a ** 1.3 * b"]
 
 
 @pytest.mark.day(1)
-@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "pow 3", "pow -2", "pow 1.3"])
+@pytest.mark.parametrize("name", CORNERED)
 def test_corners_of_arithmetic(name):
     """All pairs of the corners, 0 / 0 and (-1) ** 1.3 among them: results and slopes are those of torch."""
     for a in CORNERS:
         for b in CORNERS:
             (out, slopes), (expected, theirs) = both_ways(BINARY[name][0], [a, b])
-            assert out == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True), (a, b)
-            assert slopes == pytest.approx(theirs, rel=1e-12, abs=0, nan_ok=True), (a, b)
+            assert out == pytest.approx(expected, rel=1e-12, abs=0, nan_ok=True), f"the result at a = {a}, b = {b}"
+            assert slopes == pytest.approx(theirs, rel=1e-12, abs=0, nan_ok=True), f"the slopes at a = {a}, b = {b}"
 
 
 # --- day 1: what an operand may be ------------------------------------------------------------------------------------
@@ -129,7 +139,8 @@ def test_every_real_number_may_stand_on_either_side(number):
         (Value(2) * number, 2 * x), (number * Value(2), x * 2), (Value(2) / number, 2 / x), (number / Value(2), x / 2),
         (Value(2) ** number, 2**x), (number ** Value(2), x**2),
     ]:  # fmt: skip
-        assert type(out) is Value and type(out.data) is float and out.data == expected
+        assert type(out) is Value and type(out.data) is float, f"{out!r} is no Value of a float"
+        assert out.data == expected
 
 
 @pytest.mark.day(1)
