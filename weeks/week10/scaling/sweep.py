@@ -69,7 +69,7 @@ def trials(budgets, shapes_each=4):
 def run(trial, corpus, seed=0, judged=262_144):
     """Train from scratch and judge; the row of the sweep's file.
 
-    judged: tokens of the validation text that are read, from its start. FloatingPointError at a loss that is not finite.
+    judged: tokens of the validation text that are read, from its start. Raises FloatingPointError at a loss of nan.
     """
     vocab_size = corpus.tokenizer.vocab_size
     config, steps, clock = trial.config(vocab_size), trial.steps(vocab_size), Stopwatch()
@@ -116,11 +116,11 @@ def done(rows, trial):
     return any(abs(row["flops"] / trial.budget - 1) < 0.2 for row in same)
 
 
-def sweep(wanted, corpus, path, seed=0):
+def sweep(wanted, corpus, path, seed=0, judged=262_144):
     """Make the runs that are not in the file yet, cheapest first, and write each as it ends; returns all rows."""
     rows = read_rows(path)
     for trial in sorted(wanted, key=lambda trial: trial.budget):
         if not done(rows, trial):
-            rows = [*rows, run(trial, corpus, seed)]
+            rows = [*rows, run(trial, corpus, seed, judged)]
             atomic_write(path, to_json({"vocab_size": corpus.tokenizer.vocab_size, "seed": seed, "runs": rows}) + "\n")
     return rows

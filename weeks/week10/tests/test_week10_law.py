@@ -138,15 +138,15 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, corpus, monkeypatch):
         if made:
             raise KeyboardInterrupt
         made.append(trial)
-        return real(trial, *rest, judged=256)
+        return real(trial, *rest)
 
     monkeypatch.setattr(sweeps, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
-        sweep(wanted, corpus, path)
+        sweep(wanted, corpus, path, judged=256)
     first = read_rows(path)
     assert len(first) == 1 and done(first, wanted[0]) and not done(first, wanted[1])
-    monkeypatch.setattr(sweeps, "run", lambda trial, *rest: real(trial, *rest, judged=256))
-    rows = sweep(wanted, corpus, path)
+    monkeypatch.setattr(sweeps, "run", real)
+    rows = sweep(wanted, corpus, path, judged=256)
     assert len(rows) == 2 and rows[0] == first[0] and rows == read_rows(path)
     assert all(0 < row["loss"] < 7 and row["tokens"] % 2048 == 0 for row in rows)
 
