@@ -46,7 +46,8 @@ def suggest(rates, losses):
     """The rate where the smoothed loss falls fastest: below it time is wasted, at the minimum it is too wild.
 
     It is the rate of the step before the largest fall. Raises ValueError with fewer than two losses: "the loss flew
-    apart before a second rate was tried; start the sweep at a lower rate"; where it never falls: "the loss only rises; ..."
+    apart before a second rate was tried; start the sweep at a lower rate". Where the loss never falls: "the loss only
+    rises; start the sweep at a lower rate".
     """
     means = smooth(losses)
     if len(means) < 2:
