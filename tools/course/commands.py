@@ -72,9 +72,20 @@ def day_asked(args, bench):
     """The one day that a command is about: the one named, or the first that does not pass."""
     if args.day:
         return days_asked(args, bench)[0]
-    passed = wb.read_state(bench)["passed"]
     days = days_asked(args, bench)
-    return next((day for day in days if str(day) not in passed and bench.exercises(day)), days[-1])
+    return next((day for day in days if is_open(bench, day)), days[-1])
+
+
+def is_open(bench, day):
+    """Is there something to build on this day that neither passes yet nor was given?"""
+    return bool(bench.exercises(day)) and str(day) not in wb.read_state(bench)["passed"] and not is_given(bench, day)
+
+
+def is_given(bench, day):
+    """Was the day solved by `start`, for someone who joined late, and not reset since?"""
+    state = wb.read_state(bench)
+    joined = max(state.get("first_day", 1), state.get("joined", 1))
+    return day < joined and str(day) not in state["passed"] and not any(wb.todo(bench, e) for e in bench.exercises(day))
 
 
 def chosen(args, bench, day):
@@ -100,7 +111,8 @@ def start(args):
     first = args.day or ex.days_of_week(number)[0]
     if not bench.begun:
         todo = wb.begin(bench, first)
-        print(f"{bench.shown(bench.mine)}/ is yours: {todo} functions to write, each marked by NotImplementedError.")
+        print(f"{bench.shown(bench.mine)}/ is yours: {todo} functions to write. "
+              "Replace each line `raise NotImplementedError(...)` by your code.")  # fmt: skip
         if first > ex.days_of_room(bench.room)[0]:
             print(f"Days before {first} are solved as the reference solves them.")
     else:
@@ -110,6 +122,7 @@ def start(args):
             early = [e for e in bench.exercises() if e["day"] < args.day and wb.todo(bench, e)]
             wb.put(bench, early, lambda e: wb.reference_piece(bench, e))
             said += [f"filled in from the reference: {e['function']} (day {e['day']})" for e in early]
+            wb.write_state(bench, wb.read_state(bench) | {"joined": args.day})
         print("\n".join(said) or "It is up to date.")
     day = day_asked(argparse.Namespace(week=f"{number:02d}", day=args.day), bench)
     files = sorted({e["file"] for e in bench.exercises(day)})
@@ -224,7 +237,8 @@ def progress(args, root=ex.ROOT):
             days = [day for day in ex.days_of_week(number) if bench.exercises(day)]
             done = sum(str(day) in passed for day in days)
             total, of_all = total + done, of_all + len(days)
-            note = "" if bench.begun else f"   make start WEEK={number:02d}"
+            given = sum(is_given(bench, day) for day in days) if bench.begun else 0
+            note = f", {given} given" if given else "" if bench.begun else f"   make start WEEK={number:02d}"
             print(f"week {number:>2}  {bar(done, len(days))}  {done} of {len(days)} days pass{note}")
     print(f"{total} of {of_all} days in all; next: make today")
 
@@ -236,9 +250,7 @@ def today(args, root=ex.ROOT):
         print("Nothing is begun yet. Day 1: make start WEEK=01, then: make day DAY=1")
         return
     bench = max(begun, key=lambda b: (b.mine / ".progress.json").stat().st_mtime)
-    state = wb.read_state(bench)
-    days = [d for d in ex.days_of_room(bench.room) if d >= state.get("first_day", 1) and bench.exercises(d)]
-    open_days = [d for d in days if str(d) not in state["passed"]]
+    open_days = [d for d in ex.days_of_room(bench.room) if is_open(bench, d)]
     if not open_days:
         after = ex.weeks_of_room(bench.room)[-1] + 1
         print(f"All days of {bench.room} pass. Next: make start WEEK={after:02d}")

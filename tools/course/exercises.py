@@ -111,6 +111,17 @@ def exchanged(source, function, text):
     return "\n".join([*lines[:begin], text, *lines[end:], ""])
 
 
+def docstring(source, function, text=None):
+    """The lines of a function's docstring or None; with `text`, the source with these lines instead."""
+    place = span(source, function)
+    if place is None or ast.get_docstring(place[0]) is None:
+        return None
+    lines, node = source.splitlines(), place[0].body[0]
+    if text is None:
+        return "\n".join(lines[node.lineno - 1 : node.end_lineno])
+    return "\n".join([*lines[: node.lineno - 1], text, *lines[node.end_lineno :], ""])
+
+
 def stub(day, function):
     return STUB.format(day=day, function=function)
 

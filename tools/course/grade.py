@@ -121,10 +121,19 @@ def told(record):
         say = " ".join(line.strip() for line in say.splitlines()[1:] if "difference" in line or "elements" in line)
     elif "yours" in record or record.get("words"):
         say = record.get("words", "")
+    say = say.split("\n +  where")[0]  # the values that pytest shows of a comparison fill many lines
     lines += [indented("says", " ".join(say.split())[:400])] if say else []
     lines += [indented("where", record["place"])] if record.get("place") else []
+    line, words = record.get("line", ""), record.get("words", "")
+    if line and not record.get("place") and not (words and words in line):
+        lines.append(indented("test", short_line(line)))
     lines += [indented("perhaps", record["remark"])] if record.get("remark") else []
     return lines
+
+
+def short_line(text):
+    """A statement of a test, to one line and a half."""
+    return text if len(text) <= 140 else f"{text[:137]}..."
 
 
 def lines_of(day):
@@ -138,7 +147,8 @@ def lines_of(day):
     mark = "✓" if day.passed else "✗" if wrong else "·"
     functions = list(dict.fromkeys(r["say"].split(": ")[-1] for r in left))
     lines = [f"Day {day.number:>2}  {mark}  {good} of {graded} tests pass"]
-    lines += [f"    TODO  {', '.join(functions)}  ({len(left)} tests wait for it)"] if functions else []
+    them = "them" if len(functions) > 1 else "it"
+    lines += [f"    TODO  {', '.join(functions)}  ({len(left)} tests wait for {them})"] if functions else []
     whole = first_of_each(wrong)[:DETAILS]
     for record in whole:
         lines += told(record)
@@ -168,8 +178,8 @@ def grouped(records):
 
 def one_line(group):
     name, cases = group
-    text = f"      {name}{': ' if cases else ''}{', '.join(cases)}"
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rsplit(',', 1)[0]}, ..."
+    text = f"      {name}{': ' if cases else ''}{'; '.join(cases)}"
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 4].rsplit(';', 1)[0]}; ..."
 
 
 def next_step(bench, days):

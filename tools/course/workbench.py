@@ -8,6 +8,7 @@ repository changes), and `.progress.json`, with the days that passed and the hin
 import json
 import shutil
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -101,12 +102,13 @@ def update(bench):
 def merged(bench, file, new, before):
     """Merge one file that both changed; returns a sentence."""
     mine, other = bench.mine / file, bench.mine / f"{file}.new"
-    theirs, ancestor = bench.mine / ".starter" / f"{file}.theirs", bench.mine / ".starter" / file
     if before is not None:
-        atomic_write(theirs, new)
-        command = ["git", "merge-file", "-p", "-q", str(mine), str(ancestor), str(theirs)]
-        done = subprocess.run(command, capture_output=True)
-        theirs.unlink()
+        before, own = docstrings_followed(bench, file, before, mine.read_bytes(), new)
+        with tempfile.TemporaryDirectory() as folder:
+            names = [Path(folder) / name for name in ("mine", "ancestor", "theirs")]
+            for name, content in zip(names, (own, before, new)):
+                name.write_bytes(content)
+            done = subprocess.run(["git", "merge-file", "-p", "-q", *map(str, names)], capture_output=True)
         if done.returncode == 0:
             keep(bench, file)
             atomic_write(mine, done.stdout)
@@ -114,6 +116,23 @@ def merged(bench, file, new, before):
     atomic_write(other, new)
     return (f"{bench.shown(mine)} stayed as you have it, but its starter has changed in lines that you changed too; "
             f"compare it with {bench.shown(other)}")  # fmt: skip
+
+
+def docstrings_followed(bench, file, before, mine, new):
+    """(before, mine) with the docstrings of `new` where the learner left them as they were.
+
+    A docstring and the body below it are neighbours: git calls it a conflict when the repository changes the one and
+    the learner has written the other.
+    """
+    try:
+        texts = [content.decode() for content in (before, mine, new)]
+        for exercise in (e for e in bench.exercises() if e["file"] == file):
+            old, own, now = (ex.docstring(text, exercise["function"]) for text in texts)
+            if old and now and own == old != now:
+                texts[:2] = (ex.docstring(text, exercise["function"], now) for text in texts[:2])
+    except (SyntaxError, UnicodeDecodeError):  # half a line of the learner's
+        return before, mine
+    return texts[0].encode(), texts[1].encode()
 
 
 # --- single functions -------------------------------------------------------------------------------------------------

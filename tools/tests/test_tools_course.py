@@ -151,7 +151,8 @@ def test_a_day_from_start_to_solution(tree):
     status, output = course(tree, "check", "01", "--day", "1")
     assert status == 1 and "Day  1  ✗  0 of 1 tests pass" in output and "test_area" in output
     said = {line.split()[0]: line.split(None, 1)[1] for line in output.splitlines() if line.startswith("        ")}
-    assert said == {"why": "Two rows of three squares are six.", "yours": "5", "expected": "6"}
+    assert said == {"why": "Two rows of three squares are six.", "yours": "5", "expected": "6",
+                    "test": "assert area(2, 3) == 6"}  # fmt: skip
 
     write(tree, "return width + height", "return width * height")
     status, output = course(tree, "check", "01", "--day", "1")
@@ -191,6 +192,17 @@ def test_a_late_start_has_the_days_before_solved(tree):
     assert "return 0  # mine" in mine(tree)
 
 
+def test_days_that_were_given_are_not_to_be_done(tree):
+    """Who joins on day 2 gets the hints of day 2; a day that was taken back is open again."""
+    course(tree, "start", "01", "--day", "2")
+    assert "(day 2," in course(tree, "hint", "01")[1] and "Day 2: " in course(tree, "today")[1]
+    assert "0 of 2 days pass, 1 given" in course(tree, "progress")[1]
+    course(tree, "reset", "01", "--day", "1")
+    assert "(day 1," in course(tree, "hint", "01")[1] and "Day 1: " in course(tree, "today")[1]
+    course(tree, "start", "01", "--day", "2")
+    assert "Day 2: " in course(tree, "today")[1]
+
+
 def test_an_update_of_the_repository(tree):
     """What the learner did not touch follows the reference; what they wrote stays, and so does their progress."""
     course(tree, "start", "01")
@@ -203,8 +215,11 @@ def test_an_update_of_the_repository(tree):
     assert "what you wrote stayed" in output and "new.py was brought up to date" in output
     assert "# mine" in mine(tree) and "side times side" in mine(tree)
     assert "1 of 2 days pass" in course(tree, "progress")[1]
-    reference.write_text(reference.read_text().replace("in squares of side 1", "in little squares"))
-    write(tree, "in squares of side 1", "in tiles")
+    reference.write_text(reference.read_text().replace("in squares of side 1", "in unit squares"))
+    output = course(tree, "start", "01")[1]
+    assert "what you wrote stayed" in output and "# mine" in mine(tree) and "in unit squares" in mine(tree)
+    reference.write_text(reference.read_text().replace("in unit squares", "in little squares"))
+    write(tree, "in unit squares", "in tiles")
     before = mine(tree)
     output = course(tree, "start", "01")[1]
     assert mine(tree) == before and "core.py.new" in output

@@ -45,6 +45,11 @@ class CNN(LanguageModel):
     """Embed, then for each dilation x + W relu(conv(x)), then logits. Looks back 1 + (size - 1) sum(dilations)."""
 
     def __init__(self, vocab_size, n_embd=64, size=3, dilations=(1, 2, 4), dropout=0.0):
+        """Sets `context`, `embedding` (V, n_embd), `convs` and `mixes` (an nn.ModuleList each, with a CausalConv and an
+        nn.Linear for each dilation, n_embd to n_embd), `dropout`, and `output`, an nn.Linear to the V logits.
+
+        As in the MLP, output's weight begins at a tenth and its bias at 0: a fresh network guesses evenly.
+        """
         super().__init__()
         self.context = 1 + (size - 1) * sum(dilations)
         self.embedding = nn.Embedding(vocab_size, n_embd)
@@ -57,6 +62,7 @@ class CNN(LanguageModel):
             self.output.bias.zero_()
 
     def logits(self, tokens):
+        """(B, T) -> (B, T, V): embedding, the layers of the class's first line, dropout, output."""
         x = self.embedding(tokens)  # (B, T, C)
         for conv, mix in zip(self.convs, self.mixes):
             x = x + mix(torch.relu(conv(x)))

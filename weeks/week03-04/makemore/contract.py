@@ -20,7 +20,8 @@ def mean_loss(logits, targets):
 def mean_loss_plain(logits, targets):
     """The same, spelled out: -log softmax(z)_y = log(sum_j exp z_j) - z_y.
 
-    A number taken from all logits alike changes nothing, so the largest is: exp(1000) would overflow.
+    logits (..., V), targets (...) -> (), the mean over the targets that are not IGNORE. A number taken from all logits
+    alike changes nothing, so the largest is: exp(1000) would overflow. Use torch operations, so that autograd works.
     """
     z = logits - logits.max(dim=-1, keepdim=True).values  # (..., V)
     wanted = z.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)  # (...); padding asks for letter 0,

@@ -24,23 +24,32 @@ class Counts(LanguageModel):
         self.register_buffer("smoothing", torch.tensor(float(smoothing)))
 
     def row_of(self, tokens):
-        """The table's row of each window: its letters read as the digits of a number. (B, context) -> (B,)."""
+        """The table's row of each window: its letters read as the digits of a number in base V, the oldest first.
+
+        (..., context) -> (...): with V = 27 the window 4, 0, 7 has row 4 * 27 * 27 + 0 * 27 + 7.
+        """
         row = tokens[..., 0]
         for place in range(1, self.context):
             row = row * self.table.shape[1] + tokens[..., place]
         return row
 
     def count(self, data):
-        """Add what data = (tokens, targets) shows; returns the model."""
+        """Add 1 to self.table for each window and target of data = (tokens, targets); returns the model.
+
+        The row is that of the window (`row_of`), the column is the target. What was counted before stays.
+        """
         tokens, targets = data
         pairs = self.row_of(tokens) * self.table.shape[1] + targets  # (B,), each pair a number of its own
         self.table += pairs.bincount(minlength=self.table.numel()).view_as(self.table)
         return self
 
     def logits(self, tokens):
-        """log p itself: a softmax leaves it as it is. Without smoothing an unseen pair has -inf."""
+        """log p itself: a softmax leaves it as it is. Without smoothing an unseen pair has -inf.
+
+        (B, context) -> (B, V). k is self.smoothing. With k = 0 a row that was never seen guesses evenly: 1 / V each.
+        """
         rows = self.table[self.row_of(tokens)] + self.smoothing  # (B, V)
-        # a row that was never seen, with k = 0, would be 0 / 0: such a row guesses evenly
+        # an even guess where it would be 0 / 0
         rows = torch.where(rows.sum(-1, keepdim=True) > 0, rows, torch.ones_like(rows))
         return (rows / rows.sum(-1, keepdim=True)).log()
 
@@ -48,7 +57,10 @@ class Counts(LanguageModel):
         return self.table.numel()
 
     def choose_smoothing(self, data, choices=SMOOTHINGS):
-        """Keep the k of `choices` with the lowest loss on data, which must not be what was counted: there 0 wins."""
+        """Keep the k of `choices` with the lowest loss on data, which must not be what was counted: there 0 wins.
+
+        The k is left in self.smoothing and returned. Calling the model gives the loss: `_, loss = self(*data)`.
+        """
         losses = {}
         for k in choices:
             self.smoothing.fill_(k)

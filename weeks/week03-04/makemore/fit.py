@@ -26,7 +26,11 @@ class Recipe:
 
 
 def learning_rate(step, recipe):
-    """The rate of a step counted from 0: a rise over `warmup` steps, times half a cosine from 1 at step 0 to 0."""
+    """The rate of a step counted from 0: a rise over `warmup` steps, times half a cosine from 1 at step 0 to 0.
+
+    The rise is `constant` of schedules.py: 1 / warmup at step 0, and 1 from the last step of the warm-up on (warmup 0:
+    always 1). Multiply in this order, recipe.lr, rise, cosine: then the rates are the same bit for bit.
+    """
     rise = constant(step, recipe.steps, max(0, recipe.warmup - 1))  # a schedule's peak is the step after its warm-up
     return recipe.lr * rise * cosine(step, recipe.steps)
 
@@ -40,7 +44,11 @@ def optimizer_for(model, recipe):
 
 
 def without_padding(tokens, targets):
-    """A batch of whole names without the columns that are padding for each of them; windows as they are."""
+    """A batch of whole names without the columns that are padding for each of them; windows as they are.
+
+    (B, T), (B, T) -> (B, t), (B, t), where t is the length of the batch's longest name and one. Windows have targets
+    (B,): both tensors come back themselves. `fit` calls it for each batch of whole names.
+    """
     if targets.dim() < 2:
         return tokens, targets
     width = int((targets != IGNORE).any(dim=0).sum())
@@ -50,7 +58,11 @@ def without_padding(tokens, targets):
 def fit(model, data, recipe, seed=0, rate_of=learning_rate):
     """Train in place on data = (tokens, targets); yields (step, loss) after each step. rate_of(step, recipe): its rate.
 
-    Raises FloatingPointError before a loss that is no finite number reaches the weights.
+    recipe.steps steps, counted from 0, with the optimizer of `optimizer_for`, whose groups each have their "lr". The
+    model is put into training mode. The rows of a batch are torch.randint(len(tokens), (recipe.batch_size,)), drawn
+    from a generator of the loop's own that begins with `seed`. The loss that is yielded is a plain number.
+    Raises FloatingPointError before a loss that is no finite number reaches the weights: "the loss is nan at step 0;
+    use a learning rate below 0.5", where 0.5 is recipe.lr.
     """
     tokens, targets = data
     generator = torch.Generator().manual_seed(seed)  # its own: judging in between must not change the batches
@@ -60,7 +72,10 @@ def fit(model, data, recipe, seed=0, rate_of=learning_rate):
         for group in optimizer.param_groups:
             group["lr"] = rate_of(step, recipe)
         chosen = torch.randint(len(tokens), (recipe.batch_size,), generator=generator)
-        _, loss = model(*without_padding(tokens[chosen], targets[chosen]))
+        batch = tokens[chosen], targets[chosen]
+        if targets.dim() > 1:  # whole names; windows have no padding
+            batch = without_padding(*batch)
+        _, loss = model(*batch)
         if not math.isfinite(loss.item()):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}; use a learning rate below {recipe.lr}")
         optimizer.zero_grad(set_to_none=True)
@@ -71,7 +86,10 @@ def fit(model, data, recipe, seed=0, rate_of=learning_rate):
 
 @torch.no_grad()
 def evaluate(model, data, rows=4096):
-    """Mean loss in nats over every letter (and end) of data = (tokens, targets), in evaluation mode."""
+    """Mean loss in nats over every letter (and end) of data = (tokens, targets), in evaluation mode; a plain number.
+
+    The model reads `rows` rows at a time. It is left in the mode, training or not, in which it came.
+    """
     was_training = model.training
     model.eval()
     total, count = 0.0, 0

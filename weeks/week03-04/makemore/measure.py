@@ -107,7 +107,14 @@ def train_one(name, names, parts, recipe, seed, points=0, title=None):
 
 
 def train_seeds(name, names, preset, seed, title):
-    """The model of the first seed, and the metrics of all: means, and the standard deviation and maximum of val."""
+    """The model of the first seed, and the metrics of all: means, and the standard deviation and maximum of val.
+
+    Seeds are seed, seed + 1, ...; each is trained by `train_one` with the recipe of `preset.recipe(name)` and judged by
+    `losses_of` on the parts of `parts_for`. Only the first seed is judged on the way, at `preset.points` places.
+    Keys begin with the model's name, as in "mlp_val": for each part its mean loss; val_sd (statistics.stdev; 0.0 for
+    one seed), val_max, params, steps, seconds (a mean), and curve, that of the first seed, its losses rounded to four
+    digits (None stays None).
+    """
     recipe, found, first, curve, taken = preset.recipe(name), [], None, [], []
     parts = parts_for(models.build(name, names.vocab_size), names)
     for i in range(preset.seeds):

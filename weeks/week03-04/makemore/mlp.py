@@ -19,6 +19,7 @@ class Bigram(LanguageModel):
         self.weight = nn.Parameter(torch.zeros(vocab_size, vocab_size))
 
     def logits(self, tokens):
+        """(B, 1) -> (B, V): for each window the row of self.weight that belongs to its letter."""
         # a row of the matrix is what a one-hot vector times the matrix would pick out
         return self.weight[tokens[..., -1]]  # (B, V)
 
@@ -43,5 +44,6 @@ class MLP(LanguageModel):
             self.output.bias.zero_()
 
     def logits(self, tokens):
+        """(B, context) -> (B, V), by the equation above; the oldest letter's vector comes first in e."""
         e = self.embedding(tokens).flatten(-2)  # (B, context * n_embd)
         return self.output(torch.tanh(self.hidden(e)))  # (B, V)

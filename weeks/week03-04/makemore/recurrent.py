@@ -35,7 +35,10 @@ class Cell(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no update(from_x, state); write one")
 
     def plain(self, x):
-        """(B, T, n_in) -> h at every moment (B, T, H), one moment after the other."""
+        """(B, T, n_in) -> h at every moment (B, T, H), one moment after the other.
+
+        `start` gives the first state, `update` each next one; h is the first array of a state.
+        """
         state, seen = self.start(x), []
         for t in range(x.shape[1]):
             state = self.update(x[:, t] @ self.weight_x + self.bias, state)
@@ -43,7 +46,10 @@ class Cell(nn.Module):
         return torch.stack(seen, dim=1)
 
     def forward(self, x):
-        """What `plain` computes. x W_x needs no state, so it is one large product instead of T small ones."""
+        """What `plain` computes. x W_x needs no state, so it is one large product instead of T small ones.
+
+        `update` is still called once for each moment, with (B, gates * H).
+        """
         from_x = x @ self.weight_x + self.bias  # (B, T, gates * H)
         state, seen = self.start(x), []
         for moment in from_x.unbind(dim=1):
@@ -56,6 +62,7 @@ class RNNCell(Cell):
     """h' = tanh(x W_x + h W_h + b)   (Elman 1990)."""
 
     def update(self, from_x, state):
+        """from_x = x W_x + b (B, H), state (h,) -> (h',): a tuple of one, (B, H)."""
         (h,) = state
         return (torch.tanh(torch.addmm(from_x, h, self.weight_h)),)
 
@@ -77,6 +84,10 @@ class GRUCell(Cell):
         self.bias_n = nn.Parameter(torch.zeros(n_hidden))  # c
 
     def update(self, from_x, state):
+        """from_x (B, 3 H): x W + b for r, z and n side by side. State (h,) -> (h',), (B, H).
+
+        U is self.weight_h (H, 3 H), with the same order of columns; c is self.bias_n (H,).
+        """
         (h,) = state
         H = self.n_hidden
         gates_x, n_x = from_x.split([2 * H, H], dim=1)
@@ -100,11 +111,16 @@ class LSTMCell(Cell):
     gates, memories = 4, 2
 
     def __init__(self, n_in, n_hidden):
+        """Built as every cell is (`super().__init__`), but one of the four gates begins with a bias of 1."""
         super().__init__(n_in, n_hidden)
         with torch.no_grad():
             self.bias[n_hidden : 2 * n_hidden] = 1.0  # remember at first (Jozefowicz et al. 2015)
 
     def update(self, from_x, state):
+        """from_x (B, 4 H): x W + b for i, f, o and g side by side. State (h, c) -> (h', c'), each (B, H).
+
+        U is self.weight_h (H, 4 H), with the same order of columns.
+        """
         h, c = state
         H = self.n_hidden
         gates, offered = torch.addmm(from_x, h, self.weight_h).split([3 * H, H], dim=1)

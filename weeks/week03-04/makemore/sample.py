@@ -8,7 +8,14 @@ import torch
 
 @torch.no_grad()
 def sample(model, names, count, generator, temperature=1.0, longest=None):
-    """`count` invented names, drawn side by side. `longest`: cut there (default: twice the longest known name)."""
+    """`count` invented names, drawn side by side. `longest`: cut there (default: twice the longest known name).
+
+    The model, in evaluation mode, is shown borders alone first: `model.context` of them if it takes windows, else one.
+    Then at each letter the last `model.context` tokens, or the whole rows. The temperature divides the logits. Drawing
+    stops when every name has ended; `names.decode` cuts what was drawn behind the ends. The model is left in the mode
+    in which it came.
+    Raises ValueError: "a temperature of 0 cannot divide the logits; give one above 0".
+    """
     if not temperature > 0:
         raise ValueError(f"a temperature of {temperature} cannot divide the logits; give one above 0")
     was_training = model.training
@@ -31,6 +38,7 @@ def sample(model, names, count, generator, temperature=1.0, longest=None):
 def sort_samples(invented, names):
     """{"seen": ..., "held_out": ..., "new": ...}: shown in training; real, but kept for val or test; in no part.
 
+    Three lists, in the order of `invented`, copies included. A name that stands in training and in val was shown.
     A model that only recites fills the first, one that has learnt how names are made finds some of the second.
     """
     seen, held_out = set(names.train), {*names.val, *names.test}

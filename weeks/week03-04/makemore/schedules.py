@@ -15,7 +15,14 @@ import math
 def place(step, steps, warmup, floor):
     """(rise, passed, whole): the factor of the warm-up, and how many of the `whole` steps after it have passed.
 
+    During the warm-up rise grows in a line from 1 / (warmup + 1) at step 0, and passed is 0; after it rise is 1. whole
+    is at least 1, also where the warm-up is longer than the training.
     Raises ValueError where there is no such step: a rate from a wrong count would train badly and say nothing.
+    - steps below 1, or 2**53 and more: "a training of 0 steps has no schedule; give 1 or more, and fewer than 2**53"
+    - step outside of 0 ... steps: "step 11 is none of the 10 steps; count from 0, and give ..."
+    - warmup below 0, or 2**53 and more: "a warm-up of -1 steps cannot be counted; give 0 or more, and ..."
+    - floor outside of 0 ... 1: "floor is 2.0, but it is a share of the peak rate; give a number from 0 to 1"
+    A number that is nan is refused too.
     """
     if not 1 <= steps < 2**53:  # from there on a float cannot tell two steps apart
         raise ValueError(f"a training of {steps} steps has no schedule; give 1 or more, and fewer than 2**53")

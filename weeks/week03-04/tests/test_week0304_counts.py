@@ -1,4 +1,4 @@
-"""Days 16 and 17: counting pairs and triples, against a dictionary; and the bigram that gradient descent finds."""
+"""Days 16 to 18: counting pairs and triples, against a dictionary; and the bigram that gradient descent finds."""
 
 import math
 from collections import Counter
@@ -6,11 +6,16 @@ from collections import Counter
 import pytest
 import torch
 from makemore.counts import Counts
-from makemore.fit import Recipe, evaluate, fit
+from makemore.fit import Recipe, fit
 from makemore.measure import gradient_gap
 from makemore.mlp import Bigram
 from makemore.names import Names, load
 from week0304_made_up import made_up
+
+
+def loss_of(model, data):
+    """Mean loss of a counting model, which needs no judge: all data at once, and no dropout to switch off."""
+    return model(*data)[1].item()
 
 
 def by_dictionary(known, context, k, counted, judged):
@@ -26,7 +31,32 @@ def by_dictionary(known, context, k, counted, judged):
     return -sum(logs) / len(logs)
 
 
-@pytest.mark.parametrize("context", [pytest.param(n, marks=pytest.mark.day(16 if n == 1 else 17)) for n in (1, 2, 3)])
+@pytest.mark.day(16)
+def test_a_row_by_hand():
+    """The letters are the digits of a number, the oldest first, in base V: 4, 0, 7 in base 27 is 4 * 729 + 0 + 7."""
+    assert Counts(27, 3).row_of(torch.tensor([[4, 0, 7], [0, 0, 26]])).tolist() == [2923, 26]
+    assert Counts(27, 1).row_of(torch.tensor([[5], [0]])).tolist() == [5, 0]
+
+
+@pytest.mark.day(16)
+@pytest.mark.parametrize("context", [1, 2, 3])
+def test_the_table_against_a_loop(context):
+    """Every letter is counted once, in the row of those before it and in its own column."""
+    known = made_up()
+    model = Counts(known.vocab_size, context)
+    tokens, targets = model.data(known, known.train)
+    assert model.count((tokens, targets)) is model
+    expected = torch.zeros_like(model.table)
+    for window, target in zip(tokens.tolist(), targets.tolist()):
+        row = 0
+        for letter in window:
+            row = row * known.vocab_size + letter
+        expected[row, target] += 1
+    assert torch.equal(model.table, expected)
+
+
+@pytest.mark.day(17)
+@pytest.mark.parametrize("context", [1, 2, 3])
 @pytest.mark.parametrize("k", [0.01, 1.0, 5.0])
 def test_counts_against_a_dictionary(context, k):
     """Row and column of the table must be the right ones; float32 logarithms of about 3: 1e-6."""
@@ -35,10 +65,10 @@ def test_counts_against_a_dictionary(context, k):
     train, val = model.data(known, known.train), model.data(known, known.val)
     model.count(train)
     assert model.table.sum() == len(train[1]) and model.n_params() == known.vocab_size ** (context + 1)
-    assert evaluate(model, val) == pytest.approx(by_dictionary(known, context, k, train, val), abs=1e-6)
+    assert loss_of(model, val) == pytest.approx(by_dictionary(known, context, k, train, val), abs=1e-6)
 
 
-@pytest.mark.day(16)
+@pytest.mark.day(17)
 def test_a_table_is_a_distribution_for_every_row():
     """Shares sum to 1 in each row, those never seen too; without smoothing a pair never seen is impossible."""
     known = Names(["ab", "ac", "ab", "a"], [], [], "abcd")
@@ -71,7 +101,7 @@ def test_the_best_k_is_chosen_and_kept():
     losses = {k: by_dictionary(known, 2, k, train, val) for k in (1e-4, 0.03, 0.3, 3.0)}
     best = model.choose_smoothing(val, tuple(losses))
     assert best == min(losses, key=losses.get) and best not in (1e-4, 3.0)
-    assert evaluate(model, val) == pytest.approx(losses[best], abs=1e-6)  # float32
+    assert loss_of(model, val) == pytest.approx(losses[best], abs=1e-6)  # float32
     assert model.choose_smoothing(train, tuple(losses)) == 1e-4
 
 
@@ -93,7 +123,7 @@ def test_a_gradient_finds_what_counting_finds():
     torch.testing.assert_close(shares[seen], expected[seen], rtol=0, atol=0.05)  # batches are a sample
 
 
-@pytest.mark.day(16)
+@pytest.mark.day(17)
 def test_the_lectures_bigram(repo_root):
     """Add-one on makemore's file, to the four digits that the lectures' split gives (half a unit of the last: 5e-5)."""
     path = repo_root / "data" / "names-makemore" / "names.txt"
@@ -103,7 +133,7 @@ def test_the_lectures_bigram(repo_root):
     model = Counts(known.vocab_size, 1, smoothing=1.0)
     model.count(model.data(known, known.train))
     for part, loss in (("train", 2.4548), ("val", 2.4533), ("test", 2.4584)):
-        assert evaluate(model, model.data(known, getattr(known, part))) == pytest.approx(loss, abs=5e-5)
+        assert loss_of(model, model.data(known, getattr(known, part))) == pytest.approx(loss, abs=5e-5)
 
 
 @pytest.mark.day(18)

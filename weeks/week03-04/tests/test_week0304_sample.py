@@ -1,4 +1,4 @@
-"""Day 21: inventing names, and sorting them by whether they were shown."""
+"""Day 21: inventing names, and sorting them by whether they were shown; later models on the day that completes them."""
 
 import math
 
@@ -9,9 +9,7 @@ from makemore.contract import LanguageModel
 from makemore.counts import Counts
 from makemore.names import Names
 from makemore.sample import sample, sort_samples
-from week0304_made_up import distinct, made_up
-
-pytestmark = pytest.mark.day(21)
+from week0304_made_up import DAYS, distinct, made_up
 
 
 def generator(seed=0):
@@ -33,6 +31,7 @@ class Told(LanguageModel):
         return logits if self.takes == "windows" else logits[:, None].expand(-1, tokens.shape[1], -1)
 
 
+@pytest.mark.day(21)
 @pytest.mark.parametrize("takes, context", [("windows", 2), ("rows", None)])
 def test_a_name_begins_at_the_border_and_ends_there(takes, context):
     """What the model is shown: borders alone, then its own letters, and in windows the last `context` of them."""
@@ -44,6 +43,7 @@ def test_a_name_begins_at_the_border_and_ends_there(takes, context):
     assert [shown.tolist() for shown in model.shown] == expected  # and it stops when all have ended
 
 
+@pytest.mark.day(21)
 def test_a_name_without_end_is_cut():
     """A model that never draws the border would go on for ever."""
     known = made_up()
@@ -51,7 +51,9 @@ def test_a_name_without_end_is_cut():
     assert sample(Told([[1] * 99], "rows", None), known, 1, generator(), longest=5) == ["aaaaa"]
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.day(max(21, DAYS.get(name, 27)))) for name in models.MODELS]
+)
 def test_the_same_generator_draws_the_same_names(name):
     """For every model of the table; its mode and the weights stay out of it."""
     known = made_up()
@@ -61,6 +63,7 @@ def test_the_same_generator_draws_the_same_names(name):
     assert all(set(word) <= set(known.alphabet) for word in first)
 
 
+@pytest.mark.day(21)
 def test_letters_are_drawn_as_often_as_the_model_says():
     """4,000 first letters against the shares of a bigram: within four standard deviations of a count."""
     known = Names(["ab"] * 6 + ["b"] * 3 + ["ca"], [], [], "abc")
@@ -73,6 +76,7 @@ def test_letters_are_drawn_as_often_as_the_model_says():
     assert {word for word in drawn} <= {"ab", "a", "b", "ca", "cab"}  # no pair that was never seen
 
 
+@pytest.mark.day(21)
 def test_temperature_sharpens_and_flattens():
     """Near 0 always the likeliest; very high, all letters alike, those that are impossible excepted; 0 is refused."""
     known = Names(["ab"] * 6 + ["ac"] * 4, [], [], "abc")
@@ -85,6 +89,7 @@ def test_temperature_sharpens_and_flattens():
         sample(model, known, 1, generator(), temperature=0)
 
 
+@pytest.mark.day(21)
 def test_names_are_sorted_by_whether_they_were_shown():
     """In training it is a memory, in val or test a name it could not know, else an invention. Order and copies stay."""
     known = Names(["ab", "b"], ["ca"], ["cc", "b"], "abc")
@@ -95,6 +100,7 @@ def test_names_are_sorted_by_whether_they_were_shown():
     }
 
 
+@pytest.mark.day(21)
 def test_a_model_that_knows_four_names_invents_nothing_else():
     """Counted without smoothing, on names that share no letter: every sample was shown."""
     known = distinct()

@@ -85,7 +85,10 @@ class BatchNorm1d(Layer):
         return self.gain * (x - mean) / torch.sqrt(var + self.eps) + self.bias  # (B, C)
 
     def measure(self, x):
-        """Mean and variance of each column of x (B, C); the running ones take a step towards them."""
+        """Mean and variance of each column of x (B, C); the running ones take a step towards them.
+
+        Raises ValueError for fewer than two rows: a row alone has no variance.
+        """
         rows = len(x)
         if rows < 2:
             raise ValueError(

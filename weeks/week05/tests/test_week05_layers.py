@@ -155,12 +155,17 @@ def pair(eps=1e-5, momentum=0.1, dim=4):
 @pytest.mark.day(31)
 @pytest.mark.parametrize("eps, momentum, rows", [(1e-5, 0.1, 6), (0.3, 0.7, 6), (1e-5, 0.1, 2)])
 def test_batchnorm_in_training_equals_torch(eps, momentum, rows):
-    """Output and all gradients, through mean and variance; three batches, so that running numbers must add up."""
+    """Output and all gradients, through mean and variance; three batches, so that running numbers must add up.
+
+    Running numbers carry no graph: it would grow with every batch.
+    """
     ours, theirs, pairs = pair(eps, momentum)
     for seed in range(3):
         assert_alike(ours, theirs, 3 + 2 * normal(rows, 4, seed=seed), pairs)
         torch.testing.assert_close(ours.running_mean, theirs.running_mean, **CLOSE)
         torch.testing.assert_close(ours.running_var, theirs.running_var, **CLOSE)
+        assert ours.running_mean.requires_grad is False, "torch.no_grad is missing around the running numbers"
+        assert ours.running_var.requires_grad is False, "torch.no_grad is missing around the running numbers"
 
 
 @pytest.mark.day(31)

@@ -228,8 +228,7 @@ def take(name, sizes=(6, 5, 4), seed=0, dtype=torch.float32):
         mine, saved = row.forward(*inputs)
         gradients = row.back(g, saved)
     names = row.names.split()
-    if row.by_name:
-        gradients = [gradients[n] for n in names]
+    gradients = in_order(name, names, gradients)
     return [("result", mine, theirs.detach()), *zip(names, gradients, their_gradients, strict=True)]
 
 
@@ -243,7 +242,28 @@ def take_names(name, sizes=(6, 5, 4), seed=0, dtype=torch.float32):
     theirs = torch.autograd.grad(out, [values[n] for n in names], g)
     with torch.no_grad():
         mine = row.back(g, {n: v.detach() if torch.is_tensor(v) else v for n, v in values.items()})
-    return [(n, mine[n], theirs[i]) for i, n in enumerate(names)]
+    return list(zip(names, in_order(name, names, mine), theirs))
+
+
+def in_order(layer, names, gradients):
+    """The gradients that a backward function gave, as a list in the order of `names`.
+
+    Raises TypeError for what is no tuple (or, in a plain form, no dictionary), ValueError where one is missing.
+    """
+    if EXAM[layer].by_name:
+        if not isinstance(gradients, dict):
+            raise TypeError(f"{layer}: the backward function gave a {type(gradients).__name__}; return a dictionary")
+        if missing := [n for n in names if n not in gradients]:
+            raise ValueError(f"{layer}: the dictionary has no gradient of {', '.join(missing)}")
+        return [gradients[n] for n in names]
+    if not isinstance(gradients, tuple | list):
+        wanted = ", ".join(f"d{n}" for n in names) + ("," if len(names) == 1 else "")
+        raise TypeError(f"{layer}: the backward function gave a {type(gradients).__name__}; "
+                        f"return a tuple with the gradient of each input: ({wanted})")  # fmt: skip
+    if len(gradients) != len(names):
+        raise ValueError(f"{layer}: the backward function gave {len(gradients)} gradients; there are {len(names)} "
+                         f"inputs: {', '.join(names)}")  # fmt: skip
+    return list(gradients)
 
 
 def worst(dtype, sizes=(6, 5, 4), seed=0):

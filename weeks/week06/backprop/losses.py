@@ -45,7 +45,7 @@ def cross_entropy_plain_forward(logits, targets):
 
 
 def cross_entropy_plain_backward(g, v):
-    """The gradient of every name of the forward pass; of `logits` is asked in the end."""
+    """A dictionary with the gradient of every float tensor in v. g, the gradient of the loss, is one number."""
     N, V = v["logits"].shape
     d = {"logprobs": torch.zeros_like(v["logits"])}
     d["logprobs"][torch.arange(N), v["targets"]] = -1 / N  # only the target's entry was read; a mean gives 1 / N
@@ -75,7 +75,7 @@ def cross_entropy_forward(logits, targets):
 
 
 def cross_entropy_backward(g, saved):
-    """Probabilities minus truth, over N: (p - onehot) / N."""
+    """Probabilities minus truth, over N, times g: (p - onehot) g / N."""
     logprobs, targets = saved
     d = logprobs.exp()
     d[torch.arange(len(targets)), targets] -= 1

@@ -38,7 +38,7 @@ def norm_plain_forward(x, gain, bias, layer=False, correction=0, eps=1e-5):
 
 
 def norm_plain_backward(g, v):
-    """The gradient of every name, `x`, `gain` and `bias` among them."""
+    """A dictionary: the gradient of x, gain, bias and of every value by its name. Batch norm and layer norm use it."""
     axes, n = v["axes"], v["n"]
     leading = tuple(range(g.dim() - 1))  # gain and bias were stretched over these, whatever the statistics went over
     d = {"bias": g.sum(leading), "gain": (g * v["raw"]).sum(leading)}
@@ -71,7 +71,7 @@ def batch_norm_forward(x, gain, bias, correction=0, eps=1e-5):
 
 
 def batch_norm_backward(g, saved):
-    """As norm_backward, with two sums fewer: where the statistics go over the rows, they are dbias and dgain."""
+    """(dx, dgain, dbias). The two sums in dx go over the same axes as dbias and dgain, so they are these two."""
     raw, inv, gain, axes, n, correction = saved
     dbias, dgain = g.sum(axes), (g * raw).sum(axes)
     dx = gain * inv * (g - dbias / n - raw * (dgain / (n - correction)))

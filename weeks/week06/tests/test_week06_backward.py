@@ -84,8 +84,7 @@ def test_finite_differences(name):
     inputs, draw_more = exam.draw_inputs(row, (3, 4, 2), 1, torch.float64)
     out, saved = row.forward(*inputs)
     g = draw_more(*out.shape)
-    gradients = row.back(g, saved)
-    gradients = [gradients[n] for n in row.names.split()] if row.by_name else gradients
+    gradients = exam.in_order(name, row.names.split(), row.back(g, saved))
     for x, gradient in zip([x for x in inputs if x.is_floating_point()], gradients, strict=True):
         numbers, measured = x.view(-1), torch.empty(x.numel(), dtype=torch.float64)
         for i in range(len(numbers)):
@@ -101,7 +100,7 @@ def test_finite_differences(name):
 
 @pytest.mark.day(36)
 def test_cross_entropy_plain_and_fast_are_one():
-    """House rule: every hard idea twice, tied. Tolerance: float64 rounding of values below 1."""
+    """Both forms give one gradient, also for a g of 0.7 from above. Tolerance: float64 rounding of values below 1."""
     logits, targets = draw(6, 5), torch.tensor([0, 4, 2, 2, 1, 3])
     loss, values = losses.cross_entropy_plain_forward(logits, targets)
     quick, saved = losses.cross_entropy_forward(logits, targets)
@@ -266,6 +265,20 @@ def test_cmp_says_exact_approximate_and_how_far(capsys):
     assert cmp("broken", torch.tensor([float("nan")]), torch.ones(1)) == float("inf")
     with pytest.raises(ValueError, match=r"gradient of bias has the shape \(1, 3\), but autograd's has"):
         cmp("bias", torch.ones(1, 3), torch.ones(3))
+
+
+@pytest.mark.day(36)
+def test_gradients_in_another_form_are_named():
+    """A tensor instead of a tuple, or a name left out, ends with a sentence instead of an error inside zip."""
+    g = draw(2, 3)
+    with pytest.raises(TypeError, match=r"softmax: the backward function gave a Tensor; return a tuple .*: \(dx,\)"):
+        exam.in_order("softmax", ["x"], g)
+    with pytest.raises(ValueError, match="linear: the backward function gave 1 gradients; there are 3 inputs: x, w, b"):
+        exam.in_order("linear", ["x", "w", "b"], (g,))
+    with pytest.raises(TypeError, match="plain: the backward function gave a tuple; return a dictionary"):
+        exam.in_order("batch_norm, plain", ["x"], (g,))
+    with pytest.raises(ValueError, match="plain: the dictionary has no gradient of gain, bias"):
+        exam.in_order("batch_norm, plain", ["x", "gain", "bias"], {"x": g})
 
 
 @pytest.mark.day(36)

@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/schedules.py, sha256 b9c7db4e27effe228e70e8cf085e364e24d8612641b3bb1c43e6523a305178d9; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/schedules.py, sha256 4c4af80784e3ec4a705161e7087fd603083e947688a02fdb8b57e7305508bd85; edit there, then run: make vendor
 """Learning-rate schedules: which share of its peak the rate has at each step.
 
     f(step, steps, warmup=0, floor=0.0) -> multiplier of the peak rate, between 0 and 1
@@ -16,7 +16,14 @@ import math
 def place(step, steps, warmup, floor):
     """(rise, passed, whole): the factor of the warm-up, and how many of the `whole` steps after it have passed.
 
+    During the warm-up rise grows in a line from 1 / (warmup + 1) at step 0, and passed is 0; after it rise is 1. whole
+    is at least 1, also where the warm-up is longer than the training.
     Raises ValueError where there is no such step: a rate from a wrong count would train badly and say nothing.
+    - steps below 1, or 2**53 and more: "a training of 0 steps has no schedule; give 1 or more, and fewer than 2**53"
+    - step outside of 0 ... steps: "step 11 is none of the 10 steps; count from 0, and give ..."
+    - warmup below 0, or 2**53 and more: "a warm-up of -1 steps cannot be counted; give 0 or more, and ..."
+    - floor outside of 0 ... 1: "floor is 2.0, but it is a share of the peak rate; give a number from 0 to 1"
+    A number that is nan is refused too.
     """
     if not 1 <= steps < 2**53:  # from there on a float cannot tell two steps apart
         raise ValueError(f"a training of {steps} steps has no schedule; give 1 or more, and fewer than 2**53")

@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/names.py, sha256 ab13ebe237313c3026dde19dc7762671a8234ccf05fbb75ba19c134e3e0d7f0f; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/names.py, sha256 d50c35eec567455014054a2dc40ad9a34469304e8bcaf6d5bdc914cbec140fa7; edit there, then run: make vendor
 """Names as data: read a file, share its names out to train, val and test, and turn them into tensors of letters.
 
 A name is a row of letters between two borders: id 0 is the border, written ".", and 1 ... are the letters. Two shapes
@@ -68,8 +68,11 @@ def label(path):
 def load(path, alphabet=string.ascii_lowercase, seed=42):
     """The names of a file, one a line, shuffled and cut 80/10/10 as in the lectures (seed 42 gives their very parts).
 
-    alphabet: the letters that a name may hold; None takes those that the file holds.
-    Raises ValueError for a file that is no UTF-8, holds under ten names, or has a letter outside of the alphabet.
+    Shuffled by random.Random(seed).shuffle, cut at SHARES of the number of names, rounded down. Returns `Names`.
+    alphabet: the letters that a name may hold, in the order of their ids; None takes those that the file holds, sorted.
+    Raises ValueError for what `read` refuses, and in these words (then what to do):
+    - "the alphabet 'aba' holds a letter twice, or '.', the border; leave that out"
+    - "names.txt holds 2 names; give ten or more", with the path in front
     """
     if BORDER in (alphabet or "") or len(set(alphabet or "")) < len(alphabet or ""):
         raise ValueError(f"the alphabet {alphabet!r} holds a letter twice, or {BORDER!r}, the border; leave that out")
@@ -83,7 +86,16 @@ def load(path, alphabet=string.ascii_lowercase, seed=42):
 
 
 def read(path, alphabet=string.ascii_lowercase):
-    """The names of a file in its order, copies included. Blank lines and white space around a name do not count."""
+    """The names of a file as a list, in its order, copies included. Blank lines and white space around a name do not
+    count, nor does the mark (BOM) at the beginning of a file; a line may end in any system's way.
+
+    alphabet: the letters that a name may hold; None allows all but BORDER.
+    Raises ValueError, in these words:
+    - "names.txt is not UTF-8 (byte 7); save it as UTF-8 text"
+    - "names.txt, line 2: 'Ann-Lee' holds '-', 'A', 'L', which the alphabet 'abc...' does not; correct the name, or
+      give the alphabet that the file needs (--alphabet; '' takes any)". Lines are counted as an editor does, the odd
+      letters are sorted, and where all letters are allowed the alphabet is called 'of letters'.
+    """
     try:
         lines = Path(path).read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -106,7 +118,8 @@ def read(path, alphabet=string.ascii_lowercase):
 def rows(names, words):
     """Whole names: tokens (N, T) begin with the border, targets (N, T) end with it; T is the longest name and one.
 
-    "ab" beside "abc" -> tokens [0 1 2 0], targets [1 2 0 -1]: behind its end a row is padded, and the padding ignored.
+    "ab" beside "abc" -> tokens [0 1 2 0], targets [1 2 0 -1]: behind its end a row is padded, tokens with 0, targets
+    with IGNORE. Both are integers (torch.long). `names.encode` gives the letters' ids.
     """
     width = max(map(len, words)) + 1
     tokens = torch.zeros(len(words), width, dtype=torch.long)
@@ -122,8 +135,10 @@ def rows(names, words):
 def windows(names, words, context):
     """Every letter with those before it: tokens (N, context), targets (N,); before a name there are only borders.
 
-    "ab", context 3 -> [0 0 0] 1, [0 0 1] 2, [0 1 2] 0. Raises ValueError for a context below 1, or longer than any
-    name: its first column would hold nothing but borders.
+    "ab", context 3 -> [0 0 0] 1, [0 0 1] 2, [0 1 2] 0. The names follow one another in their order.
+    Raises ValueError for a context below 1, or longer than any of `names` (`names.longest`, not the `words` at hand):
+    its first column would hold nothing but borders. "a context of 7 letters does not fit names of at most 6; give a
+    number from 1 to 6"
     """
     if not 1 <= context <= names.longest:
         raise ValueError(

@@ -1,0 +1,76 @@
+"""The project's own corpus as token ids: every text that a package registry ships here, one tokenizer for all.
+
+A document keeps its side of the split from the data set that it comes from. The parts stand one after the other, so a
+batch drawn at random places sees all of them. Left out: weights for single sources, removal of duplicates (week 11).
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from .vendor.bpe.fast import Tokenizer
+from .vendor.shared.errors import Mistake
+from .vendor.shared.files import need
+from .vendor.shared.progress import bar
+from .vendor.shared.text import END, documents, read_text
+
+SETS = ("fables", "bible", "web-bible", "shakespeare", "wiki-leads", "recipes")
+VOCAB = 512  # small, so that even a model of 40,000 numbers spends most of them on something else
+
+
+class Corpus(NamedTuple):
+    """train and val as one row of ids each (int64); bytes of val's text, for bits per byte."""
+
+    tokenizer: Tokenizer
+    train: torch.Tensor
+    val: torch.Tensor
+    val_bytes: int
+
+
+def texts(folder, part):
+    """[document, ...] of all sets, in order."""
+    return [text for name in SETS for text in documents(read_text(need(folder / name, f"make data/{name}") / part))]
+
+
+def fingerprint(folder, vocab_size):
+    """Changes with the text and the vocabulary, so that a cache of another corpus is never taken for this one's."""
+    digest = hashlib.sha256(str(vocab_size).encode())
+    for name in SETS:
+        for part in ("train.txt", "val.txt"):
+            digest.update(need(folder / name / part, f"make data/{name}").read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def encoded(tokenizer, parts, label):
+    """One row of ids, each document closed by the end-of-text token."""
+    end, ids = tokenizer.special_tokens[END], []
+    for text in bar(parts, label, total=len(parts), unit="doc"):
+        ids += [*tokenizer.encode_ordinary(text), end]
+    return np.array(ids, dtype=np.uint16)
+
+
+def load(folder, cache, vocab_size=VOCAB):
+    """The Corpus below `folder` (data/); what is made once lies in `cache`. A Mistake names a set that is missing."""
+    folder, cache = Path(folder), Path(cache) / f"corpus-{fingerprint(Path(folder), vocab_size)}"
+    if not (cache / "done.json").exists():
+        train, val = texts(folder, "train.txt"), texts(folder, "val.txt")
+        cache.mkdir(parents=True, exist_ok=True)
+        tokenizer = Tokenizer.train(train, vocab_size)
+        tokenizer.save(cache / "tokenizer.json")
+        for name, parts in (("train", train), ("val", val)):
+            part = cache / f"{name}.{os.getpid()}.npy"  # one whole file or none, whoever else writes
+            np.save(part, encoded(tokenizer, parts, f"tokens of {name}"))
+            os.replace(part, cache / f"{name}.npy")
+        size = sum(len(text.encode()) for text in val)
+        (cache / "done.json").write_text(json.dumps({"val_bytes": size, "sets": SETS, "vocab_size": vocab_size}))
+    try:
+        ids = [torch.from_numpy(np.load(cache / f"{name}.npy").astype(np.int64)) for name in ("train", "val")]
+        about = json.loads((cache / "done.json").read_text())
+        return Corpus(Tokenizer.load(cache / "tokenizer.json"), *ids, about["val_bytes"])
+    except (OSError, ValueError, KeyError) as error:
+        raise Mistake(f"{cache} holds a broken copy of the corpus ({error}); delete it and start again") from None

@@ -1,0 +1,126 @@
+"""Many small runs from scratch, each with a budget of compute: what the law is fitted on.
+
+A budget (floating-point operations of training) is spent by models of several sizes: the smaller a model, the more
+tokens it sees. Finished runs are rows in a file, written one by one; the same command goes on after an interruption.
+Left out: several seeds a run. The law is fitted through all of them, which averages their noise.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from .vendor.gpt.loop import Recipe, evaluate, train
+from .vendor.gpt.model import GPT, GPTConfig
+from .vendor.shared.errors import Mistake
+from .vendor.shared.files import atomic_write
+from .vendor.shared.progress import bar
+from .vendor.shared.results import Stopwatch, to_json
+
+BLOCK, BATCH = 128, 16  # tokens in a window, windows in a step
+HEAD = 16  # channels a head; every width below is a multiple of it
+SHAPES = ((2, 32), (2, 48), (3, 64), (4, 80), (4, 112), (5, 144), (6, 176), (7, 208))  # (layers, width)
+KEYS = {"layers": int, "width": int, "params": int, "tokens": int, "flops": float, "loss": float, "lr": float,
+        "seconds": float}  # fmt: skip
+
+
+class Trial(NamedTuple):
+    """One run: a shape, and the floating-point operations that it may spend."""
+
+    layers: int
+    width: int
+    budget: float
+
+    def config(self, vocab_size):
+        return GPTConfig(vocab_size, BLOCK, self.layers, self.width // HEAD, self.width)
+
+    def steps(self, vocab_size):
+        """How many steps the budget pays for."""
+        each = cost(self.config(vocab_size)) * BLOCK * BATCH
+        return max(1, round(self.budget / each))
+
+    @property
+    def name(self):
+        return f"{self.layers}x{self.width} at {self.budget:.2g}"
+
+
+def cost(config):
+    """Floating-point operations to train on one token."""
+    with torch.device("meta"):
+        return GPT(config).flops_per_token()
+
+
+def rate(width):
+    """AdamW's peak learning rate by width: large at first, and falling with the root of the width."""
+    return 0.008 * math.sqrt(32 / width)
+
+
+def trials(budgets, shapes_each=4):
+    """For each budget `shapes_each` sizes in a row; a budget ten times as large begins two sizes further up."""
+    found = []
+    for number, budget in enumerate(budgets):
+        first = min(number, len(SHAPES) - shapes_each)
+        found += [Trial(*shape, budget) for shape in SHAPES[first : first + shapes_each]]
+    return found
+
+
+def run(trial, corpus, seed=0, judged=262_144):
+    """Train from scratch and judge; the row of the sweep's file.
+
+    judged: tokens of the validation text that are read, from its start. Raises FloatingPointError at a loss of nan.
+    """
+    vocab_size = corpus.tokenizer.vocab_size
+    config, steps, clock = trial.config(vocab_size), trial.steps(vocab_size), Stopwatch()
+    lr = rate(trial.width)
+    recipe = Recipe(steps=steps, batch_size=BATCH, lr=lr, min_lr=lr / 100, warmup=min(100, steps // 10))
+    torch.manual_seed(seed)
+    model = GPT(config)
+    with bar(total=steps, label=trial.name, unit="step") as line:
+        for _, loss in train(model, corpus.train, recipe, seed=seed):
+            line.update()
+            line.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+    tokens = steps * BLOCK * BATCH
+    return {
+        "layers": trial.layers, "width": trial.width, "params": model.n_params(), "tokens": tokens,
+        "flops": float(model.flops_per_token() * tokens), "loss": evaluate(model, corpus.val[:judged]), "lr": lr,
+        "seconds": round(clock.seconds, 1),
+    }  # fmt: skip
+
+
+# --- the file of rows -------------------------------------------------------------------------------------------------
+
+
+def read_rows(path):
+    """The finished runs of a sweep's file, [] where there is none; a Mistake names the row that cannot be read."""
+    path = Path(path)
+    if not path.exists():
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"{path} is no file of a sweep ({error!r}); move it away to start anew") from None
+    for number, row in enumerate(rows, 1):
+        wrong = [key for key, kind in KEYS.items() if not isinstance(row, dict) or not isinstance(row.get(key), kind)
+                 or not 0 < row[key] < math.inf]  # fmt: skip
+        if wrong:
+            raise Mistake(f"{path}, run {number}: {', '.join(wrong)} missing or not a number above 0; delete this row, "
+                          "and the same command makes it again")  # fmt: skip
+    return rows
+
+
+def done(rows, trial):
+    """Has a row this shape, and this budget to a fifth? A short run's steps round it."""
+    same = [row for row in rows if (row["layers"], row["width"]) == (trial.layers, trial.width)]
+    return any(abs(row["flops"] / trial.budget - 1) < 0.2 for row in same)
+
+
+def sweep(wanted, corpus, path, seed=0, judged=262_144):
+    """Make the runs that are not in the file yet, cheapest first, and write each as it ends; returns all rows."""
+    rows = read_rows(path)
+    for trial in sorted(wanted, key=lambda trial: trial.budget):
+        if not done(rows, trial):
+            rows = [*rows, run(trial, corpus, seed, judged)]
+            atomic_write(path, to_json({"vocab_size": corpus.tokenizer.vocab_size, "seed": seed, "runs": rows}) + "\n")
+    return rows

@@ -1,0 +1,168 @@
+"""Days 67 and 68: the runs of a sweep, the law through them, and what it says of a run that it has not seen."""
+
+import json
+import math
+
+import pytest
+import torch
+from scaling import law as laws
+from scaling import sweep as sweeps
+from scaling.corpus import Corpus
+from scaling.law import Law, bootstrap, fit, interval, parabola, residuals
+from scaling.sweep import SHAPES, Trial, cost, done, read_rows, sweep, trials
+from scaling.vendor.bpe.fast import Tokenizer
+from scaling.vendor.gpt.model import GPT
+from scaling.vendor.shared.errors import Mistake
+
+TRUE = Law(E=1.7, A=400.0, alpha=0.34, B=410.0, beta=0.28)  # of the size that Hoffmann et al. 2022 found
+GRID = [(n, d) for n in (4e4, 1e5, 3e5, 1e6) for d in (3e5, 1e6, 3e6, 1e7)]
+
+
+def rows_of(noise=0.0):
+    generator = torch.Generator().manual_seed(0)
+    return [(n, d, TRUE.loss(n, d) * (1 + noise * torch.randn(1, generator=generator).item())) for n, d in GRID]
+
+
+# --- day 68: the law --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.day(68)
+def test_a_law_is_found_again():
+    """Losses made by a law, without noise: the fit predicts a run of 24 times the compute to 1e-4."""
+    found = fit(rows_of())
+    assert found.alpha == pytest.approx(TRUE.alpha, abs=0.01) and found.beta == pytest.approx(TRUE.beta, abs=0.01)
+    assert max(map(abs, residuals(found, rows_of()))) < 1e-4
+    assert found.loss(4e6, 6e7) == pytest.approx(TRUE.loss(4e6, 6e7), rel=1e-3)
+
+
+@pytest.mark.day(68)
+def test_one_bad_run_does_not_bend_the_law():
+    """A run that went wrong, 30 % too high: Huber's loss lets it stand aside, least squares would not."""
+    rows = rows_of()
+    rows[5] = (*rows[5][:2], rows[5][2] * 1.3)
+    others = [r for i, r in enumerate(residuals(fit(rows), rows)) if i != 5]
+    assert max(map(abs, others)) < 0.005
+
+
+@pytest.mark.day(68)
+def test_the_best_size_is_the_bottom_of_the_valley():
+    """Equation 4 of Hoffmann et al. against trying a thousand sizes of equal product."""
+    product = 1e12
+    n, d = TRUE.best(product)
+    sizes = [10 ** (4 + 4 * i / 1000) for i in range(1001)]
+    tried = min(sizes, key=lambda size: TRUE.loss(size, product / size))
+    assert n * d == pytest.approx(product, rel=1e-12) and n == pytest.approx(tried, rel=0.01)
+
+
+@pytest.mark.day(68)
+def test_a_parabola_finds_the_bottom_in_log_size():
+    """Exact for losses that are a parabola; None where the bottom was not enclosed."""
+    sizes = [1e4, 3e4, 1e5, 3e5]
+    size, loss = parabola(sizes, [2 + (math.log(n) - math.log(5e4)) ** 2 / 10 for n in sizes])
+    assert size == pytest.approx(5e4, rel=1e-6) and loss == pytest.approx(2, rel=1e-9)
+    assert parabola(sizes, [4.0, 3.0, 2.2, 1.6]) is None
+    assert parabola(sizes, [2.0, 2.5, 2.5, 2.0]) is None
+
+
+@pytest.mark.day(68)
+def test_bootstrap_and_its_interval():
+    """Laws of resampled rows scatter around the fit; the same seed gives the same laws."""
+    rows = rows_of(noise=0.003)
+    found = bootstrap(rows, count=4, seed=1)
+    assert found == bootstrap(rows, count=4, seed=1) and len(set(found)) == 4
+    low, high = interval([each.loss(2e6, 2e7) for each in found])
+    assert low < high and low < TRUE.loss(2e6, 2e7) * 1.02 and high > TRUE.loss(2e6, 2e7) * 0.98
+    assert interval(list(range(11)), share=0.8) == pytest.approx((1.0, 9.0))
+
+
+@pytest.mark.day(68)
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (GRID[:4], "4 runs cannot fix the 5 numbers of a law"),
+        ([*GRID[:5], (1e5, 0.0)], "is no run: parameters, tokens and loss must be finite and above 0"),
+    ],
+)
+def test_rows_that_no_law_can_have(rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        fit([(*row, 3.0) for row in rows])
+
+
+@pytest.mark.day(68)
+def test_a_law_of_nan_is_refused():
+    with pytest.raises(ValueError, match="is no run"):
+        fit([(*row, 3.0) for row in GRID[:5]] + [(1e5, 1e6, math.nan)])
+    assert laws.HUBER < 0.01
+
+
+# --- day 67: the sweep ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    text = "the cat sat on the mat. a dog ate the cat's hat. " * 200
+    tokenizer = Tokenizer.train([text], 270)
+    ids = torch.tensor(tokenizer.encode_ordinary(text))
+    return Corpus(tokenizer, ids[:-500], ids[-500:], 1000)
+
+
+@pytest.mark.day(67)
+def test_trials_span_the_decades_that_they_should():
+    """20 runs, 2 decades of compute, and sizes over more than 1.5 decades of parameters outside the embedding."""
+    wanted = trials((3e11, 1e12, 3e12, 1e13, 3e13))
+    assert len(wanted) == 20 and len(set(wanted)) == 20
+    budgets = [trial.budget for trial in wanted]
+    assert max(budgets) / min(budgets) >= 100
+    blocks = [12 * layers * width**2 for layers, width in SHAPES[:8]]
+    assert max(blocks) / min(blocks) > 10**1.5
+
+
+@pytest.mark.day(67)
+def test_a_budget_is_what_it_pays_for():
+    """Steps times the operations of a step is the budget, to half a step; the cost is the model's own count."""
+    trial = Trial(2, 32, 3e11)
+    config = trial.config(512)
+    assert cost(config) == GPT(config).flops_per_token()
+    spent = trial.steps(512) * cost(config) * 128 * 16
+    assert abs(spent - trial.budget) <= cost(config) * 128 * 16 / 2
+    assert Trial(2, 32, 1.0).steps(512) == 1
+
+
+@pytest.mark.day(67)
+def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, corpus, monkeypatch):
+    """Each finished run is a row at once; the second call makes only what is missing."""
+    wanted, path, made = [Trial(1, 16, 1e9), Trial(1, 32, 2e9)], tmp_path / "sweep.json", []
+    real = sweeps.run
+
+    def stopped(trial, *rest):
+        if made:
+            raise KeyboardInterrupt
+        made.append(trial)
+        return real(trial, *rest)
+
+    monkeypatch.setattr(sweeps, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(wanted, corpus, path, judged=256)
+    first = read_rows(path)
+    assert len(first) == 1 and done(first, wanted[0]) and not done(first, wanted[1])
+    monkeypatch.setattr(sweeps, "run", real)
+    rows = sweep(wanted, corpus, path, judged=256)
+    assert len(rows) == 2 and rows[0] == first[0] and rows == read_rows(path)
+    assert all(0 < row["loss"] < 7 and row["tokens"] % 2048 == 0 for row in rows)
+
+
+@pytest.mark.day(67)
+@pytest.mark.parametrize("damage", [{"loss": "low"}, {"loss": -1.0}, {"flops": None}, {"tokens": 0}])
+def test_a_broken_row_is_named(tmp_path, damage):
+    row = {"layers": 1, "width": 16, "params": 9, "tokens": 9, "flops": 9.0, "loss": 9.0, "lr": 0.1, "seconds": 1.0}
+    (tmp_path / "s.json").write_text(json.dumps({"runs": [row, row | damage]}))
+    with pytest.raises(Mistake, match=f"run 2: {next(iter(damage))} missing or not a number above 0; delete this row"):
+        read_rows(tmp_path / "s.json")
+
+
+@pytest.mark.day(67)
+def test_a_file_that_is_no_sweep(tmp_path):
+    (tmp_path / "s.json").write_text("[1, 2")
+    with pytest.raises(Mistake, match="is no file of a sweep .*; move it away to start anew"):
+        read_rows(tmp_path / "s.json")
+    assert read_rows(tmp_path / "none.json") == []
