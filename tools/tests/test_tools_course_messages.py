@@ -26,7 +26,7 @@ def test_one_failure_of_each_kind_is_told_and_the_rest_is_named():
     assert [line for line in lines if line.startswith("    test_")] == ["    test_a[0]", "    test_b"]
     assert "    and 61 more that fail:" in lines and lines[-1] == "      and 5 other tests"
     rest = next(line for line in lines if line.startswith("      test_a"))
-    assert rest.startswith("      test_a: 1, 2, 3") and rest.endswith(", ...") and len(rest) <= grade.WIDTH
+    assert rest.startswith("      test_a: 1; 2; 3") and rest.endswith("; ...") and len(rest) <= grade.WIDTH
 
 
 def test_the_input_that_was_tried_is_told():
