@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,9 @@ def waited_for(command, root, env, record):
     """Run pytest while a terminal shows how many tests are done; returns its exit status and what it printed."""
     begun = time.monotonic()
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        child = subprocess.Popen(command, cwd=root, env=env, stdout=output, stderr=subprocess.STDOUT)
+        # A session of its own: what the tests started themselves ends with them, also when it has no end.
+        child = subprocess.Popen(command, cwd=root, env=env, stdout=output, stderr=subprocess.STDOUT,
+                                 start_new_session=True)  # fmt: skip
         try:
             while child.poll() is None:
                 if time.monotonic() - begun > LONGEST:
@@ -78,12 +81,23 @@ def waited_for(command, root, env, record):
                     print(f"\r{done} tests done, {time.monotonic() - begun:.0f} s\033[K", end="", file=sys.stderr)
                 time.sleep(0.1)
         finally:
-            if child.poll() is None:
-                child.kill()
+            stop(child)
             if sys.stderr.isatty():
                 print("\r\033[K", end="", file=sys.stderr)
         output.seek(0)
         return child.returncode, output.read()
+
+
+def stop(child):
+    """End a process, and all that it started."""
+    if hasattr(os, "killpg"):
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # all have ended; macOS says the second
+            pass
+    elif child.poll() is None:
+        child.kill()
+    child.wait()
 
 
 def import_error(bench, text):
