@@ -138,7 +138,7 @@ def test_it_equals_its_oracle_over_100_steps(name):
     The oracle gets the same gradients: the biases of the keys have a gradient of exactly 0 but for rounding, and the
     sign of rounding, which Lion and the toy would follow, is noise.
     """
-    ours, theirs = small(), small()
+    ours, theirs = small(layers=1), small(layers=1)
     start, oracle = weights(ours), ORACLES[name](dict(theirs.named_parameters()))
     optimizer = make(name, ours, lr=LR, weight_decay=DECAY)
     for step in range(100):
@@ -152,7 +152,7 @@ def test_it_equals_its_oracle_over_100_steps(name):
 
 def test_float32_stays_near_float64(name):
     """Made-up gradients of size 1. In 100 steps float32 rounds each weight at 6e-8 of it, and Muon its matmuls."""
-    single, double = small(dtype=torch.float32), small()
+    single, double = small(layers=1, dtype=torch.float32), small(layers=1)
     double.load_state_dict(single.double().state_dict())
     single.float()
     for model in (single, double):
