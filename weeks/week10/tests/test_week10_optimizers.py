@@ -5,10 +5,10 @@ import json
 
 import pytest
 import torch
+import torch.distributed as dist
 from scaling.optimizers import OPTIMIZERS, Rule, Stepper, make
-from scaling.optimizers.muon import SCALES, orthogonal
 from torch import nn
-from week10_small import distance, small, text, weights
+from week10_small import distance, newton_schulz, small, text, walk, weights
 
 LR, DECAY = 0.02, 0.3
 DAYS = {"sgd": 64, "adamw": 64, "lion": 65, "muon": 65, "signs": 65}
@@ -73,17 +73,6 @@ def split(name):
     return 3 if "qkv" in name else 1
 
 
-def newton_schulz(u, rounds=5):
-    """Jordan's loop on one matrix, as his page has it, without the bf16."""
-    a, b, c = 3.4445, -4.7750, 2.0315
-    x = u / (u.norm() + 1e-30)
-    x = x.T if len(u) > len(u.T) else x
-    for _ in range(rounds):
-        gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if len(u) > len(u.T) else x
-
-
 def muon_equations(named):
     """The matrices of the blocks by the equations, the rest by those of AdamW."""
 
@@ -119,15 +108,6 @@ def train(model, optimizer, steps=100, seed=0):
     return loss.item()
 
 
-def walk(model, optimizer, steps, seed=0):
-    """Steps along made-up gradients, the same for the same seed."""
-    g = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
-        for p in model.parameters():
-            p.grad = torch.randn(p.shape, generator=g, dtype=torch.float64).to(p.dtype)
-        optimizer.step()
-
-
 # --- the exam ---------------------------------------------------------------------------------------------------------
 
 
@@ -137,7 +117,7 @@ def test_it_equals_its_oracle_over_100_steps(name):
     The oracle gets the same gradients: the biases of the keys have a gradient of exactly 0 but for rounding, and the
     sign of rounding, which Lion and the toy would follow, is noise.
     """
-    ours, theirs = small(), small()
+    ours, theirs = small(layers=1), small(layers=1)
     start, oracle = weights(ours), ORACLES[name](dict(theirs.named_parameters()))
     optimizer = make(name, ours, lr=LR, weight_decay=DECAY)
     for step in range(100):
@@ -151,7 +131,7 @@ def test_it_equals_its_oracle_over_100_steps(name):
 
 def test_float32_stays_near_float64(name):
     """Made-up gradients of size 1. In 100 steps float32 rounds each weight at 6e-8 of it, and Muon its matmuls."""
-    single, double = small(dtype=torch.float32), small()
+    single, double = small(layers=1, dtype=torch.float32), small(layers=1)
     double.load_state_dict(single.double().state_dict())
     single.float()
     for model in (single, double):
@@ -284,83 +264,6 @@ def test_an_unknown_name_is_told():
 
 
 @pytest.mark.day(65)
-@pytest.mark.parametrize("shape", [(8, 8), (8, 24), (24, 8), (5, 1), (4, 8, 24)])
-def test_orthogonal_sets_every_singular_value_near_one(shape):
-    """The directions stay those of the decomposition (float64: 1e-9), and the values come near 1."""
-    x = torch.randn(shape, dtype=torch.float64)
-    y = orthogonal(x)
-    u, s, v = torch.linalg.svd(x, full_matrices=False)
-    new = u.mT @ y @ v.mT  # diagonal where the directions are kept
-    values = new.diagonal(dim1=-2, dim2=-1)
-    torch.testing.assert_close(new, torch.diag_embed(values), rtol=0, atol=1e-9)
-    assert 0.5 < values.min() and values.max() < 1.25
-    assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))  # no direction, no step, and no nan
-
-
-@pytest.mark.day(65)
-def test_a_stack_of_matrices_equals_each_alone():
-    """The fast form in one call against the plain loop on each; a qkv is three matrices. Float64: only sums differ."""
-    x = torch.randn(6, 10, 24, dtype=torch.float64)
-    torch.testing.assert_close(orthogonal(x), torch.stack([newton_schulz(one) for one in x]), rtol=0, atol=1e-11)
-    whole = nn.Parameter(torch.zeros(30, 8, dtype=torch.float64))
-    whole.grad = torch.randn(30, 8, dtype=torch.float64)
-    apart = [nn.Parameter(torch.zeros(10, 8, dtype=torch.float64)) for _ in range(3)]
-    for p, grad in zip(apart, whole.grad.chunk(3)):
-        p.grad = grad
-    make("muon", {"0.attn.qkv.weight": whole}, lr=LR).step()
-    make("muon", {f"{i}.q": p for i, p in enumerate(apart)}, lr=LR).step()
-    torch.testing.assert_close(whole.detach(), torch.cat([p.detach() for p in apart]), rtol=0, atol=1e-12)
-
-
-@pytest.mark.day(65)
-@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon; the equations are the oracle")
-@pytest.mark.parametrize("scale", SCALES)
-def test_muon_equals_torchs(scale, monkeypatch):
-    """torch rounds to bf16 inside. Without that rounding its 100 steps are ours.
-
-    With it, one step is as near as bf16's 8 bits allow.
-    """
-    settings = dict(lr=LR, weight_decay=DECAY)
-
-    def both(half):
-        torch.manual_seed(1)
-        ours = [nn.Parameter(torch.randn(shape, dtype=torch.float64)) for shape in [(8, 8), (8, 24), (24, 8), (8, 8)]]
-        theirs = [nn.Parameter(p.detach().clone()) for p in ours]
-        named = {f"{i}.w": p for i, p in enumerate(ours)}
-        return ours, theirs, make("muon", named, scale=scale, half=half, **settings), torch.optim.Muon(
-            theirs, adjust_lr_fn=scale, **settings
-        )  # fmt: skip
-
-    def run(ours, theirs, mine, torchs, steps):
-        for step in range(steps):
-            for a, b in zip(ours, theirs):
-                a.grad = torch.randn(a.shape, dtype=a.dtype) + 0.1 * a.detach() * step
-                b.grad = a.grad.clone()
-            mine.step(), torchs.step()
-        return max((a - b).abs().max().item() for a, b in zip(ours, theirs))
-
-    assert run(*both(True), steps=1) < 0.03 * LR * 5  # bf16: 2^-8 of entries up to 1, times the scale
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor)
-        assert run(*both(False), steps=100) < 1e-6
-
-
-@pytest.mark.day(65)
-def test_muon_gives_the_rest_to_adamw():
-    """Embeddings, head and vectors, with settings of their own; a matrix rule refuses what is no matrix."""
-    optimizer = make("muon", small(), lr=LR, weight_decay=DECAY, momentum=0.8, rest={"lr": 1e-3, "eps": 1e-7})
-    found = [(group["rule"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
-    assert found == [("adamw", 1e-3, 0.0), ("muon", LR, DECAY), ("muon", LR, DECAY), ("adamw", 1e-3, DECAY)]
-    assert [len(group["params"]) for group in optimizer.param_groups] == [18, 2, 6, 2]
-    assert [group.get("momentum", group.get("eps")) for group in optimizer.param_groups] == [1e-7, 0.8, 0.8, 1e-7]
-    with pytest.raises(ValueError, match=r"muon needs matrices .* one has shape \(16,\); give it to another rule"):
-        make("muon", small(), lr=LR, recipe=[("*", {})])
-    with pytest.raises(ValueError, match="no scale 'big'; choose from match_rms_adamw, original"):
-        model = small()
-        train(model, make("muon", model, lr=LR, scale="big"), 1)
-
-
-@pytest.mark.day(65)
 def test_a_recipe_of_ones_own():
     """Patterns choose the rule and the settings; the state of another recipe is refused."""
     recipe = [("w?e.*", {"rule": "sgd", "lr": 0.5}), ("*mlp*", {"betas": (0.5, 0.5)}), ("*", {"weight_decay": 0.0})]
@@ -375,3 +278,32 @@ def test_a_recipe_of_ones_own():
         make("lion", model, lr=LR).load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match="no optimizer 'lions'"):
         Stepper([{"params": list(model.parameters()), "rule": "lions"}], lr=LR)
+
+
+@pytest.mark.day(70)
+@pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="this torch has no gloo")
+def test_sharded_parameters_take_the_same_steps(name):
+    """Parameters as FSDP keeps them (DTensor), in a world of one; a matrix rule gathers them, and keeps its rows."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    plain, sharded = small(), small()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        for module in sharded.modules():
+            for key, p in list(module.named_parameters(recurse=False)):
+                setattr(module, key, nn.Parameter(distribute_tensor(p.detach(), mesh, [Shard(0)])))
+        sharded.head.weight = sharded.wte.weight
+        walked = [(model, make(name, model, lr=LR, weight_decay=DECAY)) for model in (plain, sharded)]
+        for step in range(3):
+            g = torch.Generator().manual_seed(step)
+            for p, q in zip(plain.parameters(), sharded.parameters(), strict=True):
+                p.grad = torch.randn(p.shape, generator=g, dtype=p.dtype)
+                q.grad = distribute_tensor(p.grad, mesh, [Shard(0)])
+            for _, optimizer in walked:
+                optimizer.step()
+        whole = {key: p.full_tensor().detach() for key, p in sharded.named_parameters()}
+    finally:
+        dist.destroy_process_group()
+    assert distance(weights(plain), whole) < 1e-12
