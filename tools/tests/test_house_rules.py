@@ -27,6 +27,7 @@ BACKWARDS = {
     "weeks/week05/claims.py": 1,  # SGD with momentum, as in the three papers; fit has AdamW
     "weeks/week03-04/makemore/fit.py": 1,  # what weeks 3 to 6 train with
     "weeks/week07-08/gpt/loop.py": 1,
+    "weeks/week10/scaling/step.py": 1,  # accumulation, and gradients of several processes
     "weeks/week13/continual/loop.py": 1,
 }
 
