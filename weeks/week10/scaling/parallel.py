@@ -9,11 +9,9 @@ divides its sum by the count of ALL processes and multiplies by their number, wh
 """
 
 import os
-from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -24,7 +22,10 @@ from .vendor.shared.errors import Mistake
 
 @dataclass(frozen=True)
 class Team:
-    """The processes of a run, seen from one of them: `rank` of 0 ... `size` - 1, and the device it computes on."""
+    """The processes of a run, seen from one of them: `rank` of 0 ... `size` - 1, and the device it computes on.
+
+    It is the `world` that step.py asks for its size, for a total, and for quiet.
+    """
 
     rank: int = 0
     size: int = 1
@@ -35,13 +36,19 @@ class Team:
         """Rank 0 prints and writes what is written once."""
         return self.rank == 0
 
-    def total(self, *numbers) -> list[float]:
-        """The sum of each number over all processes, in float64. Every process must call it, and gets the same."""
-        sums = torch.tensor([float(n) for n in numbers], dtype=torch.float64)
-        if self.size > 1:
-            sums = sums.to(self.device)
-            dist.all_reduce(sums)
-        return sums.tolist()
+    def total(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all processes, of the same shape. Every process must call it, and gets the same."""
+        if self.size == 1:
+            return numbers
+        sums = numbers.clone()
+        dist.all_reduce(sums)
+        return sums
+
+    def quiet(self, module):
+        """A context for every micro-batch but the last: gradients add up in each process, and are averaged once."""
+        if self.size == 1:
+            return nullcontext()
+        return module.no_sync() if isinstance(module, nn.parallel.DistributedDataParallel) else _quiet_fsdp(module)
 
     def gather(self, thing) -> list:
         """What each process gave, in the order of their ranks. Every process must call it."""
@@ -123,17 +130,10 @@ def share(batch_size: int, team: Team, accumulate: int = 1) -> slice:
 # --- ways to share a model --------------------------------------------------------------------------------------------
 
 
-class Way(NamedTuple):
-    """How processes share a model: `wrap(model, team)` -> the module to call; `quiet(module)`: gradients stay here."""
-
-    wrap: Callable
-    quiet: Callable
-
-
 def ddp(model: nn.Module, team: Team) -> nn.Module:
     """Distributed data parallel (Li et al. 2020): every process holds all weights; gradients are averaged."""
     devices = [team.device] if team.device.type == "cuda" else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices)
 
 
 def fsdp(model: nn.Module, team: Team) -> nn.Module:
@@ -162,10 +162,7 @@ def _quiet_fsdp(module):
         module.set_requires_gradient_sync(True)
 
 
-WAYS = {
-    "ddp": Way(ddp, lambda module: module.no_sync()),
-    "fsdp": Way(fsdp, _quiet_fsdp),
-}
+WAYS = {"ddp": ddp, "fsdp": fsdp}  # name -> f(model, team): the module to call
 
 
 def wrap(model: nn.Module, way: str, team: Team) -> nn.Module:
@@ -176,12 +173,7 @@ def wrap(model: nn.Module, way: str, team: Team) -> nn.Module:
     if way not in WAYS:
         raise Mistake(f"there is no way {way!r} to share a model; choose from {', '.join(WAYS)}")
     model = model.to(team.device)
-    return model if team.size == 1 else WAYS[way].wrap(model, team)
-
-
-def quiet(module: nn.Module, way: str, team: Team):
-    """A context for every micro-batch but the last: gradients add up in each process, and are averaged once."""
-    return nullcontext() if team.size == 1 else WAYS[way].quiet(module)
+    return model if team.size == 1 else WAYS[way](model, team)
 
 
 def bare(module: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ import json
 import os
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
@@ -89,7 +90,9 @@ def save(folder, module, optimizer, step: int, team: Team, settings: dict) -> Pa
             shutil.rmtree(part, ignore_errors=True)  # of a run that was killed while it saved
             part.mkdir(parents=True)
     writer = dcp.HuggingFaceStorageWriter(str(part), save_distributed=True)
-    dcp.save(tensors(module, optimizer), storage_writer=writer, no_dist=team.size == 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process: that is meant
+        dcp.save(tensors(module, optimizer), storage_writer=writer, no_dist=team.size == 1)
     mine = {path.name: digest(path) for path in part.glob(f"shard-{team.rank + 1:05d}-*.safetensors")}
     files = {name: sha for shards in team.gather(mine) for name, sha in shards.items()}
     with team.together():
@@ -175,7 +178,9 @@ def load(path, module, optimizer, team: Team, settings: dict) -> int:
         complain(path, {name: tuple(entry.size) for name, entry in stored.items()}, here)
     state = fresh_state(module, stored)
     targets = here | {f"optimizer.{name}.{key}": t for name, row in state.items() for key, t in row.items()}
-    dcp.load(targets, storage_reader=reader, no_dist=team.size == 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        dcp.load(targets, storage_reader=reader, no_dist=team.size == 1)
     for name, p in named(module).items():
         optimizer.state[p] = {**about["numbers"].get(name, {}), **state.get(name, {})}
     return about["step"]

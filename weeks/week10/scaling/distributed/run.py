@@ -4,7 +4,6 @@ Every random choice is a pure function of the seed and the step (and, for dropou
 from a checkpoint meets the batches that it would have met, and no generator's state needs to be kept.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save as to_bytes
 
-from ..vendor.gpt import optimizers
-from ..parallel import Team, named, quiet, share, whole, wrap
-from ..vendor.gpt.loop import Recipe, learning_rate, precision, random_batch
-from ..vendor.gpt.model import IGNORE
+from .. import optimizers
+from ..parallel import Team, named, share, whole, wrap
+from ..step import cut, set_rate
+from ..step import step as take
+from ..vendor.gpt.loop import Recipe, learning_rate, random_batch
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
 from . import checkpoint
@@ -58,7 +58,8 @@ def train(model, tokens, job: Job, team: Team, folder) -> Iterator[tuple[int, fl
     step the whole weights lie in folder/model.safetensors.
     """
     folder, rows, block_size = Path(folder), share(job.recipe.batch_size, team, job.accumulate), model.config.block_size
-    settings = job.settings(model)
+    recipe, settings = job.recipe, job.settings(model)
+    micro = (rows.stop - rows.start) // job.accumulate
     if len(tokens) <= block_size:
         raise Mistake(
             f"the text has {len(tokens)} tokens, too few for one window of {block_size} and its targets; "
@@ -67,23 +68,25 @@ def train(model, tokens, job: Job, team: Team, folder) -> Iterator[tuple[int, fl
     module = wrap(model, job.way, team)
     optimizer = make_optimizer(module, job)
     newest = checkpoint.latest(folder)
-    done = checkpoint.load(newest, module, optimizer, team, settings) if newest else 0
-    for step in range(done, job.recipe.steps):
+    start = checkpoint.load(newest, module, optimizer, team, settings) if newest else 0
+    module.train()
+    for step in range(start, recipe.steps):
+        set_rate(optimizer, learning_rate(step, recipe) / recipe.lr)
         inputs, targets = (t[rows].to(team.device) for t in global_batch(tokens, job, step, block_size))
         with torch.random.fork_rng(devices=[team.device] if team.device.type == "cuda" else []):
             torch.manual_seed(seed_of(job.seed, step, 1 + team.rank))  # dropout
-            loss = update(module, optimizer, inputs, targets, step, job, team)
-        if (step + 1) % job.every == 0 or step + 1 == job.recipe.steps:
+            done = take(module, optimizer, cut(inputs, targets, micro), clip=recipe.clip, half=job.half, world=team)
+        if (step + 1) % job.every == 0 or step + 1 == recipe.steps:
             checkpoint.save(folder, module, optimizer, step + 1, team, settings)
-        yield step, loss
+        yield step, done.loss
     write_weights(folder / "model.safetensors", module, team)
 
 
 def make_optimizer(module, job: Job):
-    recipe = job.recipe
-    return optimizers.make(
-        recipe.optimizer, named(module), lr=recipe.lr, weight_decay=recipe.weight_decay, betas=recipe.betas
-    )
+    """The recipe's optimizer for a module that `wrap` gave."""
+    recipe, parameters = job.recipe, named(module)
+    own = {"betas": recipe.betas} if "betas" in optimizers.OPTIMIZERS[recipe.optimizer].settings else {}
+    return optimizers.make(recipe.optimizer, parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **own)
 
 
 def write_weights(path, module, team: Team):
@@ -96,28 +99,3 @@ def write_weights(path, module, team: Team):
     with team.together():
         if team.leads:
             atomic_write(path, to_bytes(weights))
-
-
-def update(module, optimizer, inputs, targets, step: int, job: Job, team: Team) -> float:
-    rate = learning_rate(step, job.recipe)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    module.train()
-    optimizer.zero_grad(set_to_none=True)
-    (count,) = team.total((targets != IGNORE).sum())
-    pieces, summed = list(zip(inputs.chunk(job.accumulate), targets.chunk(job.accumulate))), 0.0
-    for i, (x, y) in enumerate(pieces):
-        from contextlib import nullcontext
-
-        with nullcontext() if i + 1 == len(pieces) else quiet(module, job.way, team):
-            with precision(job.half):
-                _, mean = module(x, y)
-            loss = mean * (y != IGNORE).sum() / count
-            summed += loss.item()
-            (loss * team.size).backward()
-    torch.nn.utils.clip_grad_norm_(list(named(module).values()), job.recipe.clip)
-    optimizer.step()
-    (loss,) = team.total(summed)
-    if not math.isfinite(loss):
-        raise FloatingPointError(f"the loss became {loss} at step {step}")
-    return loss
