@@ -70,12 +70,12 @@ def step(model, optimizer, batches, *, clip=1.0, half="float32", world=None) -> 
     world = world or Alone()
     optimizer.zero_grad(set_to_none=True)
     device = batches[0][0].device
-    counts = [(targets != IGNORE).sum() for _, targets in batches]
-    judged = int(world.total(torch.stack(counts).sum()))
+    counts = torch.stack([(targets != IGNORE).sum() for _, targets in batches])
+    judged = int(world.total(counts.sum()))
     if not judged:
         raise ValueError(f"none of the targets of this step is judged: all of them are {IGNORE}; give other rows")
     total = torch.zeros((), device=device)
-    for i, ((inputs, targets), count) in enumerate(zip(batches, counts)):
+    for i, ((inputs, targets), count) in enumerate(zip(batches, counts.tolist())):
         with world.quiet(model) if i + 1 < len(batches) else nullcontext():
             with autocast(device, half):
                 logits, loss = model(inputs, targets)
@@ -128,7 +128,8 @@ def compiler(device="cpu") -> str | None:
     """The name of what torch.compile needs on this device, or None where it is not there: a C++ compiler, or Triton."""
     if torch.device(device).type == "cuda":
         return "triton" if importlib.util.find_spec("triton") else None
-    return next((name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name and shutil.which(name)), None)
+    names = (os.environ.get("CXX"), "g++", "clang++", "c++")
+    return next((name for name in names if name and shutil.which(name)), None)
 
 
 def compiled(model, **options):

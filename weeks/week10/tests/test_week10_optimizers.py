@@ -1,0 +1,377 @@
+"""Days 64 and 65. One exam for every row of OPTIMIZERS, each row against an oracle of its own, and a row added here."""
+
+import copy
+import json
+
+import pytest
+import torch
+from scaling.optimizers import OPTIMIZERS, Rule, Stepper, make
+from scaling.optimizers.muon import SCALES, orthogonal
+from torch import nn
+from week10_small import distance, small, text, weights
+
+LR, DECAY = 0.02, 0.3
+DAYS = {"sgd": 64, "adamw": 64, "lion": 65, "muon": 65, "signs": 65}
+ROWS = [pytest.param(name, marks=pytest.mark.day(DAYS[name])) for name in [*OPTIMIZERS, "signs"]]
+SIGNS = Rule(lambda grad, state: grad.sign(), lambda p: {})
+
+
+@pytest.fixture(params=ROWS)
+def name(request, monkeypatch):
+    """Every row of the table, and a toy that needs a rule and a row, and no edit elsewhere."""
+    if request.param == "signs":
+        monkeypatch.setitem(OPTIMIZERS, "signs", SIGNS)
+    return request.param
+
+
+# --- the oracles: torch's own where it has one, else the paper's equations in float64 --------------------------------
+
+
+class Equations:
+    """A step written out: f(g, memory) -> the step of one parameter, then decay and step as every rule has them."""
+
+    def __init__(self, named, f):
+        self.named, self.f, self.memory = named, f, {name: {} for name in named}
+
+    @torch.no_grad()
+    def step(self):
+        for name, p in self.named.items():
+            step = self.f(name, p.grad.clone(), self.memory[name])
+            p.copy_(p - LR * (DECAY if p.dim() == 2 else 0.0) * p - LR * step)
+
+
+class SGDW:
+    """torch's SGD with the decay apart from the gradient."""
+
+    def __init__(self, named, nesterov=False):
+        self.named = named
+        self.sgd = torch.optim.SGD(named.values(), lr=LR, momentum=0.9, nesterov=nesterov)
+
+    def step(self):
+        with torch.no_grad():
+            for p in self.named.values():
+                p.mul_(1 - LR * DECAY if p.dim() == 2 else 1.0)
+        self.sgd.step()
+
+
+def torch_adamw(named):
+    decay = [{"params": [p for p in named.values() if (p.dim() == 2) is two], "weight_decay": DECAY * two}
+             for two in (True, False)]  # fmt: skip
+    return torch.optim.AdamW([group for group in decay if group["params"]], lr=LR, betas=(0.9, 0.99))
+
+
+def lion_equations(named):
+    def f(name, g, memory):
+        m = memory.get("m", torch.zeros_like(g))
+        memory["m"] = 0.99 * m + 0.01 * g
+        return (0.9 * m + 0.1 * g).sign()
+
+    return Equations(named, f)
+
+
+def split(name):
+    return 3 if "qkv" in name else 1
+
+
+def newton_schulz(u, rounds=5):
+    """Jordan's loop on one matrix, as his page has it, without the bf16."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = u / (u.norm() + 1e-30)
+    x = x.T if len(u) > len(u.T) else x
+    for _ in range(rounds):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if len(u) > len(u.T) else x
+
+
+def muon_equations(named):
+    """The matrices of the blocks by the equations, the rest by those of AdamW."""
+
+    def f(name, g, memory):
+        if name.startswith("blocks") and g.dim() == 2:
+            memory["m"] = 0.95 * memory.get("m", 0) + g  # a sum where torch has a mean: the direction is the same
+            parts = (g + 0.95 * memory["m"]).chunk(split(name))
+            return torch.cat([0.2 * max(part.shape) ** 0.5 * newton_schulz(part) for part in parts])
+        memory["t"] = memory.get("t", 0) + 1
+        memory["m"] = 0.9 * memory.get("m", 0) + 0.1 * g
+        memory["v"] = 0.99 * memory.get("v", 0) + 0.01 * g**2
+        return memory["m"] / (1 - 0.9 ** memory["t"]) / ((memory["v"] / (1 - 0.99 ** memory["t"])).sqrt() + 1e-8)
+
+    return Equations(named, f)
+
+
+def signs_equations(named):
+    return Equations(named, lambda name, g, memory: g.sign())
+
+
+ORACLES = {
+    "sgd": SGDW, "adamw": torch_adamw, "lion": lion_equations, "muon": muon_equations, "signs": signs_equations,
+}  # fmt: skip
+
+
+def train(model, optimizer, steps=100, seed=0):
+    """Steps on a text that repeats itself: real gradients, which follow from the weights."""
+    for step in range(steps):
+        _, loss = model(*text(seed=seed + step))
+        model.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return loss.item()
+
+
+def walk(model, optimizer, steps, seed=0):
+    """Steps along made-up gradients, the same for the same seed."""
+    g = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=g, dtype=torch.float64).to(p.dtype)
+        optimizer.step()
+
+
+# --- the exam ---------------------------------------------------------------------------------------------------------
+
+
+def test_it_equals_its_oracle_over_100_steps(name):
+    """Real gradients, of a training in float64, for both. Rounding is 1e-16 a step; Muon's rounds enlarge it.
+
+    The oracle gets the same gradients: the biases of the keys have a gradient of exactly 0 but for rounding, and the
+    sign of rounding, which Lion and the toy would follow, is noise.
+    """
+    ours, theirs = small(), small()
+    start, oracle = weights(ours), ORACLES[name](dict(theirs.named_parameters()))
+    optimizer = make(name, ours, lr=LR, weight_decay=DECAY)
+    for step in range(100):
+        train(ours, optimizer, 1, seed=step)
+        for p, q in zip(ours.parameters(), theirs.parameters()):
+            q.grad = p.grad.clone()
+        oracle.step()
+    assert distance(weights(ours), weights(theirs)) < 1e-6
+    assert distance(weights(ours), start) > 0.05  # they went somewhere
+
+
+def test_float32_stays_near_float64(name):
+    """Made-up gradients of size 1. In 100 steps float32 rounds each weight at 6e-8 of it, and Muon its matmuls."""
+    single, double = small(dtype=torch.float32), small()
+    double.load_state_dict(single.double().state_dict())
+    single.float()
+    for model in (single, double):
+        walk(model, make(name, model, lr=1e-3, weight_decay=DECAY), 100)
+    far = distance({key: p.double() for key, p in weights(single).items()}, weights(double))
+    assert far < (2e-5 if name == "muon" else 6e-6)
+
+
+def test_the_update_is_pure(name):
+    """The same arguments give the same step, and the gradient keeps its bytes."""
+    rule = OPTIMIZERS[name]
+    p = torch.randn(3, 4, 5, dtype=torch.float64)
+    state = rule.start(p)
+    for _ in range(3):
+        grad = torch.randn_like(p)
+        kept, twin = grad.clone(), copy.deepcopy(state)
+        step = rule.update(grad, state, **rule.settings).clone()
+        assert torch.equal(grad, kept) and step.shape == p.shape
+        assert torch.equal(rule.update(grad, twin, **rule.settings), step)
+        assert all(torch.equal(state[key], twin[key]) for key in state)
+
+
+def test_a_saved_state_goes_on_bit_equal(name):
+    """Three steps, saved, four by a fresh optimizer: the bits of seven in one go. What is no tensor is JSON."""
+    whole, part = small(), small()
+    first, saved = (make(name, model, lr=LR, weight_decay=DECAY) for model in (whole, part))
+    walk(whole, first, 3), walk(whole, first, 4, seed=1)
+    walk(part, saved, 3)
+    state = copy.deepcopy(saved.state_dict())
+    state["param_groups"] = json.loads(json.dumps(state["param_groups"]))
+    assert all(isinstance(value, torch.Tensor) for memory in state["state"].values() for value in memory.values())
+    again = make(name, part, lr=0.1, weight_decay=0.0)
+    again.load_state_dict(state)
+    walk(part, again, 4, seed=1)
+    assert distance(weights(whole), weights(part)) == 0
+
+
+def test_decay_reaches_matrices_only(name):
+    """With gradients of 0 a matrix shrinks by the factor written out, and a vector keeps its bytes."""
+    model = small()
+    before, optimizer = weights(model), make(name, model, lr=LR, weight_decay=DECAY)
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for key, p in model.named_parameters():
+        assert torch.equal(p, before[key] * (1 - LR * DECAY) if p.dim() == 2 else before[key])
+
+
+def test_what_has_no_gradient_stays(name):
+    """A frozen parameter, also with a gradient from before; one that no loss reached; and all at a rate of 0."""
+    model = small()
+    frozen, unreached = model.blocks[0].mlp.up.weight, model.blocks[1].mlp.up.weight
+    frozen.requires_grad_(False)
+    before = weights(model)
+    optimizer = make(name, model, lr=LR, weight_decay=DECAY)
+    walk(model, optimizer, 1)
+    assert torch.equal(frozen, before["blocks.0.mlp.up.weight"])
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    unreached.grad, kept = None, unreached.clone()
+    optimizer.step()
+    assert torch.equal(unreached, kept)
+    before = weights(model)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    optimizer.step()
+    assert distance(weights(model), before) == 0
+
+
+def test_the_loss_falls(name):
+    """Training works with the defaults, and a closure, torch's other way to call a step, gives its loss back."""
+    model = small(dtype=torch.float32)
+    first = model(*text())[1].item()
+    optimizer = make(name, model, lr={"sgd": 0.3, "lion": 3e-3, "signs": 3e-3}.get(name, 1e-2))
+    assert train(model, optimizer, 60) < 0.5 * first
+
+    def closure():
+        optimizer.zero_grad()
+        loss = model(*text())[1]
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() < 0.5 * first
+
+
+def test_wrong_settings_are_told(name):
+    """An unknown setting would change nothing and say nothing; a rate below 0 climbs."""
+    with pytest.raises(ValueError, match=rf"{name} has no setting 'momentums'; choose from .*lr, .*weight_decay"):
+        make(name, small(), lr=LR, momentums=0.9)
+    for lr in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="the learning rate is .*; give a number from 0 up"):
+            make(name, small(), lr=lr)
+    if name != "muon":
+        with pytest.raises(ValueError, match="rest = {'lr': 1} is for none of them; leave it out"):
+            make(name, small(), lr=LR, rest={"lr": 1})
+
+
+# --- single rules -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.day(64)
+def test_sgd_without_momentum_and_with_nesterov():
+    """momentum=0 is plain descent by hand; nesterov is torch's. Float64, 1e-12 is far above rounding."""
+    plain = small()
+    before = weights(plain)
+    walk(plain, make("sgd", plain, lr=LR, momentum=0.0), 1)
+    by_hand = {key: before[key] - LR * p.grad for key, p in plain.named_parameters()}
+    assert distance(weights(plain), by_hand) < 1e-15
+    ours, theirs = small(), small()
+    walk(ours, make("sgd", ours, lr=LR, weight_decay=DECAY, nesterov=True), 20)
+    walk(theirs, SGDW(dict(theirs.named_parameters()), nesterov=True), 20)
+    assert distance(weights(ours), weights(theirs)) < 1e-12
+
+
+@pytest.mark.day(64)
+def test_adamw_steps_by_one_whatever_the_size_of_the_gradient():
+    """Its first step is lr in every weight: m / sqrt(v) of one gradient is its sign."""
+    for size in (1e-6, 1.0, 1e6):
+        p = nn.Parameter(torch.zeros(3, 3, dtype=torch.float64))
+        p.grad = size * torch.ones_like(p)
+        make("adamw", {"w": p}, lr=LR, eps=0.0).step()
+        torch.testing.assert_close(p.detach(), torch.full_like(p, -LR), rtol=0, atol=1e-12)
+
+
+@pytest.mark.day(64)
+def test_an_unknown_name_is_told():
+    """With the names that there are."""
+    with pytest.raises(ValueError, match="no optimizer 'adamv'; choose from sgd, adamw, lion, muon"):
+        make("adamv", small(), lr=LR)
+
+
+@pytest.mark.day(65)
+@pytest.mark.parametrize("shape", [(8, 8), (8, 24), (24, 8), (5, 1), (4, 8, 24)])
+def test_orthogonal_sets_every_singular_value_near_one(shape):
+    """The directions stay those of the decomposition (float64: 1e-9), and the values come near 1."""
+    x = torch.randn(shape, dtype=torch.float64)
+    y = orthogonal(x)
+    u, s, v = torch.linalg.svd(x, full_matrices=False)
+    new = u.mT @ y @ v.mT  # diagonal where the directions are kept
+    values = new.diagonal(dim1=-2, dim2=-1)
+    torch.testing.assert_close(new, torch.diag_embed(values), rtol=0, atol=1e-9)
+    assert 0.5 < values.min() and values.max() < 1.25
+    assert torch.equal(orthogonal(torch.zeros(shape)), torch.zeros(shape))  # no direction, no step, and no nan
+
+
+@pytest.mark.day(65)
+def test_a_stack_of_matrices_equals_each_alone():
+    """The fast form in one call against the plain loop on each; a qkv is three matrices. Float64: only sums differ."""
+    x = torch.randn(6, 10, 24, dtype=torch.float64)
+    torch.testing.assert_close(orthogonal(x), torch.stack([newton_schulz(one) for one in x]), rtol=0, atol=1e-11)
+    whole = nn.Parameter(torch.zeros(30, 8, dtype=torch.float64))
+    whole.grad = torch.randn(30, 8, dtype=torch.float64)
+    apart = [nn.Parameter(torch.zeros(10, 8, dtype=torch.float64)) for _ in range(3)]
+    for p, grad in zip(apart, whole.grad.chunk(3)):
+        p.grad = grad
+    make("muon", {"0.attn.qkv.weight": whole}, lr=LR).step()
+    make("muon", {f"{i}.q": p for i, p in enumerate(apart)}, lr=LR).step()
+    torch.testing.assert_close(whole.detach(), torch.cat([p.detach() for p in apart]), rtol=0, atol=1e-12)
+
+
+@pytest.mark.day(65)
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="this torch has no Muon; the equations are the oracle")
+@pytest.mark.parametrize("scale", SCALES)
+def test_muon_equals_torchs(scale, monkeypatch):
+    """torch rounds to bf16 inside. Without that rounding its 100 steps are ours.
+
+    With it, one step is as near as bf16's 8 bits allow.
+    """
+    settings = dict(lr=LR, weight_decay=DECAY)
+
+    def both(half):
+        torch.manual_seed(1)
+        ours = [nn.Parameter(torch.randn(shape, dtype=torch.float64)) for shape in [(8, 8), (8, 24), (24, 8), (8, 8)]]
+        theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+        named = {f"{i}.w": p for i, p in enumerate(ours)}
+        return ours, theirs, make("muon", named, scale=scale, half=half, **settings), torch.optim.Muon(
+            theirs, adjust_lr_fn=scale, **settings
+        )  # fmt: skip
+
+    def run(ours, theirs, mine, torchs, steps):
+        for step in range(steps):
+            for a, b in zip(ours, theirs):
+                a.grad = torch.randn(a.shape, dtype=a.dtype) + 0.1 * a.detach() * step
+                b.grad = a.grad.clone()
+            mine.step(), torchs.step()
+        return max((a - b).abs().max().item() for a, b in zip(ours, theirs))
+
+    assert run(*both(True), steps=1) < 0.03 * LR * 5  # bf16: 2^-8 of entries up to 1, times the scale
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "bfloat16", lambda tensor: tensor)
+        assert run(*both(False), steps=100) < 1e-6
+
+
+@pytest.mark.day(65)
+def test_muon_gives_the_rest_to_adamw():
+    """Embeddings, head and vectors, with settings of their own; a matrix rule refuses what is no matrix."""
+    optimizer = make("muon", small(), lr=LR, weight_decay=DECAY, momentum=0.8, rest={"lr": 1e-3, "eps": 1e-7})
+    found = [(group["rule"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    assert found == [("adamw", 1e-3, 0.0), ("muon", LR, DECAY), ("muon", LR, DECAY), ("adamw", 1e-3, DECAY)]
+    assert [len(group["params"]) for group in optimizer.param_groups] == [18, 2, 6, 2]
+    assert [group.get("momentum", group.get("eps")) for group in optimizer.param_groups] == [1e-7, 0.8, 0.8, 1e-7]
+    with pytest.raises(ValueError, match=r"muon needs matrices .* one has shape \(16,\); give it to another rule"):
+        make("muon", small(), lr=LR, recipe=[("*", {})])
+    with pytest.raises(ValueError, match="no scale 'big'; choose from match_rms_adamw, original"):
+        model = small()
+        train(model, make("muon", model, lr=LR, scale="big"), 1)
+
+
+@pytest.mark.day(65)
+def test_a_recipe_of_ones_own():
+    """Patterns choose the rule and the settings; the state of another recipe is refused."""
+    recipe = [("w?e.*", {"rule": "sgd", "lr": 0.5}), ("*mlp*", {"betas": (0.5, 0.5)}), ("*", {"weight_decay": 0.0})]
+    model = small()
+    optimizer = make("lion", model, lr=LR, weight_decay=DECAY, recipe=recipe)
+    assert [(group["rule"], group["lr"], group["weight_decay"]) for group in optimizer.param_groups] == [
+        ("sgd", 0.5, DECAY), ("lion", LR, DECAY), ("lion", LR, 0.0)
+    ]  # fmt: skip
+    assert recipe[0][1] == {"rule": "sgd", "lr": 0.5}  # as it was
+    walk(model, optimizer, 2)
+    with pytest.raises(ValueError, match=r"the state is of \['sgd', 'lion', 'lion'\], but the groups here"):
+        make("lion", model, lr=LR).load_state_dict(optimizer.state_dict())
+    with pytest.raises(ValueError, match="no optimizer 'lions'"):
+        Stepper([{"params": list(model.parameters()), "rule": "lions"}], lr=LR)
