@@ -12,7 +12,7 @@ set -euo pipefail
 out=${1:?give a folder for the checkpoints: two_nodes.sh DIR [options]}
 shift
 week=$(cd "$(dirname "$0")/.." && pwd)
-torchrun=${TORCHRUN:-torchrun}
+python=${PYTHON:-python}
 port=29517
 
 skip() {
@@ -24,12 +24,13 @@ if [ -z "${CHASE_INSIDE:-}" ]; then
     for tool in unshare nsenter ip; do
         command -v "$tool" >/dev/null || skip "there is no $tool on this machine (packages util-linux and iproute2)"
     done
-    unshare --user --map-root-user --net --mount true 2>/dev/null ||
+    namespaces=(--user --map-root-user --net --pid --fork --kill-child --mount-proc)
+    unshare "${namespaces[@]}" true 2>/dev/null ||
         skip "this machine does not allow a user to make namespaces"
     mkdir -p "$out"
     out=$(cd "$out" && pwd)
     # A user namespace of our own, where we may do what only root may do outside; with everything in it ends all.
-    CHASE_INSIDE=1 exec unshare --user --map-root-user --net --pid --fork --kill-child --mount-proc \
+    CHASE_INSIDE=1 exec unshare "${namespaces[@]}" \
         bash "$week/launch/two_nodes.sh" "$out" "$@"
 fi
 
@@ -49,15 +50,16 @@ in_other ip link set node1 up
 in_other ip link set lo up
 
 export OMP_NUM_THREADS=1
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 # a restart must not read the addresses of dead processes
 node() { # node NUMBER: what would be typed on each machine, in the week's folder
     # is_host: no name server knows these addresses, so torchrun cannot find out by itself whose 10.81.0.1 is
     local host=$([ "$1" = 0 ] && echo true || echo false)
-    GLOO_SOCKET_IFNAME="node$1" "$torchrun" --nnodes 2 --nproc-per-node 1 --max-restarts 1 \
+    GLOO_SOCKET_IFNAME="node$1" "$python" -m torch.distributed.run --nnodes 2 --nproc-per-node 1 --max-restarts 1 \
         --rdzv-backend c10d --rdzv-endpoint "10.81.0.1:$port" --rdzv-id two --rdzv-conf "is_host=$host" \
         --local-addr "10.81.0.$(($1 + 1))" -m scaling.distributed --out "$out" "${@:2}"
 }
 export -f node
-export torchrun port out
+export python port out
 cd "$week"
 in_other bash -c 'node 1 "$@"' node "$@" &
 second=$!

@@ -101,11 +101,34 @@ def join(seconds: float = 600.0):
     if cards:
         torch.cuda.set_device(device)
     # gloo beside NCCL: checkpoints gather small things that lie in the processor's memory
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cards else "gloo", timeout=timedelta(seconds=seconds))
+    backend, limit = "cpu:gloo,cuda:nccl" if cards else "gloo", timedelta(seconds=seconds)
+    dist.init_process_group(backend, timeout=limit, **_meeting_place(limit))
     try:
         yield Team(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place(limit) -> dict:
+    """Where the processes of THIS start exchange their addresses; arguments of init_process_group.
+
+    torchrun keeps one store for all restarts (2.13), under the same keys. So after a restart a process may read the
+    address of one that is dead, and be refused. On one machine the number of the restart tells the starts apart. On
+    several it does not, for each counts its own; there, torchrun must be told to open a new store each time.
+    """
+    get = os.environ.get
+    if get("TORCHELASTIC_USE_AGENT_STORE") != "True" or get("TORCHELASTIC_MAX_RESTARTS", "0") == "0":
+        return {}
+    size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    if get("LOCAL_WORLD_SIZE") != os.environ["WORLD_SIZE"]:
+        raise Mistake(
+            "torchrun on several machines would restart with the addresses of dead processes; "
+            "type TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun on each machine, or leave --max-restarts out"
+        )
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = dist.TCPStore(address, port, is_master=False, timeout=limit)
+    store = dist.PrefixStore(f"start-{get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return {"store": store, "rank": rank, "world_size": size}
 
 
 def share(batch_size: int, team: Team, accumulate: int = 1) -> slice:
@@ -141,7 +164,8 @@ def fsdp(model: nn.Module, team: Team) -> nn.Module:
 
     A block's weights (all tensors in `model.blocks`) are gathered just before it computes and freed after it; its
     gradients are averaged and scattered. The parameters become DTensors, cut along their first dimension, and so does
-    an optimizer's state: 1 / size of the memory. (ZeRO stage 3, Rajbhandari et al. 2020, section 5.)
+    an optimizer's state: 1 / size of the memory. (ZeRO stage 3, Rajbhandari et al. 2020, section 5.) Muon needs whole
+    matrices: torch gathers them inside its matmuls, which gives the same steps and is slow.
     """
     from torch.distributed.device_mesh import init_device_mesh  # here: a run in one process needs none of it
     from torch.distributed.fsdp import fully_shard

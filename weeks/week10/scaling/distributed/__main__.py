@@ -10,6 +10,7 @@ The same line again goes on where the last checkpoint stands, with another numbe
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -57,13 +58,14 @@ def prepare(given, team: Team):
         if getattr(given, name) < 1:
             raise Mistake(f"--{name} is {getattr(given, name)}; give 1 or more")
     torch.set_num_threads(given.threads)
-    tokens = torch.frombuffer(bytearray(need(given.data, "make data/shakespeare").read_bytes() or b"\n"), dtype=torch.uint8)
+    text = need(given.data, "make data/shakespeare").read_bytes() or b"\n"
+    tokens = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
     try:
         config = GPTConfig(256, given.context, given.layers, given.heads, given.width)
         lr = {"lr": given.lr, "min_lr": given.lr / 10, "warmup": given.warmup}
         recipe = Recipe(steps=given.steps, batch_size=given.batch, optimizer=given.optimizer, **lr)
         torch.manual_seed(given.seed)
-        return GPT(config), tokens.long(), Job(recipe, given.seed, given.way, given.accumulate, given.every, given.half)
+        return GPT(config), tokens, Job(recipe, given.seed, given.way, given.accumulate, given.every, given.half)
     except ValueError as error:
         raise Mistake(f"{error}") from None
 
@@ -93,9 +95,10 @@ def main(argv=None):
     given = options(argv)
     with join() as team:
         try:
-            if not team.leads:
-                return run(given, team)
-            with locked(given.out):
+            with ExitStack() as held:
+                with team.together():
+                    if team.leads:
+                        held.enter_context(locked(given.out))
                 return run(given, team)
         except Mistake:
             if team.leads:

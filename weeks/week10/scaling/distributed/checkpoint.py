@@ -1,7 +1,7 @@
 """Checkpoints that every process writes its own share of, and that another number of processes can load.
 
-    DIR/step-00000010/shard-00001-model-00001-of-00001.safetensors     one a process: its part of each tensor
-    DIR/step-00000010/checkpoint.json                                  step, settings, sha256 of each shard; written last
+    DIR/step-00000010/shard-00001-model-00001-of-00001.safetensors   one a process: its part of each tensor
+    DIR/step-00000010/checkpoint.json   step, settings, sha256 of each shard; written last
 
 torch.distributed.checkpoint decides who writes and reads which part. By default it writes pickles (`.metadata`, and
 each tensor by torch.save), and a pickle can run code when it is opened. So its safetensors storage is used
@@ -23,7 +23,6 @@ import warnings
 from pathlib import Path
 
 import torch
-import torch.distributed.checkpoint as dcp
 
 from ..parallel import Team, bare, named
 from ..vendor.shared.errors import Mistake
@@ -44,6 +43,17 @@ def checkpoints(folder) -> list[Path]:
 def latest(folder) -> Path | None:
     """The newest whole checkpoint, or None."""
     return next(iter(reversed(checkpoints(folder))), None)
+
+
+def storage():
+    """torch.distributed.checkpoint, imported here, for its import sets a warning filter; a Mistake in an old torch."""
+    import torch.distributed.checkpoint as dcp
+
+    if not hasattr(dcp, "HuggingFaceStorageWriter"):
+        raise Mistake(
+            f"torch {torch.__version__} cannot write checkpoints in shards without pickles; install torch 2.13"
+        )
+    return dcp
 
 
 # --- what is kept -----------------------------------------------------------------------------------------------------
@@ -89,6 +99,7 @@ def save(folder, module, optimizer, step: int, team: Team, settings: dict) -> Pa
                 raise Mistake(f"{final} is there already and is not overwritten; move it away, or write elsewhere")
             shutil.rmtree(part, ignore_errors=True)  # of a run that was killed while it saved
             part.mkdir(parents=True)
+    dcp = storage()
     writer = dcp.HuggingFaceStorageWriter(str(part), save_distributed=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # one process: that is meant
@@ -171,8 +182,9 @@ def load(path, module, optimizer, team: Team, settings: dict) -> int:
                 f"{settings[name]!r}; give the same, or begin again in another folder"
             )
     verify(path, about, team)
+    dcp = storage()
     reader = dcp.HuggingFaceStorageReader(str(path))
-    stored = {name: entry for name, entry in reader.read_metadata().state_dict_metadata.items()}
+    stored = reader.read_metadata().state_dict_metadata
     here = {name: t for name, t in tensors(module, optimizer).items() if name.startswith("model.")}
     with team.together():
         complain(path, {name: tuple(entry.size) for name, entry in stored.items()}, here)

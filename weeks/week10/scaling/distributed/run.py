@@ -4,6 +4,7 @@ Every random choice is a pure function of the seed and the step (and, for dropou
 from a checkpoint meets the batches that it would have met, and no generator's state needs to be kept.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,13 @@ def train(model, tokens, job: Job, team: Team, folder) -> Iterator[tuple[int, fl
             f"the text has {len(tokens)} tokens, too few for one window of {block_size} and its targets; "
             f"give a longer text or a smaller block size"
         )
+    settings["text"] = hashlib.sha256(tokens.numpy().tobytes()).hexdigest()[:16]
+    strangers = [rank for rank, other in enumerate(team.gather(settings)) if other != settings]
+    if strangers:  # in every process, though not with the same words: each names those that differ from it
+        raise Mistake(
+            f"process {team.rank} of {team.size} has another text or other options than process {strangers[0]}; "
+            f"give all machines the same"
+        )
     module = wrap(model, job.way, team)
     optimizer = make_optimizer(module, job)
     newest = checkpoint.latest(folder)
@@ -84,9 +92,12 @@ def train(model, tokens, job: Job, team: Team, folder) -> Iterator[tuple[int, fl
 
 def make_optimizer(module, job: Job):
     """The recipe's optimizer for a module that `wrap` gave."""
-    recipe, parameters = job.recipe, named(module)
-    own = {"betas": recipe.betas} if "betas" in optimizers.OPTIMIZERS[recipe.optimizer].settings else {}
-    return optimizers.make(recipe.optimizer, parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, **own)
+    recipe, rule = job.recipe, optimizers.OPTIMIZERS.get(job.recipe.optimizer)
+    betas = {"betas": recipe.betas}
+    own = betas if rule and "betas" in rule.settings else {}
+    rest = betas if rule and rule.matrices else None  # what a rule of matrices leaves to AdamW
+    settings = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "rest": rest, **own}
+    return optimizers.make(recipe.optimizer, named(module), **settings)  # a ValueError for an unknown name
 
 
 def write_weights(path, module, team: Team):
