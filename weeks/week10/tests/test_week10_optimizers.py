@@ -5,8 +5,9 @@ import json
 
 import pytest
 import torch
+import torch.distributed as dist
 from scaling.optimizers import OPTIMIZERS, Rule, Stepper, make
-from scaling.optimizers.muon import SCALES, orthogonal
+from scaling.optimizers.muon import SCALES, as_written, on_the_small_side, orthogonal
 from torch import nn
 from week10_small import distance, small, text, weights
 
@@ -137,7 +138,7 @@ def test_it_equals_its_oracle_over_100_steps(name):
     The oracle gets the same gradients: the biases of the keys have a gradient of exactly 0 but for rounding, and the
     sign of rounding, which Lion and the toy would follow, is noise.
     """
-    ours, theirs = small(), small()
+    ours, theirs = small(layers=1), small(layers=1)
     start, oracle = weights(ours), ORACLES[name](dict(theirs.named_parameters()))
     optimizer = make(name, ours, lr=LR, weight_decay=DECAY)
     for step in range(100):
@@ -151,7 +152,7 @@ def test_it_equals_its_oracle_over_100_steps(name):
 
 def test_float32_stays_near_float64(name):
     """Made-up gradients of size 1. In 100 steps float32 rounds each weight at 6e-8 of it, and Muon its matmuls."""
-    single, double = small(dtype=torch.float32), small()
+    single, double = small(layers=1, dtype=torch.float32), small(layers=1)
     double.load_state_dict(single.double().state_dict())
     single.float()
     for model in (single, double):
@@ -298,6 +299,20 @@ def test_orthogonal_sets_every_singular_value_near_one(shape):
 
 
 @pytest.mark.day(65)
+@pytest.mark.parametrize("shape", [(1, 6, 6), (3, 4, 20), (1, 1, 9), (2, 48, 192)])
+def test_the_small_side_gives_what_is_written(shape):
+    """Float64: 1e-9. Float32, with singular values whose squares are lost to rounding: 1e-3, where 0.2 is harmless."""
+    y = torch.randn(shape, dtype=torch.float64)
+    y /= torch.linalg.matrix_norm(y, keepdim=True)
+    for rounds in (0, 1, 5):
+        torch.testing.assert_close(on_the_small_side(y, rounds), as_written(y, rounds), rtol=0, atol=1e-9)
+    u, s, v = torch.linalg.svd(y, full_matrices=False)
+    rough = u @ torch.diag_embed(torch.logspace(0, -8, s.shape[-1], dtype=y.dtype).expand_as(s)) @ v
+    rough /= torch.linalg.matrix_norm(rough, keepdim=True)
+    torch.testing.assert_close(on_the_small_side(rough.float(), 5).double(), as_written(rough, 5), rtol=0, atol=1e-3)
+
+
+@pytest.mark.day(65)
 def test_a_stack_of_matrices_equals_each_alone():
     """The fast form in one call against the plain loop on each; a qkv is three matrices. Float64: only sums differ."""
     x = torch.randn(6, 10, 24, dtype=torch.float64)
@@ -375,3 +390,32 @@ def test_a_recipe_of_ones_own():
         make("lion", model, lr=LR).load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match="no optimizer 'lions'"):
         Stepper([{"params": list(model.parameters()), "rule": "lions"}], lr=LR)
+
+
+@pytest.mark.day(70)
+@pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="this torch has no gloo")
+def test_sharded_parameters_take_the_same_steps(name):
+    """Parameters as FSDP keeps them (DTensor), in a world of one; a matrix rule gathers them, and keeps its rows."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    plain, sharded = small(), small()
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        for module in sharded.modules():
+            for key, p in list(module.named_parameters(recurse=False)):
+                setattr(module, key, nn.Parameter(distribute_tensor(p.detach(), mesh, [Shard(0)])))
+        sharded.head.weight = sharded.wte.weight
+        walked = [(model, make(name, model, lr=LR, weight_decay=DECAY)) for model in (plain, sharded)]
+        for step in range(3):
+            g = torch.Generator().manual_seed(step)
+            for p, q in zip(plain.parameters(), sharded.parameters(), strict=True):
+                p.grad = torch.randn(p.shape, generator=g, dtype=p.dtype)
+                q.grad = distribute_tensor(p.grad, mesh, [Shard(0)])
+            for _, optimizer in walked:
+                optimizer.step()
+        whole = {key: p.full_tensor().detach() for key, p in sharded.named_parameters()}
+    finally:
+        dist.destroy_process_group()
+    assert distance(weights(plain), whole) < 1e-12

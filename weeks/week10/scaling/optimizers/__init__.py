@@ -77,21 +77,24 @@ class Stepper(torch.optim.Optimizer):
             yield p, rule.update(p.grad, self.state[p], **settings)
 
     def _together(self, rule, ready, group):
-        """All matrices of one shape in one call: on small ones, calls cost more than arithmetic."""
+        """All matrices of one shape in one call: on small ones, calls cost more than arithmetic.
+
+        Where FSDP gives each process some rows of a matrix, every process gathers the whole, and keeps its own rows.
+        """
         settings = {key: group[key] for key in rule.settings}
         shapes = defaultdict(list)
         for p in ready:
             shapes[p.shape].append(p)
         for (rows, columns), same in shapes.items():
             part = (-1, rows // group["parts"], columns)
-            grads = torch.stack([p.grad for p in same]).view(part)  # (n * parts, rows / parts, columns)
+            grads = torch.stack([_whole(p.grad) for p in same]).view(part)  # (n * parts, rows / parts, columns)
             names = self.state[same[0]]
-            state = {name: torch.stack([self.state[p][name] for p in same]).view(part) for name in names}
+            state = {name: torch.stack([_whole(self.state[p][name]) for p in same]).view(part) for name in names}
             steps = rule.update(grads, state, **settings).reshape(-1, rows, columns)
             for i, p in enumerate(same):
                 for name in names:
-                    self.state[p][name].copy_(state[name].view(-1, rows, columns)[i])
-                yield p, steps[i]
+                    self.state[p][name].copy_(_as_kept(state[name].view(-1, rows, columns)[i], p))
+                yield p, _as_kept(steps[i], p)
 
     def load_state_dict(self, state_dict):
         """Go on with a saved state; one of other rules raises ValueError, for its memories mean something else."""
@@ -102,6 +105,20 @@ class Stepper(torch.optim.Optimizer):
                 f"the state is of {saved}, but the groups here are of {own}; build the optimizer that it was saved from"
             )
         super().load_state_dict(state_dict)
+
+
+def _whole(tensor):
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def _as_kept(tensor, p):
+    """A whole tensor, which every process has, in the shards that p is kept in."""
+    if not hasattr(p, "full_tensor"):
+        return tensor
+    from torch.distributed.tensor import DTensor, Replicate
+
+    same = DTensor.from_local(tensor, p.device_mesh, [Replicate()] * p.device_mesh.ndim, run_check=False)
+    return same.redistribute(placements=p.placements)
 
 
 def _rule(name):

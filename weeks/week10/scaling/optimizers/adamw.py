@@ -24,7 +24,7 @@ def adamw(grad, state, *, betas, eps):
     c1, c2 = 1 - b1**t, math.sqrt(1 - b2**t)
     # (m / c1) / (sqrt(v) / c2 + eps), with c2 drawn out: one pass over memory less
     room = v.sqrt().add_(eps * c2)
-    return torch.div(m, room, out=room).mul_(c2 / c1)
+    return (m / room).mul_(c2 / c1)
 
 
 def start(p):
