@@ -165,7 +165,7 @@ def fsdp(model: nn.Module, team: Team) -> nn.Module:
     A block's weights (all tensors in `model.blocks`) are gathered just before it computes and freed after it; its
     gradients are averaged and scattered. The parameters become DTensors, cut along their first dimension, and so does
     an optimizer's state: 1 / size of the memory. (ZeRO stage 3, Rajbhandari et al. 2020, section 5.) Muon needs whole
-    matrices: torch gathers them inside its matmuls, which gives the same steps and is slow.
+    matrices, so for it every process gathers each hidden matrix once a step, and repeats the others' work.
     """
     from torch.distributed.device_mesh import init_device_mesh  # here: a run in one process needs none of it
     from torch.distributed.fsdp import fully_shard
