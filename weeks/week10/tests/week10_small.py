@@ -1,4 +1,4 @@
-"""A GPT and a text small enough for tests of week 10."""
+"""A GPT and a text small enough for tests of week 10, steps to take, and Muon's loop as its page has it."""
 
 import torch
 from scaling.vendor.gpt.model import GPT, GPTConfig
@@ -25,3 +25,23 @@ def distance(a, b):
     """The largest difference of two dicts of tensors."""
     assert a.keys() == b.keys()
     return max((a[key] - b[key]).abs().max().item() for key in a)
+
+
+def walk(model, optimizer, steps, seed=0):
+    """Steps along made-up gradients, the same for the same seed."""
+    g = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        for p in model.parameters():
+            p.grad = torch.randn(p.shape, generator=g, dtype=torch.float64).to(p.dtype)
+        optimizer.step()
+
+
+def newton_schulz(u, rounds=5):
+    """Jordan's loop on one matrix, as his page has it, without the bf16."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = u / (u.norm() + 1e-30)
+    x = x.T if len(u) > len(u.T) else x
+    for _ in range(rounds):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if len(u) > len(u.T) else x
