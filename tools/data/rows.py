@@ -45,6 +45,16 @@ def task(name, instruction, labels, rows, test=None):
     return files
 
 
+def json_lines(text):
+    """(number, line, value) of each line that is not blank; the value of a line that is no JSON is None."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, line, json.loads(line)
+            except ValueError:
+                yield number, line, None
+
+
 def distinct(rows):
     """{key: (text, label)}: each text once, cleaned; none without a letter, with two labels or a lost character.
 

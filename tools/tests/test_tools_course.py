@@ -11,70 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import toy_week
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = '''"""Shapes."""
-
-
-def area(width, height):
-    """Of a rectangle, in squares of side 1."""
-    return _times(width, height)
-
-
-def _times(a, b):
-    return a * b
-
-
-class Square:
-    def __init__(self, side):
-        self.side = side
-
-    def area(self):
-        """Of the square."""
-        return area(self.side, self.side)
-'''
-TESTS = '''
-import pytest
-from toy.core import Square, area
-
-@pytest.mark.day(1)
-def test_area():
-    """Two rows of three squares are six."""
-    assert area(2, 3) == 6
-
-@pytest.mark.day(2)
-def test_square():
-    assert Square(3).area() == 9
-'''
-TOML = """
-[[exercise]]
-day = 1
-file = "toy/core.py"
-function = "area"
-tests = ["tests/test_week01_toy.py::test_area"]
-minutes = 5
-difficulty = 1
-why = "It is the smallest product."
-hints = ["Draw it.", "Count the little squares."]
-[[exercise.mutant]]
-replace = "_times(width, height)"
-by = "width + height"
-kind = "adds"
-
-[[exercise]]
-day = 2
-file = "toy/core.py"
-function = "Square.area"
-tests = ["tests/test_week01_toy.py::test_square"]
-minutes = 5
-difficulty = 1
-why = "A square is a rectangle."
-hints = ["Which one?", "Both sides are equal."]
-[[exercise.mutant]]
-replace = "self.side, self.side"
-by = "self.side, 1"
-kind = "forgets a side"
-"""
 HEAD = "| Day | Build | Read | Check | Artefact | Minutes | Status |\n|--:|---|---|---|---|--:|---|\n"
 ROW = "| {0} | shapes {0} | a lecture | `make check WEEK=01 DAY={0}` | `PLAN.md` | 5 | built |\n"
 PLAN = HEAD + ROW.format(1) + ROW.format(2)
@@ -83,15 +22,8 @@ PLAN = HEAD + ROW.format(1) + ROW.format(2)
 @pytest.fixture
 def tree(tmp_path):
     files = {
-        "pytest.ini": "[pytest]\naddopts = --quiet\n",
-        "conftest.py": (ROOT / "conftest.py").read_text(),
-        **{f"tools/{path.relative_to(ROOT / 'tools')}": path.read_text()
-           for folder in ("course", "shared") for path in (ROOT / "tools" / folder).glob("*.py")},
-        "weeks/week01/toy/__init__.py": "",
-        "weeks/week01/toy/core.py": CORE,
+        **toy_week.files(),
         "weeks/week01/train.py": "print('train')\n",
-        "weeks/week01/tests/test_week01_toy.py": TESTS,
-        "weeks/week01/exercises.toml": TOML,
         "PLAN.md": PLAN,
         "notes/day001.md": "# Day 1. Areas\n\n<details><summary>Answer</summary>\n\n42\n</details>\n"
                            "<!--r:week01.a.b-->7<!--/r--> **Fact.** x ** 2, `a**2 + b**2`, [link](../PLAN.md)\n",
@@ -209,7 +141,7 @@ def test_an_update_of_the_repository(tree):
     write(tree, AREA_TODO, "return width * height  # mine")
     course(tree, "check", "01", "--day", "1")
     reference = tree / "weeks/week01/toy/core.py"
-    reference.write_text(CORE.replace('"""Of the square."""', '"""Of the square: side times side."""'))
+    reference.write_text(toy_week.CORE.replace('"""Of the square."""', '"""Of the square: side times side."""'))
     (tree / "weeks/week01/toy/new.py").write_text("x = 1\n")
     output = course(tree, "start", "01")[1]
     assert "what you wrote stayed" in output and "new.py was brought up to date" in output

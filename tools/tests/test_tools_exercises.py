@@ -9,83 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import toy_week
 
 ROOT = Path(__file__).resolve().parents[2]
 WEEKS = sorted(path.parent.name for path in ROOT.glob("weeks/*/exercises.toml"))
-
-CORE = '''def area(width, height):
-    """Of a rectangle."""
-    # both sides count
-    return width * height
-
-
-class Square:
-    def __init__(self, side):
-        self.side = side
-
-    def area(self):
-        return area(self.side, self.side)
-'''
-TESTS = """
-import pytest
-from toy.core import Square, area
-
-@pytest.mark.day(1)
-def test_area():
-    assert area(2, 3) == 6
-
-@pytest.mark.day(2)
-def test_square():
-    assert Square(3).area() == 9
-"""
-TOML = """
-[[exercise]]
-day = 1
-file = "toy/core.py"
-function = "area"
-tests = ["tests/test_week01_toy.py::test_area"]
-minutes = 5
-difficulty = 1
-why = "It is the smallest product."
-hints = ["Draw it.", "Count the little squares."]
-[[exercise.mutant]]
-replace = "width * height"
-by = "width + height"
-kind = "adds"
-
-[[exercise]]
-day = 2
-file = "toy/core.py"
-function = "Square.area"
-tests = ["tests/test_week01_toy.py::test_square"]
-minutes = 5
-difficulty = 1
-why = "A square is a rectangle."
-hints = ["Which one?", "Both sides are equal."]
-[[exercise.mutant]]
-replace = "self.side, self.side"
-by = "self.side, 1"
-kind = "forgets a side"
-"""
-
-
-SHARED = ("errors", "files", "results")
 
 
 @pytest.fixture
 def tree(tmp_path):
     """A repository of one week, with the conftest.py that grades and the tool itself."""
-    files = {
-        "pytest.ini": "[pytest]\naddopts = --quiet\n",
-        "conftest.py": (ROOT / "conftest.py").read_text(),
-        **{f"tools/course/{path.name}": path.read_text() for path in (ROOT / "tools/course").glob("*.py")},
-        **{f"tools/shared/{part}.py": (ROOT / f"tools/shared/{part}.py").read_text() for part in SHARED},
-        "weeks/week01/toy/__init__.py": "",
-        "weeks/week01/toy/core.py": CORE,
-        "weeks/week01/tests/test_week01_toy.py": TESTS,
-        "weeks/week01/exercises.toml": TOML,
-    }
-    for file, text in files.items():
+    for file, text in toy_week.files().items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text)
     heavy = ', "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes"'
@@ -141,7 +74,8 @@ def test_sound_exercises_pass(tree):
          ["'Square.area: left out': none of tests/test_week01_toy.py::test_area is of day 2"]),
         ("weeks/week01/tests/test_week01_toy.py", "assert area(2, 3) == 6", "assert Square(6).area() == 6 * area(2, 3)",
          ["solved up to day 1 fails"]),
-        ("weeks/week01/toy/core.py", "width * height", "width * height + 0 * width[0]", ["the reference fails"]),
+        ("weeks/week01/toy/core.py", "return _times(width, height)", "return _times(width, height) + 0 * width[0]",
+         ["the reference fails"]),
         ("weeks/week01/exercises.toml", '"width + height"', '"[width for _ in iter(int, 1)]"', ["did not end in 2 s"]),
         ("weeks/week01/tests/test_week01_toy.py", "@pytest.mark.day(1)", "SIX = area(2, 3)\n\n@pytest.mark.day(1)",
          ["'area: left out' was not judged", "'the starter' was not judged"]),
@@ -163,7 +97,7 @@ def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
     ("old", "new", "sentence"),
     [
         ('"Draw it.", ', "", "exercise 1 (area): fewer than two hints"),
-        ("Draw it.", "Perhaps return width * height?", "a hint gives a line of the solution away"),
+        ("Draw it.", "Perhaps return _times(width, height)?", "a hint gives a line of the solution away"),
         ("::test_area", "::test_volume", "there is no test tests/test_week01_toy.py::test_volume"),
         ('function = "Square.area"', 'function = "Square.volume"', "has no such function"),
         ('"self.side, self.side"', '"self.side"', "'self.side' stands 2 times in Square.area, not once"),
@@ -182,15 +116,16 @@ def test_an_exercise_that_nobody_could_do(tree, old, new, sentence):
 def test_left_out_keeps_signature_and_docstring(load_tool):
     """A comment below the docstring would tell the learner the answer, so it goes too; the rest of the file stays."""
     tool = load_tool("course.exercises")
-    text = tool.left_out(CORE, "area", 1)
-    assert text.startswith(
-        'def area(width, height):\n    """Of a rectangle."""\n    raise NotImplementedError("Day 1: area")\n\n\nclass'
+    text = tool.left_out(toy_week.CORE, "area", 1)
+    assert text.split("\n\n\n")[1] == (
+        'def area(width, height):\n    """Of a rectangle, in squares of side 1."""\n'
+        '    raise NotImplementedError("Day 1: area")'
     )
-    assert tool.left_out(CORE, "Square.area", 2).endswith(
-        '    def area(self):\n        raise NotImplementedError("Day 2: Square.area")\n'
+    assert tool.left_out(toy_week.CORE, "Square.area", 2).endswith(
+        '    def area(self):\n        """Of the square."""\n        raise NotImplementedError("Day 2: Square.area")\n'
     )
     space = {}
-    exec(tool.left_out(CORE, "Square", 2), space)
+    exec(tool.left_out(toy_week.CORE, "Square", 2), space)
     with pytest.raises(NotImplementedError, match="Day 2: Square"):
         space["Square"](3)
 
@@ -203,7 +138,7 @@ def test_left_out_takes_the_comment_above_the_first_statement_along(load_tool):
 
 def test_a_function_on_one_line_is_refused(tree):
     """Its body cannot be taken out without its name."""
-    change(tree, "weeks/week01/toy/core.py", "    def area(self):\n        return", "    def area(self): return")
+    change(tree, "weeks/week01/toy/core.py", '    def area(self):\n        """Of the square."""\n        return', "    def area(self): return")
     status, output = exercises(tree, "audit")
     assert status == 1 and "exercise 2 (Square.area): its body stands on the line of its name" in output
 

@@ -1,10 +1,9 @@
 """Fables and short moral stories, from a test that asks for their moral: a document is a story without the question."""
 
-import json
 import re
 
 from ..documents import split
-from ..rows import broken, named
+from ..rows import broken, json_lines, named
 from ..text import tidy
 
 QUESTION = re.compile(r"\s*Which moral (?:is|does) this story", re.IGNORECASE)
@@ -13,18 +12,13 @@ QUESTION = re.compile(r"\s*Which moral (?:is|does) this story", re.IGNORECASE)
 def recipe(files):
     name, text = named(files, "parable-to-moral-match-en.jsonl")
     documents = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = None
-            match row:
-                case {"input": [_, {"content": str(content)}]} if QUESTION.search(content):
-                    story = mended(QUESTION.split(content)[0])
-                    documents.append((story[:80], tidy(story)))
-                case _:
-                    raise broken(name, number, line, "a story and the question for its moral")
+    for number, line, row in json_lines(text):
+        match row:
+            case {"input": [_, {"content": str(content)}]} if QUESTION.search(content):
+                story = mended(QUESTION.split(content)[0])
+                documents.append((story[:80], tidy(story)))
+            case _:
+                raise broken(name, number, line, "a story and the question for its moral")
     return split(documents, seed="fables")
 
 
