@@ -138,7 +138,8 @@ def test_left_out_takes_the_comment_above_the_first_statement_along(load_tool):
 
 def test_a_function_on_one_line_is_refused(tree):
     """Its body cannot be taken out without its name."""
-    change(tree, "weeks/week01/toy/core.py", '    def area(self):\n        """Of the square."""\n        return', "    def area(self): return")
+    body = '    def area(self):\n        """Of the square."""\n        return'
+    change(tree, "weeks/week01/toy/core.py", body, "    def area(self): return")
     status, output = exercises(tree, "audit")
     assert status == 1 and "exercise 2 (Square.area): its body stands on the line of its name" in output
 
