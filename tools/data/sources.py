@@ -76,7 +76,7 @@ def run_pip(command, folder, what, size):
         reader.start()
         try:
             while process.poll() is None:
-                bar.at(sum(size_of(path) for path in folder.rglob("*.whl")))
+                bar.at(downloaded(folder))
                 reader.join(0.1)
         finally:  # on Ctrl-C too: nothing may go on writing into a folder that is about to be deleted
             if process.poll() is None:
@@ -87,11 +87,17 @@ def run_pip(command, folder, what, size):
     return process.returncode, log[0].decode(errors="replace")
 
 
-def size_of(path):
-    try:
-        return path.stat().st_size
-    except OSError:  # pip has just moved it
-        return 0
+def downloaded(folder):
+    """Bytes of the wheels below `folder`, while pip makes, moves and deletes files and folders there."""
+    total = 0
+    for place, _, files in os.walk(folder):  # passes over a folder that has just gone; Path.rglob would not
+        for name in files:
+            if name.endswith(".whl"):
+                try:
+                    total += os.path.getsize(os.path.join(place, name))
+                except OSError:  # pip has just moved it
+                    pass
+    return total
 
 
 PIP_REASONS = {  # what pip prints -> what it means; the first that is found counts

@@ -3,6 +3,8 @@
 import hashlib
 import http.server
 import io
+import os
+import shutil
 import sys
 import tarfile
 import threading
@@ -113,6 +115,22 @@ def test_pip_is_watched_and_its_words_are_kept(data, tmp_path):
     program = "import os, sys; print('out', os.environ['TMPDIR']); print('err', file=sys.stderr); sys.exit(3)"
     status, log = data.sources.run_pip([sys.executable, "-c", program], tmp_path, "a package", 10)
     assert status == 3 and f"out {tmp_path / 'pip'}" in log and "err" in log
+
+
+def test_a_folder_may_go_while_it_is_measured(data, tmp_path, monkeypatch):
+    """pip deletes what it unpacked: on a busy machine between our seeing a folder and our looking into it."""
+    for name in ("kept", "gone"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.whl").write_bytes(b"12345")
+    real = os.scandir
+
+    def scandir(path):
+        if Path(path).name == "gone":
+            shutil.rmtree(path, ignore_errors=True)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert data.sources.downloaded(tmp_path) == 5 and not (tmp_path / "gone").exists()
 
 
 def test_pip_ends_with_us(data, tmp_path, monkeypatch):
