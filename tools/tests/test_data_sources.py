@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import io
 import os
-import shutil
 import sys
 import tarfile
 import threading
@@ -125,8 +124,9 @@ def test_a_folder_may_go_while_it_is_measured(data, tmp_path, monkeypatch):
     real = os.scandir
 
     def scandir(path):
-        if Path(path).name == "gone":
-            shutil.rmtree(path, ignore_errors=True)
+        if path == str(tmp_path / "gone"):
+            (tmp_path / "gone/a.whl").unlink()
+            (tmp_path / "gone").rmdir()
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
