@@ -9,6 +9,7 @@ import importlib.util
 import ipaddress
 import os
 import random
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -96,6 +97,9 @@ def pytest_configure(config):
             sys.path.insert(0, str(folder))
     config.stash[state] = {"graded": graded, "weeks": set(), "skipped": set(), "lacking": []}
     block_network()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts background jobs with Ctrl-C switched off; tests send it to themselves and to what they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionstart(session):

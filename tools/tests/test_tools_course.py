@@ -248,12 +248,7 @@ def test_watch_checks_again_after_each_save(tree):
     """By looking at the files' times, so that it works on any disk; Ctrl-C ends it without a traceback."""
     course(tree, "start", "01")
     command = [sys.executable, "-u", "tools/course", "watch", "01", "--day", "1"]
-    # A shell starts its background jobs with Ctrl-C switched off, and a process hands that on to those that it starts.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        watching = subprocess.Popen(command, cwd=tree, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    watching = subprocess.Popen(command, cwd=tree, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         seen = until(watching, "next:")
         assert "TODO  area" in seen
