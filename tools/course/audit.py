@@ -74,7 +74,7 @@ def main(args):
     if args.out and (args.weeks or plan.problems()):
         raise Mistake("course.json counts all weeks of a sound course; leave WEEK out, and run: make plan-check")
     watch, jobs = Stopwatch(), args.jobs or cpu_count()
-    judged = answers.check(chosen, jobs=jobs, tell=show)
+    judged = answers.check(chosen, jobs, tell=show)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if judged.wrong:

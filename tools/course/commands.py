@@ -63,9 +63,12 @@ def days_asked(args, bench):
     return list(ex.days_of_week(week_number(args, bench)))
 
 
-def need_begun(bench, args):
+def begun(args):
+    """The bench that was meant; a Mistake where the learner has no folder for it yet."""
+    bench = bench_of(args.week, args.day)
     if not bench.begun:
         raise Mistake(f"you have not begun this week; run: make start WEEK={week_number(args, bench):02d}")
+    return bench
 
 
 def day_asked(args, bench):
@@ -133,8 +136,7 @@ def start(args):
 
 
 def check(args):
-    bench = bench_of(args.week, args.day)
-    need_begun(bench, args)
+    bench = begun(args)
     if not graded(bench, days_asked(args, bench)):
         raise SystemExit(1)
 
@@ -151,8 +153,7 @@ def graded(bench, days):
 
 
 def watch(args):
-    bench = bench_of(args.week, args.day)
-    need_begun(bench, args)
+    bench = begun(args)
     days = [day_asked(args, bench)]
     print(f"watching {bench.shown(bench.mine)}: day {days[0]} is checked whenever you save; Ctrl-C ends")
     before = None
@@ -169,8 +170,7 @@ def watch(args):
 
 
 def hint(args):
-    bench = bench_of(args.week, args.day)
-    need_begun(bench, args)
+    bench = begun(args)
     day = day_asked(args, bench)
     state = wb.read_state(bench)
     found = chosen(args, bench, day)
@@ -191,8 +191,7 @@ def hint(args):
 
 
 def solution(args):
-    bench = bench_of(args.week, args.day)
-    need_begun(bench, args)
+    bench = begun(args)
     day = day_asked(args, bench)
     found = chosen(args, bench, day)
     if not args.force and str(day) not in wb.read_state(bench)["passed"]:
@@ -205,8 +204,7 @@ def solution(args):
 
 
 def reset(args):
-    bench = bench_of(args.week, args.day)
-    need_begun(bench, args)
+    bench = begun(args)
     if not args.day:
         raise Mistake(f"say which day to begin anew, as in: make reset WEEK={wb.number_of(bench)} DAY=3")
     found = chosen(args, bench, days_asked(args, bench)[0])
@@ -245,11 +243,11 @@ def progress(args, root=ex.ROOT):
 
 def today(args, root=ex.ROOT):
     """The first day that does not pass yet, in the latest week that was begun."""
-    begun = [bench for bench in (wb.Bench(room, root) for room in ex.rooms(root)) if bench.begun]
-    if not begun:
+    benches = [bench for bench in (wb.Bench(room, root) for room in ex.rooms(root)) if bench.begun]
+    if not benches:
         print("Nothing is begun yet. Day 1: make start WEEK=01, then: make day DAY=1")
         return
-    bench = max(begun, key=lambda b: (b.mine / ".progress.json").stat().st_mtime)
+    bench = max(benches, key=lambda b: (b.mine / ".progress.json").stat().st_mtime)
     open_days = [d for d in ex.days_of_room(bench.room) if is_open(bench, d)]
     if not open_days:
         after = ex.weeks_of_room(bench.room)[-1] + 1

@@ -1,6 +1,5 @@
 """Run a room's tests on the learner's code and say, day by day, what holds, what is wrong and what is still to do."""
 
-import json
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from shared.errors import Mistake
 
 from course import exercises as ex
+from course import records
 from course import workbench as wb
 
 LONGEST = 900  # seconds for all tests of one check; each has its own limit in grader.py
@@ -46,17 +46,17 @@ def run(bench, days):
                    str(record), "-p", "no:cacheprovider", "--tb=no", "--disable-warnings"]  # fmt: skip
         env = os.environ | {"CHASE_IMPL": "projects", "CUDA_VISIBLE_DEVICES": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
         status, said = waited_for(command, bench.root, env, record)
-        records = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
-    if broken := [r for r in records if r["outcome"] == "broken"]:
+        found = records.read(record)
+    if broken := [r for r in found if r["outcome"] == "broken"]:
         raise Mistake(import_error(bench, broken[0]["say"]))
     first = {f"weeks/{bench.room}/{test}": -n for n, test in enumerate(listed(bench, days)[::-1], 1)}
-    records.sort(key=lambda r: first.get(r["test"], first.get(r["test"].split("[")[0], 0)))
-    if not records:
+    found.sort(key=lambda r: first.get(r["test"], first.get(r["test"].split("[")[0], 0)))
+    if not found:
         raise Mistake(f"no test of {ranged(days)} was run; what pytest says:\n{said}".rstrip())
     if status not in (0, 1):  # 0: all pass, 1: some fail; anything else ended the run before its last test
-        raise Mistake(f"the tests stopped after {len(records)}, so nothing was graded; what came last:\n"
+        raise Mistake(f"the tests stopped after {len(found)}, so nothing was graded; what came last:\n"
                       + "\n".join(said.rstrip().splitlines()[-8:]))  # fmt: skip
-    return [Day(day, [r for r in records if r["day"] == day]) for day in days]
+    return [Day(day, [r for r in found if r["day"] == day]) for day in days]
 
 
 def listed(bench, days):

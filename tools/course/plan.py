@@ -5,7 +5,6 @@ README shows its days: build and minutes from PLAN.md, files and functions from 
 day of a built week has what its row promises.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -18,7 +17,7 @@ from shared.errors import Mistake
 from shared.files import atomic_write
 
 from course import exercises as ex
-from course import pages
+from course import pages, records
 
 DAYS = 100
 MAP = re.compile(r"(<!--days-->\n).*?(\n<!--/days-->)", re.DOTALL)
@@ -112,7 +111,7 @@ def collected(room, root=ex.ROOT):
                    "-p", "no:cacheprovider"]  # fmt: skip
         env = {key: value for key, value in os.environ.items() if key != "CHASE_IMPL"}
         done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
-        lines = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+        lines = records.read(record)
     found = {line["test"]: line["day"] for line in lines if line["outcome"] == "collected"}
     if done.returncode or not found:
         raise Mistake(f"the tests of {room} cannot be collected:\n{done.stdout}{done.stderr}")
@@ -125,8 +124,7 @@ def test_problems(room, exercises, tests):
              if day not in ex.days_of_room(room)]  # fmt: skip
     for exercise in exercises:
         for test in exercise["tests"]:
-            name = f"weeks/{room}/{test}"
-            days = {day for node, day in tests.items() if node == name or node.startswith(f"{name}[")}
+            days = {day for node, day in tests.items() if records.is_case(node, room, test)}
             if exercise["day"] not in days:
                 found.append(f"{room}: {exercise['function']} is of day {exercise['day']}, and {test} of another")
     return found

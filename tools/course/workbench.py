@@ -2,7 +2,7 @@
 
 Beside the package lie two hidden things: `.starter/`, the starter as it was last made (the common ancestor when the
 repository changes), and `.progress.json`, with the days that passed and the hints that were shown. Copies of what
-`reset` and `solution` replaced lie in `.kept/`.
+`reset`, or a merge, replaced lie in `.kept/`.
 """
 
 import json
@@ -19,7 +19,6 @@ from shared.files import atomic_write
 from course import exercises as ex
 
 SCRIPTS = ("train.py",)  # so that a finished package can be trained: python projects/week05/train.py
-UNWANTED = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 class Bench(NamedTuple):

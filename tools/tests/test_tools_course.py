@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import toy_week
+from toy_week import course
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "| Day | Build | Read | Check | Artefact | Minutes | Status |\n|--:|---|---|---|---|--:|---|\n"
@@ -21,26 +22,15 @@ PLAN = HEAD + ROW.format(1) + ROW.format(2)
 
 @pytest.fixture
 def tree(tmp_path):
-    files = {
-        **toy_week.files(),
+    more = {
         "weeks/week01/train.py": "print('train')\n",
         "PLAN.md": PLAN,
         "notes/day001.md": "# Day 1. Areas\n\n<details><summary>Answer</summary>\n\n42\n</details>\n"
                            "<!--r:week01.a.b-->7<!--/r--> **Fact.** x ** 2, `a**2 + b**2`, [link](../PLAN.md)\n",
     }  # fmt: skip
-    for file, text in files.items():
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(text)
+    toy_week.lay_out(tmp_path, more)
     (tmp_path / "projects").mkdir()
     return tmp_path
-
-
-def course(tree, *args):
-    """(status, output) of `python tools/course ...` there."""
-    env = {key: value for key, value in os.environ.items() if key != "CHASE_IMPL"}
-    command = [sys.executable, "tools/course", *args]
-    done = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
 
 
 def write(tree, old, new):

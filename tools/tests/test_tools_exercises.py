@@ -4,12 +4,11 @@ It runs in a process of its own on a toy repository, and once for each real week
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import toy_week
+from toy_week import course
 
 ROOT = Path(__file__).resolve().parents[2]
 WEEKS = sorted(path.parent.name for path in ROOT.glob("weeks/*/exercises.toml"))
@@ -18,20 +17,10 @@ WEEKS = sorted(path.parent.name for path in ROOT.glob("weeks/*/exercises.toml"))
 @pytest.fixture
 def tree(tmp_path):
     """A repository of one week, with the conftest.py that grades and the tool itself."""
-    for file, text in toy_week.files().items():
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / file).write_text(text)
+    toy_week.lay_out(tmp_path)
     heavy = ', "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes"'
     change(tmp_path, "tools/course/answers.py", heavy, "")  # the toy needs none of them
     return tmp_path
-
-
-def exercises(root, *args):
-    """(status, output) of `python tools/course ...` in that repository."""
-    env = {key: value for key, value in os.environ.items() if key != "CHASE_IMPL"}
-    command = [sys.executable, "tools/course", *args]
-    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
-    return done.returncode, done.stdout + done.stderr
 
 
 def change(tree, file, old, new):
@@ -47,7 +36,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="answers are jud
 @pytest.mark.parametrize("week", WEEKS)
 def test_every_wrong_answer_is_noticed(week):
     """What a learner is graded by must notice each of the mistakes that people make, and pass who made none."""
-    status, output = exercises(ROOT, "audit", week)
+    status, output = course(ROOT, "audit", week)
     assert status == 0, output
     assert "answers were judged as they should be" in output
 
@@ -55,7 +44,7 @@ def test_every_wrong_answer_is_noticed(week):
 @needs_fork
 def test_sound_exercises_pass(tree):
     """The reference, two functions left out, two wrong answers; and nothing is left behind."""
-    assert exercises(tree, "audit") == (
+    assert course(tree, "audit") == (
         0, "all 8 answers were judged as they should be: the references pass, so does each package that is solved up "
         "to some day, the starters fail every graded test, and all 2 wrong answers are noticed\n"
     )  # fmt: skip
@@ -86,7 +75,7 @@ def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
     """One defect of each kind: each is named, and the status is 1."""
     change(tree, "tools/course/answers.py", "PATIENCE = 300", "PATIENCE = 2")
     change(tree, file, old, new)
-    status, output = exercises(tree, "audit")
+    status, output = course(tree, "audit")
     assert status == 1
     for sentence in sentences:
         assert sentence in output
@@ -109,7 +98,7 @@ def test_what_is_not_judged_as_it_should_be(tree, file, old, new, sentences):
 def test_an_exercise_that_nobody_could_do(tree, old, new, sentence):
     """Said before anything runs: a wrong name would otherwise be a test that fails for the wrong reason."""
     change(tree, "weeks/week01/exercises.toml", old, new)
-    status, output = exercises(tree, "audit")
+    status, output = course(tree, "audit")
     assert status == 1 and sentence in output
 
 
@@ -140,20 +129,20 @@ def test_a_function_on_one_line_is_refused(tree):
     """Its body cannot be taken out without its name."""
     body = '    def area(self):\n        """Of the square."""\n        return'
     change(tree, "weeks/week01/toy/core.py", body, "    def area(self): return")
-    status, output = exercises(tree, "audit")
+    status, output = course(tree, "audit")
     assert status == 1 and "exercise 2 (Square.area): its body stands on the line of its name" in output
 
 
 def test_list_and_misuse(tree):
     """What there is, and a sentence for what there is not."""
-    status, output = exercises(tree, "list")
+    status, output = course(tree, "list")
     assert status == 0 and "day  1    5 min  1 wrong answers  toy/core.py :: area" in output
     text = (tree / "weeks/week01/exercises.toml").read_text()
     (tree / "weeks/week01/exercises.toml").write_text(text.replace("minutes = 5", "", 1))
-    assert "minutes missing" in exercises(tree, "list")[1]
-    assert exercises(tree, "audit", "week02") == (1, "error: week02: no such exercises; weeks that have some: week01\n")
-    assert exercises(tree, "audit", "--jobs", "0") == (1, "error: --jobs 0 judges nothing; give 1 or more\n")
+    assert "minutes missing" in course(tree, "list")[1]
+    assert course(tree, "audit", "week02") == (1, "error: week02: no such exercises; weeks that have some: week01\n")
+    assert course(tree, "audit", "--jobs", "0") == (1, "error: --jobs 0 judges nothing; give 1 or more\n")
     (tree / "weeks/week01/exercises.toml").write_text("[[exercise")
-    assert "is not valid TOML" in exercises(tree, "audit")[1]
+    assert "is not valid TOML" in course(tree, "audit")[1]
     (tree / "weeks/week01/exercises.toml").write_text("")
-    assert "holds no [[exercise]]" in exercises(tree, "audit")[1]
+    assert "holds no [[exercise]]" in course(tree, "audit")[1]

@@ -1,5 +1,8 @@
 """A repository of one toy week of two days, with the tools of the course: what the tests of these tools work on."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,3 +83,17 @@ def files():
         "weeks/week01/tests/test_week01_toy.py": TESTS,
         "weeks/week01/exercises.toml": TOML,
     }
+
+
+def lay_out(folder, more=None):
+    """Write the toy repository, and `more` {path: text}, into an empty folder."""
+    for file, text in {**files(), **(more or {})}.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text(text)
+
+
+def course(root, *args):
+    """(status, output) of `python tools/course ...` in the repository at `root`."""
+    env = {key: value for key, value in os.environ.items() if key != "CHASE_IMPL"}
+    done = subprocess.run([sys.executable, "tools/course", *args], cwd=root, env=env, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
