@@ -1,6 +1,6 @@
 """Week 10: what three papers claim about Muon and about scaling laws, asked of this week's own runs.
 
-    python weeks/week10/claims.py muon-steps muon-time muon-overhead      # three seeds, from results/full.json
+    python weeks/week10/claims.py muon-steps muon-time muon-overhead      # three seeds, from results/race-full.json
     python weeks/week10/claims.py law-a --seeds 20                        # twenty draws of the sweep's runs
     python weeks/week10/claims.py kaplan-shape                            # trains: nine small models, minutes
 
@@ -30,17 +30,17 @@ RESULTS = WEEK / "results"
 # --- Jordan 2024: Muon ------------------------------------------------------------------------------------------------
 
 
-def of_race(metric):
-    """An experiment that gives what the race of results/full.json measured with each seed."""
+def of_race(key, change=lambda ratio: ratio):
+    """An experiment that gives what the full race measured with each seed."""
 
     def ask(seed, run):
-        path = need(RESULTS / "full.json", "python weeks/week10/train.py --preset full --out weeks/week10/results")
-        values = json.loads(path.read_text(encoding="utf-8"))["metrics"].get(f"{metric}_values", [])
-        if seed >= len(values):
-            raise Mistake(f"{path} has {len(values)} seeds of {metric}, so there is no seed {seed}; give fewer --seeds")
-        return values[seed]
+        path = need(RESULTS / "race-full.json", "make results WEEK=10")
+        races = json.loads(path.read_text(encoding="utf-8"))["metrics"]["races"]
+        if seed >= len(races):
+            raise Mistake(f"{path} has {len(races)} seeds, so there is no seed {seed}; give fewer --seeds")
+        return change(races[seed][key])
 
-    ask.__doc__ = f"{metric} of the race in results/full.json."
+    ask.__doc__ = f"{key} of the race in results/race-full.json."
     return ask
 
 
@@ -134,8 +134,8 @@ def kaplan_shape(seed, run):
 
 
 CLAIMS = {
-    "muon-steps": of_race("muon_vs_adamw_steps_ratio"), "muon-time": of_race("muon_vs_adamw_time_ratio"),
-    "muon-overhead": of_race("muon_step_overhead_pct"),
+    "muon-steps": of_race("steps_ratio"), "muon-time": of_race("time_ratio"),
+    "muon-overhead": of_race("step_seconds_ratio", lambda ratio: 100 * (ratio - 1)),
     "law-a": law_a, "law-tokens": law_tokens, "law-predicts": law_predicts,
     "kaplan-n": kaplan_n, "kaplan-d": kaplan_d, "kaplan-a": kaplan_a, "kaplan-shape": kaplan_shape,
 }  # fmt: skip
