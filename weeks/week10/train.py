@@ -20,6 +20,7 @@ from statistics import mean
 
 import torch
 from scaling import corpus as corpora
+from scaling import frozen, plan
 from scaling import law as laws
 from scaling import race as races
 from scaling import sweep as sweeps
@@ -31,7 +32,6 @@ from scaling.vendor.shared.results import (
     Stopwatch,
     command_line,
     parser,
-    read_metrics,
     results_folder,
     run_folder,
     thread_count,
@@ -230,27 +230,55 @@ def law(argv):
     }  # fmt: skip
     print(f"L(N, D) = {fit.E:.2f} + {fit.A:.3g} / N^{fit.alpha:.3f} + {fit.B:.3g} / D^{fit.beta:.3f}; off by at most "
           f"{metrics['worst_residual_pct']:.1f} % on its own runs")  # fmt: skip
+    place = pieces(args, "frozen")
+    frozen.write(place, frozen.Frozen(fit, many, vocab_size, max(preset.budgets), len(rows)))
     low, high = metrics["held_out"]["interval"]
-    print(f"What it says, frozen now: {n:,} parameters and {d:,} tokens, {preset.ahead:g} times the largest budget, "
-          f"will end at {fit.loss(n, d):.3f} ({low:.3f} to {high:.3f}). To try it: train.py predict")  # fmt: skip
+    print(f"What it says, frozen in {place}: {n:,} parameters and {d:,} tokens, {preset.ahead:g} times the largest "
+          f"budget, will end at {fit.loss(n, d):.3f} ({low:.3f} to {high:.3f}). Try it: train.py predict")  # fmt: skip
     return record("law", args, argv, clock, metrics)
 
 
 def predict(argv):
     args = options("predict", "The run that the law foretold: made, judged, compared.").parse_args(argv)
-    clock = Stopwatch()
+    clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(thread_count(args.threads))
-    path = results_folder(__file__, args.out) / f"law-{args.preset}.json"
-    said = read_metrics(path, f"python weeks/week10/train.py law --preset {args.preset}")
-    preset, held = SWEEPS[args.preset], said["held_out"]
-    trial = sweeps.Trial(held["layers"], held["width"], held["budget"])
-    print(f"{held['params']:,} parameters, {held['tokens']:,} tokens; foretold: {held['loss']:.3f}")
+    said = frozen.read(pieces(args, "frozen"))
+    trial = sweeps.advised(said.law, preset.ahead * said.flops, said.vocab_size)
+    n, d = trial.params(said.vocab_size), trial.tokens(said.vocab_size)
+    foretold, interval = said.law.loss(n, d), laws.interval([each.loss(n, d) for each in said.laws])
+    print(f"{n:,} parameters, {d:,} tokens, {preset.ahead:g} times the largest compute of the sweep; "
+          f"foretold: {foretold:.3f}")  # fmt: skip
     row = sweeps.run(trial, preset.corpus(args.data), args.seed, preset.judged)
-    wrong = 100 * (held["loss"] / row["loss"] - 1)
-    print(f"What it showed: {row['loss']:.3f} was measured, {held['loss']:.3f} was foretold: {wrong:+.2f} %.")
-    metrics = {"run": row, "foretold": held["loss"], "interval": held["interval"], "scaling_prediction_error_pct": wrong,
-               "inside_interval": held["interval"][0] <= row["loss"] <= held["interval"][1]}  # fmt: skip
+    wrong = 100 * (foretold / row["loss"] - 1)
+    print(f"What it showed: {row['loss']:.3f} was measured, {foretold:.3f} was foretold: {wrong:+.2f} %.")
+    metrics = {"run": row, "foretold": foretold, "interval": list(interval), "scaling_prediction_error_pct": wrong,
+               "inside_interval": interval[0] <= row["loss"] <= interval[1]}  # fmt: skip
     return record("predict", args, argv, clock, metrics)
+
+
+LIKELY = 5e10  # operations a second, before they are measured
+
+
+def advice(argv):
+    p = options("plan", "What a law advises for a budget of cores and time, each line with its formula.")
+    p.add_argument("--budget", default="2 cores x 1 hour", help="cores and time (default: %(default)s)")
+    p.add_argument(
+        "--law", type=Path, default=WEEK / "results" / "frozen-full.json", help="a frozen law (default: ours)"
+    )
+    args = p.parse_args(argv)
+    clock, budget, said = Stopwatch(), plan.parse_budget(args.budget), frozen.read(args.law)
+    torch.set_num_threads(thread_count(args.threads, budget.cores))
+    likely = plan.best(said.law, LIKELY * budget.seconds, said.vocab_size)  # its size decides how fast the cores are
+    rate = sweeps.pace(min((likely.layers, likely.width), sweeps.SHAPES[-1]), said.vocab_size)
+    total = rate * budget.seconds
+    advised = plan.advise(said.law, said.laws, total, sweeps.rate, said.vocab_size)
+    print(f"{args.budget}: {rate / 1e9:.0f} billion operations a second here, measured now on "
+          f"{torch.get_num_threads()} threads")  # fmt: skip
+    for what, value, interval, formula in advised.table():
+        print(f"  {what:14} {value:>22}  {interval:>26}  {formula}")
+    if warning := plan.beyond(total, said.flops):
+        print(warning)
+    return record("plan", args, argv, clock, {"operations_per_second": rate, "operations": total, **advised._asdict()})
 
 
 # --- several processes ------------------------------------------------------------------------------------------------
@@ -272,7 +300,7 @@ def teams(argv):
     return record("teams", args, argv, clock, metrics)
 
 
-JOBS = {"race": race, "law": law, "predict": predict, "teams": teams}
+JOBS = {"race": race, "law": law, "predict": predict, "plan": advice, "teams": teams}
 ROUND = ("race", "law", "predict")  # without a job: in this order
 
 

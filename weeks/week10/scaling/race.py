@@ -151,7 +151,10 @@ class Book:
         key = {job: f"{job} of {course.config}, {course.batch_size} rows" for job in jobs}
         yield from ((job, self.done[key[job]]) for job in jobs if key[job] in self.done)
         missing = [job for job in jobs if key[job] not in self.done]
-        for job, run in spread(attempt, missing, (course, workers == 1), workers):
-            self.done[key[job]] = run
-            atomic_write(self.path, to_json(self.done) + "\n")
-            yield job, run
+        alone = workers == 1
+        with bar(total=len(missing), label=f"{len(missing)} runs", unit="run", disable=alone) as line:
+            for job, run in spread(attempt, missing, (course, alone), workers):
+                self.done[key[job]] = run
+                atomic_write(self.path, to_json(self.done) + "\n")
+                line.update()
+                yield job, run

@@ -74,7 +74,7 @@ def cost(config):
 
 
 def rate(width):
-    """Muon's peak learning rate by width."""
+    """Muon's peak learning rate by width: the same for all, for its step has AdamW's size at every width."""
     return 0.02
 
 
@@ -107,8 +107,19 @@ def run(trial, corpus, seed=0, judged=262_144, lr=None, shown=True):
     tokens = trial.tokens(vocab_size)
     return {
         "layers": trial.layers, "width": trial.width, "params": trial.params(vocab_size), "tokens": tokens,
-        "flops": float(cost(config) * tokens), "loss": done.loss, "lr": lr, "seconds": round(done.seconds, 1),
+        "flops": float(cost(config) * tokens), "loss": done.loss, "lr": lr, "seconds": round(done.seconds, 3),
     }  # fmt: skip
+
+
+def pace(shape, vocab_size, steps=4):
+    """Floating-point operations a second that training reaches here, at this shape."""
+    config = Trial(*shape, 1.0).config(vocab_size)
+    noise = torch.randint(vocab_size, (10 * BLOCK,), generator=torch.Generator().manual_seed(0))
+    setting, seconds = Setting("muon", 1e-3, rest=1e-3), math.inf
+    for _ in range(2):  # the first call allocates
+        done = train(config, noise, noise[:2], setting, steps, batch_size=BATCH, points=1, shown=False)
+        seconds = min(seconds, done.seconds)
+    return cost(config) * steps * BLOCK * BATCH / seconds
 
 
 # --- the file of rows -------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ def spread(function, jobs, given=(), workers=1):
         return
     with multiprocessing.get_context("spawn").Pool(min(workers, len(jobs)), _begin, given) as pool:
         yield from pool.imap_unordered(_Work(function), jobs)
+        pool.close()
+        pool.join()
 
 
 def _begin(*things):
