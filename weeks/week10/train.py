@@ -31,9 +31,9 @@ from scaling.vendor.shared.errors import Mistake, entry
 from scaling.vendor.shared.results import (
     Stopwatch,
     command_line,
+    models_folder,
     parser,
     results_folder,
-    run_folder,
     thread_count,
     write_results,
 )
@@ -64,10 +64,9 @@ def record(job, args, argv, clock, metrics):
     return metrics
 
 
-def pieces(args, name):
-    """Where finished runs wait for the next call: beside the results, which are written at the end."""
-    folder = run_folder(__file__) if args.out is None else Path(args.out)
-    return folder / f"{name}-{args.preset}.json"
+def beside(args, name):
+    """A file that stands beside the results: the rows of the sweep, one by one as they come; the frozen law."""
+    return results_folder(__file__, args.out) / f"{name}-{args.preset}.json"
 
 
 # --- the race ---------------------------------------------------------------------------------------------------------
@@ -110,7 +109,7 @@ def race(argv):
     train, val = (Text(part, characters).tokens for part in (train, val))
     config = GPTConfig(len(characters), preset.block, preset.layers, max(1, preset.width // 32), preset.width)
     course = races.Course(config, train, val[: preset.judged], preset.rows)
-    book = races.Book(pieces(args, "race-runs"))
+    book = races.Book(models_folder(__file__, args.out) / f"race-{args.preset}.json")
     with torch.device("meta"):
         size = GPT(config).n_params()
     print(f"two optimizers, a GPT of {size:,} parameters, Shakespeare by characters, {threads} threads")
@@ -181,8 +180,8 @@ class Sweep:
     sets: tuple = corpora.SETS
     most: int | None = None  # characters of each set
 
-    def corpus(self, data):
-        return corpora.load(data, run_folder(__file__), sets=self.sets, most=self.most)
+    def corpus(self, args):
+        return corpora.load(args.data, models_folder(__file__, args.out), sets=self.sets, most=self.most)
 
 
 SWEEPS = {
@@ -196,11 +195,11 @@ def law(argv):
     args = options("law", "A sweep of small runs, and the law through them.").parse_args(argv)
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(threads := thread_count(args.threads))
-    corpus = preset.corpus(args.data)
+    corpus = preset.corpus(args)
     wanted = sweeps.trials(preset.budgets, preset.sizes)
     print(f"{len(wanted)} runs from {wanted[0].name} to {wanted[-1].name} operations, on {len(corpus.train):,} tokens; "
           f"{threads} at a time")  # fmt: skip
-    rows = sweeps.sweep(wanted, corpus, pieces(args, "sweep"), args.seed, preset.judged, workers=threads)
+    rows = sweeps.sweep(wanted, corpus, beside(args, "sweep"), args.seed, preset.judged, workers=threads)
     points = [(row["params"], row["tokens"], row["loss"]) for row in rows]
     fit, many = laws.fit(points), laws.bootstrap(points, preset.laws)
     spread = lambda number: list(laws.interval([number(each) for each in many]))
@@ -208,8 +207,7 @@ def law(argv):
     trial = sweeps.advised(fit, budget, vocab_size := corpus.tokenizer.vocab_size)
     n, d = trial.params(vocab_size), trial.tokens(vocab_size)
     exponent = lambda each: each.beta / (each.alpha + each.beta)
-    iso = laws.valleys([(min(preset.budgets, key=lambda b: abs(b / row["flops"] - 1)), row["params"], row["loss"])
-                        for row in rows])  # fmt: skip
+    iso = laws.valleys([(row["budget"], row["params"], row["loss"]) for row in rows])
     by_n, by_d = ([(row[key], row["loss"]) for row in rows] for key in ("params", "tokens"))
     best_n = laws.best_by(by_n)
     metrics = {
@@ -230,7 +228,7 @@ def law(argv):
     }  # fmt: skip
     print(f"L(N, D) = {fit.E:.2f} + {fit.A:.3g} / N^{fit.alpha:.3f} + {fit.B:.3g} / D^{fit.beta:.3f}; off by at most "
           f"{metrics['worst_residual_pct']:.1f} % on its own runs")  # fmt: skip
-    place = pieces(args, "frozen")
+    place = beside(args, "frozen")
     frozen.write(place, frozen.Frozen(fit, many, vocab_size, max(preset.budgets), len(rows)))
     low, high = metrics["held_out"]["interval"]
     print(f"What it says, frozen in {place}: {n:,} parameters and {d:,} tokens, {preset.ahead:g} times the largest "
@@ -242,13 +240,13 @@ def predict(argv):
     args = options("predict", "The run that the law foretold: made, judged, compared.").parse_args(argv)
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(thread_count(args.threads))
-    said = frozen.read(pieces(args, "frozen"))
+    said = frozen.read(beside(args, "frozen"))
     trial = sweeps.advised(said.law, preset.ahead * said.flops, said.vocab_size)
     n, d = trial.params(said.vocab_size), trial.tokens(said.vocab_size)
     foretold, interval = said.law.loss(n, d), laws.interval([each.loss(n, d) for each in said.laws])
     print(f"{n:,} parameters, {d:,} tokens, {preset.ahead:g} times the largest compute of the sweep; "
           f"foretold: {foretold:.3f}")  # fmt: skip
-    row = sweeps.run(trial, preset.corpus(args.data), args.seed, preset.judged)
+    row = sweeps.run(trial, preset.corpus(args), args.seed, preset.judged)
     wrong = 100 * (foretold / row["loss"] - 1)
     print(f"What it showed: {row['loss']:.3f} was measured, {foretold:.3f} was foretold: {wrong:+.2f} %.")
     metrics = {"run": row, "foretold": foretold, "interval": list(interval), "scaling_prediction_error_pct": wrong,
@@ -257,6 +255,7 @@ def predict(argv):
 
 
 LIKELY = 5e10  # operations a second, before they are measured
+LARGEST = (4, 112)  # a larger model is hardly faster, and takes long to time
 
 
 def advice(argv):
@@ -269,7 +268,7 @@ def advice(argv):
     clock, budget, said = Stopwatch(), plan.parse_budget(args.budget), frozen.read(args.law)
     torch.set_num_threads(thread_count(args.threads, budget.cores))
     likely = plan.best(said.law, LIKELY * budget.seconds, said.vocab_size)  # its size decides how fast the cores are
-    rate = sweeps.pace(min((likely.layers, likely.width), sweeps.SHAPES[-1]), said.vocab_size)
+    rate = sweeps.pace(min((likely.layers, likely.width), LARGEST), said.vocab_size)
     total = rate * budget.seconds
     advised = plan.advise(said.law, said.laws, total, sweeps.rate, said.vocab_size)
     print(f"{args.budget}: {rate / 1e9:.0f} billion operations a second here, measured now on "
