@@ -148,7 +148,8 @@ def race(argv):
         print(f"seed {seed}: AdamW {theirs.loss:.3f} after {theirs.steps} steps and {theirs.seconds:.0f} s; "
               f"Muon after {steps:.0f} steps, {found[-1]['time_ratio']:.2f} of the time")  # fmt: skip
     metrics = {
-        "params": size, "bigram_loss": bigram_loss(train, course.val, len(characters)), "uniform_loss": math.log(len(characters)), "rates": rates,
+        "params": size, "uniform_loss": math.log(len(characters)),
+        "bigram_loss": bigram_loss(train, course.val, len(characters)), "rates": rates,
         "adamw_lr": adamw.lr, "muon_lr": muon.lr, "adamw_steps": preset.steps, "seeds": preset.seeds,
         "adamw_loss": mean(row["target"] for row in found), "muon_steps": mean(row["muon_steps"] for row in found),
         "adamw_seconds": (seconds := mean(row["adamw"]["seconds"] for row in found)),
