@@ -75,14 +75,18 @@ def beside(args, name):
 
 @dataclass(frozen=True)
 class Race:
-    """`steps` of AdamW, and as many for Muon times each of `shares`; one rate is taken as it is, more are tried."""
+    """`steps` of AdamW, and as many for Muon times each of `shares`; one rate is taken as it is, more are tried.
+
+    Muon's rates are tried in runs of `tuning` times the steps: near where it may reach AdamW's loss.
+    """
 
     layers: int = 4
     width: int = 128
     block: int = 128
     rows: int = 16
     steps: int = 300
-    shares: tuple = (0.45, 0.65)
+    shares: tuple = (0.3, 0.45)
+    tuning: float = 0.6
     adamw: tuple = (ADAMW,)
     muon: tuple = (MUON,)
     seeds: int = 1
@@ -94,7 +98,7 @@ RACES = {
     "smoke": Race(1, 16, 16, 4, steps=12, shares=(2.0,), judged=512, most=100_000),
     "default": Race(),
     "full": Race(
-        steps=400, shares=(0.4, 0.6), seeds=3, judged=262_144,
+        steps=400, shares=(0.3, 0.4, 0.5), seeds=3, judged=262_144,
         adamw=(0.001, 0.002, 0.004, 0.008, 0.016), muon=(0.004, 0.008, 0.016, 0.032, 0.064),
     ),
 }  # fmt: skip
@@ -122,8 +126,8 @@ def race(argv):
     adamw = races.Setting("adamw", 0.0)
     rates = {"adamw": tuned(adamw, preset.adamw, preset.steps)}
     adamw = adamw._replace(lr=best(rates["adamw"]))
-    muon, middle = races.Setting("muon", 0.0, rest=adamw.lr), preset.shares[len(preset.shares) // 2]
-    rates["muon"] = tuned(muon, preset.muon, round(middle * preset.steps))
+    muon = races.Setting("muon", 0.0, rest=adamw.lr)
+    rates["muon"] = tuned(muon, preset.muon, round(preset.tuning * preset.steps))
     muon = muon._replace(lr=best(rates["muon"]))
     for name, rows in rates.items():
         if len(rows) > 1:
