@@ -32,15 +32,16 @@ class Corpus(NamedTuple):
     val_bytes: int
 
 
-def texts(folder, part):
-    """[document, ...] of all sets, in order."""
-    return [text for name in SETS for text in documents(read_text(need(folder / name, f"make data/{name}") / part))]
+def texts(folder, part, sets=SETS, most=None):
+    """[document, ...] of all sets, in order; of each set its first `most` characters."""
+    parts = [read_text(need(folder / name, f"make data/{name}") / part)[:most] for name in sets]
+    return [text for part in parts for text in documents(part)]
 
 
-def fingerprint(folder, vocab_size):
+def fingerprint(folder, vocab_size, sets=SETS, most=None):
     """Changes with the text and the vocabulary, so that a cache of another corpus is never taken for this one's."""
-    digest = hashlib.sha256(str(vocab_size).encode())
-    for name in SETS:
+    digest = hashlib.sha256(f"{vocab_size} {most}".encode())
+    for name in sets:
         for part in ("train.txt", "val.txt"):
             digest.update(need(folder / name / part, f"make data/{name}").read_bytes())
     return digest.hexdigest()[:16]
@@ -54,11 +55,11 @@ def encoded(tokenizer, parts, label):
     return np.array(ids, dtype=np.uint16)
 
 
-def load(folder, cache, vocab_size=VOCAB):
+def load(folder, cache, vocab_size=VOCAB, sets=SETS, most=None):
     """The Corpus below `folder` (data/); what is made once lies in `cache`. A Mistake names a set that is missing."""
-    folder, cache = Path(folder), Path(cache) / f"corpus-{fingerprint(Path(folder), vocab_size)}"
+    folder, cache = Path(folder), Path(cache) / f"corpus-{fingerprint(Path(folder), vocab_size, sets, most)}"
     if not (cache / "done.json").exists():
-        train, val = texts(folder, "train.txt"), texts(folder, "val.txt")
+        train, val = (texts(folder, part, sets, most) for part in ("train.txt", "val.txt"))
         cache.mkdir(parents=True, exist_ok=True)
         tokenizer = Tokenizer.train(train, vocab_size)
         tokenizer.save(cache / "tokenizer.json")
@@ -67,7 +68,7 @@ def load(folder, cache, vocab_size=VOCAB):
             np.save(part, encoded(tokenizer, parts, f"tokens of {name}"))
             os.replace(part, cache / f"{name}.npy")
         size = sum(len(text.encode()) for text in val)
-        (cache / "done.json").write_text(json.dumps({"val_bytes": size, "sets": SETS, "vocab_size": vocab_size}))
+        (cache / "done.json").write_text(json.dumps({"val_bytes": size, "sets": sets, "vocab_size": vocab_size}))
     try:
         ids = [torch.from_numpy(np.load(cache / f"{name}.npy").astype(np.int64)) for name in ("train", "val")]
         about = json.loads((cache / "done.json").read_text())

@@ -116,3 +116,31 @@ def parabola(sizes, losses):
     if a <= 0 or not x.min() <= -b / (2 * a) <= x.max():
         return None
     return math.exp(-b / (2 * a)), c - b * b / (4 * a)
+
+
+def power(x, y):
+    """(c, e) of y = c x^e, a line through the logarithms: Kaplan et al. 2020, arXiv:2001.08361, section 1.2.
+
+    Raises ValueError for fewer than two points, or for a number that has no logarithm.
+    """
+    if len(x) < 2 or not all(0 < value < math.inf for value in [*x, *y]):
+        raise ValueError(f"{len(x)} points fix no power law; give two or more, of finite numbers above 0")
+    table = torch.tensor([[1.0, math.log(value)] for value in x], dtype=torch.float64)
+    target = torch.tensor([math.log(value) for value in y], dtype=torch.float64)[:, None]
+    c, e = torch.linalg.lstsq(table, target).solution[:, 0].tolist()
+    return math.exp(c), e
+
+
+def valleys(rows):
+    """[(budget, size, loss), ...] at the bottom of each IsoFLOP curve of rows (budget, size, loss); see `parabola`."""
+    found = []
+    for budget in sorted({budget for budget, _, _ in rows}):
+        sizes, losses = zip(*sorted((size, loss) for other, size, loss in rows if other == budget))
+        if len(sizes) >= 3 and (bottom := parabola(sizes, losses)):
+            found.append((budget, *bottom))
+    return found
+
+
+def best_by(rows):
+    """{x: lowest loss} of rows (x, loss): what a size, or a number of tokens, reached at its best."""
+    return {x: min(loss for other, loss in rows if other == x) for x in sorted({x for x, _ in rows})}

@@ -126,7 +126,7 @@ class Advice(NamedTuple):
             ("tokens D", f"{self.d:,.0f}", span(self.tokens, ",.0f"), "C / (6 (12 L C^2 + V C) + 12 L C T)"),
             ("batch", f"{self.batch} x {BLOCK} tokens", "", "as in the sweep: the law knows no other"),
             ("steps", f"{self.steps:,}", "", "D / batch"),
-            ("learning rate", f"{self.lr:.2g}", span(self.rates, ".2g"), "0.008 sqrt(32 / width), as in the sweep"),
+            ("learning rate", f"{self.lr:.2g}", span(self.rates, ".2g"), "Muon's at every width, as in the sweep"),
             ("expected loss", f"{self.loss:.3f} nats", span((self.low, self.high), ".3f"),
              "E + A / N^alpha + B / D^beta"),
         ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 A budget (floating-point operations of training) is spent by models of several sizes: the smaller a model, the more
 tokens it sees. Finished runs are rows in a file, written one by one; the same command goes on after an interruption.
+Models this small cannot keep two cores busy together, so each core makes a run of its own.
 Left out: several seeds a run. The law is fitted through all of them, which averages their noise.
 """
 
@@ -12,18 +13,24 @@ from typing import NamedTuple
 
 import torch
 
-from .vendor.gpt.loop import Recipe, evaluate, train
+from .race import Setting, train
 from .vendor.gpt.model import GPT, GPTConfig
 from .vendor.shared.errors import Mistake
 from .vendor.shared.files import atomic_write
 from .vendor.shared.progress import bar
-from .vendor.shared.results import Stopwatch, to_json
+from .vendor.shared.results import to_json
+from .workers import spread
 
-BLOCK, BATCH = 128, 16  # tokens in a window, windows in a step
+BLOCK, BATCH = 128, 8  # tokens in a window, windows in a step: on few tokens, more steps beat larger ones
+REST = 0.4  # AdamW's rate, for what Muon leaves to it, over Muon's
 HEAD = 16  # channels a head; every width below is a multiple of it
-SHAPES = ((2, 32), (2, 48), (3, 64), (4, 80), (4, 112), (5, 144), (6, 176), (7, 208))  # (layers, width)
-KEYS = {"layers": int, "width": int, "params": int, "tokens": int, "flops": float, "loss": float, "lr": float,
-        "seconds": float}  # fmt: skip
+SHAPES = (  # (layers, width)
+    (1, 16), (2, 16), (2, 32), (2, 48), (3, 64), (4, 80), (4, 112), (5, 144), (6, 176), (7, 208)
+)  # fmt: skip
+KEYS = {
+    "layers": int, "width": int, "budget": float, "params": int, "tokens": int, "flops": float, "loss": float,
+    "lr": float, "seconds": float,
+}  # fmt: skip
 
 
 class Trial(NamedTuple):
@@ -41,6 +48,13 @@ class Trial(NamedTuple):
         each = cost(self.config(vocab_size)) * BLOCK * BATCH
         return max(1, round(self.budget / each))
 
+    def tokens(self, vocab_size):
+        return self.steps(vocab_size) * BLOCK * BATCH
+
+    def params(self, vocab_size):
+        with torch.device("meta"):
+            return GPT(self.config(vocab_size)).n_params()
+
     @property
     def name(self):
         return f"{self.layers}x{self.width} at {self.budget:.2g}"
@@ -53,8 +67,14 @@ def cost(config):
 
 
 def rate(width):
-    """AdamW's peak learning rate by width: large at first, and falling with the root of the width."""
-    return 0.008 * math.sqrt(32 / width)
+    """Muon's peak learning rate by width: the same for all, for its step has AdamW's size at every width."""
+    return 0.02
+
+
+def advised(law, budget, vocab_size, shapes=SHAPES):
+    """The trial of this budget whose loss the law foretells to be the lowest."""
+    return min((Trial(*shape, budget) for shape in shapes),
+               key=lambda trial: law.loss(trial.params(vocab_size), trial.tokens(vocab_size)))  # fmt: skip
 
 
 def trials(budgets, shapes_each=4):
@@ -66,27 +86,34 @@ def trials(budgets, shapes_each=4):
     return found
 
 
-def run(trial, corpus, seed=0, judged=262_144):
-    """Train from scratch and judge; the row of the sweep's file.
+def run(trial, corpus, seed=0, judged=262_144, lr=None, shown=True):
+    """Train from scratch with Muon and judge; the row of the sweep's file.
 
-    judged: tokens of the validation text that are read, from its start. Raises FloatingPointError at a loss of nan.
+    judged: tokens of the validation text that are read, from its start. lr: the peak rate, instead of the rule's.
+    Raises FloatingPointError at a loss of nan.
     """
     vocab_size = corpus.tokenizer.vocab_size
-    config, steps, clock = trial.config(vocab_size), trial.steps(vocab_size), Stopwatch()
-    lr = rate(trial.width)
-    recipe = Recipe(steps=steps, batch_size=BATCH, lr=lr, min_lr=lr / 100, warmup=min(100, steps // 10))
-    torch.manual_seed(seed)
-    model = GPT(config)
-    with bar(total=steps, label=trial.name, unit="step") as line:
-        for _, loss in train(model, corpus.train, recipe, seed=seed):
-            line.update()
-            line.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-    tokens = steps * BLOCK * BATCH
+    config, steps = trial.config(vocab_size), trial.steps(vocab_size)
+    lr = rate(trial.width) if lr is None else lr
+    setting, val = Setting("muon", lr, rest=REST * lr), corpus.val[:judged]
+    done = train(config, corpus.train, val, setting, steps, batch_size=BATCH, seed=seed, points=1, shown=shown)
+    tokens = trial.tokens(vocab_size)
     return {
-        "layers": trial.layers, "width": trial.width, "params": model.n_params(), "tokens": tokens,
-        "flops": float(model.flops_per_token() * tokens), "loss": evaluate(model, corpus.val[:judged]), "lr": lr,
-        "seconds": round(clock.seconds, 1),
+        "layers": trial.layers, "width": trial.width, "budget": float(trial.budget),
+        "params": trial.params(vocab_size), "tokens": tokens, "flops": float(cost(config) * tokens),
+        "loss": done.loss, "lr": lr, "seconds": round(done.seconds, 3),
     }  # fmt: skip
+
+
+def pace(shape, vocab_size, steps=2):
+    """Floating-point operations a second that training reaches here, at this shape."""
+    config = Trial(*shape, 1.0).config(vocab_size)
+    noise = torch.randint(vocab_size, (10 * BLOCK,), generator=torch.Generator().manual_seed(0))
+    setting, seconds = Setting("muon", 1e-3, rest=1e-3), math.inf
+    for _ in range(2):  # the first call allocates
+        done = train(config, noise, noise[:2], setting, steps, batch_size=BATCH, points=1, shown=False)
+        seconds = min(seconds, done.seconds)
+    return cost(config) * steps * BLOCK * BATCH / seconds
 
 
 # --- the file of rows -------------------------------------------------------------------------------------------------
@@ -111,16 +138,22 @@ def read_rows(path):
 
 
 def done(rows, trial):
-    """Has a row this shape, and this budget to a fifth? A short run's steps round it."""
+    """Is this trial's row among them?"""
     same = [row for row in rows if (row["layers"], row["width"]) == (trial.layers, trial.width)]
-    return any(abs(row["flops"] / trial.budget - 1) < 0.2 for row in same)
+    return any(math.isclose(row["budget"], trial.budget, rel_tol=1e-6) for row in same)
 
 
-def sweep(wanted, corpus, path, seed=0, judged=262_144):
-    """Make the runs that are not in the file yet, cheapest first, and write each as it ends; returns all rows."""
+def sweep(wanted, corpus, path, seed=0, judged=262_144, workers=1):
+    """Make the runs that are not in the file yet, cheapest first, and write each as it ends; returns all rows.
+
+    workers: processes of one thread each that make runs at the same time; the rows are the same, in another order.
+    """
     rows = read_rows(path)
-    for trial in sorted(wanted, key=lambda trial: trial.budget):
-        if not done(rows, trial):
-            rows = [*rows, run(trial, corpus, seed, judged)]
+    missing = [trial for trial in sorted(wanted, key=lambda trial: trial.budget) if not done(rows, trial)]
+    alone = workers == 1
+    with bar(total=len(missing), label=f"{len(missing)} runs", unit="run", disable=alone) as line:
+        for row in spread(run, missing, (corpus, seed, judged, None, alone), workers):
+            rows = [*rows, row]
             atomic_write(path, to_json({"vocab_size": corpus.tokenizer.vocab_size, "seed": seed, "runs": rows}) + "\n")
+            line.update()
     return rows

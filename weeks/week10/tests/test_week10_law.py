@@ -9,7 +9,7 @@ from scaling import law as laws
 from scaling import sweep as sweeps
 from scaling.corpus import Corpus
 from scaling.law import Law, bootstrap, fit, interval, parabola, residuals
-from scaling.sweep import SHAPES, Trial, cost, done, read_rows, sweep, trials
+from scaling.sweep import BATCH, BLOCK, SHAPES, Trial, cost, done, read_rows, sweep, trials
 from scaling.vendor.bpe.fast import Tokenizer
 from scaling.vendor.gpt.model import GPT
 from scaling.vendor.shared.errors import Mistake
@@ -170,8 +170,8 @@ def test_a_budget_is_what_it_pays_for():
     trial = Trial(2, 32, 3e11)
     config = trial.config(512)
     assert cost(config) == GPT(config).flops_per_token()
-    spent = trial.steps(512) * cost(config) * 128 * 16
-    assert abs(spent - trial.budget) <= cost(config) * 128 * 16 / 2
+    spent = trial.steps(512) * cost(config) * BLOCK * BATCH
+    assert abs(spent - trial.budget) <= cost(config) * BLOCK * BATCH / 2
     assert Trial(2, 32, 1.0).steps(512) == 1
 
 
@@ -195,13 +195,23 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, corpus, monkeypatch):
     monkeypatch.setattr(sweeps, "run", real)
     rows = sweep(wanted, corpus, path, judged=256)
     assert len(rows) == 2 and rows[0] == first[0] and rows == read_rows(path)
-    assert all(0 < row["loss"] < 7 and row["tokens"] % 2048 == 0 for row in rows)
+    assert all(0 < row["loss"] < 7 and row["tokens"] % (BLOCK * BATCH) == 0 for row in rows)
 
 
 @pytest.mark.day(67)
 @pytest.mark.parametrize("damage", [{"loss": "low"}, {"loss": -1.0}, {"flops": None}, {"tokens": 0}])
 def test_a_broken_row_is_named(tmp_path, damage):
-    row = {"layers": 1, "width": 16, "params": 9, "tokens": 9, "flops": 9.0, "loss": 9.0, "lr": 0.1, "seconds": 1.0}
+    row = {
+        "layers": 1,
+        "width": 16,
+        "budget": 9.0,
+        "params": 9,
+        "tokens": 9,
+        "flops": 9.0,
+        "loss": 9.0,
+        "lr": 0.1,
+        "seconds": 1.0,
+    }
     (tmp_path / "s.json").write_text(json.dumps({"runs": [row, row | damage]}))
     with pytest.raises(Mistake, match=f"run 2: {next(iter(damage))} missing or not a number above 0; delete this row"):
         read_rows(tmp_path / "s.json")
@@ -213,3 +223,18 @@ def test_a_file_that_is_no_sweep(tmp_path):
     with pytest.raises(Mistake, match="is no file of a sweep .*; move it away to start anew"):
         read_rows(tmp_path / "s.json")
     assert read_rows(tmp_path / "none.json") == []
+
+
+@pytest.mark.day(67)
+def test_two_workers_make_the_rows_of_one(tmp_path, corpus):
+    """Each run depends on its seed alone, not on the process that makes it; one thread each, so no sum is reordered."""
+    wanted, threads = [Trial(1, 16, 1e9), Trial(1, 32, 1e9)], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = sweep(wanted, corpus, tmp_path / "alone.json", judged=256)
+    finally:
+        torch.set_num_threads(threads)
+    both = sweep(wanted, corpus, tmp_path / "both.json", judged=256, workers=2)
+    kept = [{key: row[key] for key in row if key != "seconds"} for row in sorted(both, key=lambda row: row["width"])]
+    assert kept == [{key: row[key] for key in row if key != "seconds"} for row in alone]
+    assert read_rows(tmp_path / "both.json") == both

@@ -132,7 +132,7 @@ def test_laws_that_know_no_valley_do_not_hold_the_advice_up():
 
 @pytest.mark.parametrize("budget", [1e9, 0.0, math.nan])
 def test_a_budget_that_pays_for_no_model(budget):
-    with pytest.raises(ValueError, match=r"of the smallest model, 2 layers x 32, and fewer than 100 .* more time"):
+    with pytest.raises(ValueError, match=r"of the smallest model, 1 layers x 16, and fewer than 100 .* more time"):
         advise(LAW, LAWS, budget, rate, 512)
 
 
