@@ -8,6 +8,7 @@ what was measured. The limit is the rate of the matmuls that the model consists 
 Source of the measure: PaLM, Chowdhery et al. 2022, arXiv:2204.02311, appendix B. Left out: evaluation.
 """
 
+import gc
 import json
 import os
 import resource
@@ -40,7 +41,7 @@ PRESETS = {
     "gpt2-50m": GPTConfig(VOCAB, 1024, 8, 8, 512),  # 51,475,968 weights, half of them in wte
     "gpt2-124m": GPTConfig(VOCAB, 1024, 12, 12, 768),  # 124,439,808: GPT-2 small
 }
-LETTERS = 5_000_000  # of the corpus: more than a million tokens, so that 100 steps of 1,024 to 8,192 repeat little
+LETTERS = 5_000_000  # of the corpus: about a million tokens, where 100 steps of 1,024 read a tenth of that
 CURVE = "curve.json"
 
 
@@ -91,10 +92,10 @@ def tokens(data, cache, letters: int = LETTERS) -> torch.Tensor:
 # --- speed ------------------------------------------------------------------------------------------------------------
 
 
-def matmul_rate(config: GPTConfig, rows: int = 1024, square: int = 2048, repeats: int = 3) -> Rate:
+def matmul_rate(config: GPTConfig, square: int = 2048, repeats: int = 3) -> Rate:
     """The best float32 rate of this machine, now, over one square product and those of the model's own shapes."""
-    C = config.n_embd
-    shapes = [(square, square, square), (rows, C, 3 * C), (rows, C, 4 * C), (rows, 4 * C, C), (rows, C, VOCAB)]
+    rows, C, V = config.block_size, config.n_embd, config.vocab_size
+    shapes = [(square, square, square), (rows, C, 3 * C), (rows, C, 4 * C), (rows, 4 * C, C), (rows, C, V)]
     found = []
     for m, k, n in shapes:
         a, b = torch.randn(m, k), torch.randn(n, k).T  # b as a Linear keeps it
@@ -123,7 +124,7 @@ def fused_adamw(module, job: Job):
     """torch's AdamW in one pass over memory, for the groups and settings that the recipe asks for.
 
     The same equation as optimizers/adamw.py, which a test holds to it; that one reads and writes every weight, moment
-    and gradient about ten times, which at 124 million weights and 1,024 tokens a step is a tenth of the time.
+    and gradient several times, which tells where a step has few tokens for its 124 million weights.
     """
     recipe, parameters = job.recipe, named(module).values()
     if recipe.optimizer != "adamw":
@@ -175,7 +176,8 @@ def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=None, square=2
                 # the weights of a resumed run are read, not drawn: another seed would show it if they were not
                 model = build(config, seed if not curve else seed + 1, compile)
                 advance(model, ids, job, folder, curve, end)
-                del model  # before the next one is built
+                del model
+                gc.collect()  # before the next one is built, so that memory never holds both
                 rates.append(matmul_rate(config, square=square))
     best = max(rates, key=lambda rate: rate.best)
     seconds = statistics.median(row[2] for row in curve[1:])  # the first compiles

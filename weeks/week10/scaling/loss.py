@@ -3,13 +3,13 @@
     logits = x W^T        loss = mean over rows of logsumexp(logits) - logits[target]
     dloss/dlogits = (softmax(logits) - onehot(target)) / judged      so  dx = dlogits W,  dW = dlogits^T x
 
-1,024 tokens x 50,257 logits are 206 MB in float32, and autograd reads or writes them about ten times. But a row's
+1,024 tokens x 50,257 logits are 206 MB in float32, and autograd goes over them several times. But a row's
 gradient follows from that row alone. So a few rows at a time: logits, loss and both gradients at once, then forget
 them. softmax = e / s, with e = exp(logits - max) and s its sum, is not even written: 1 / s scales the rows of the
 small factors instead, and the onehot is a lookup.
 
 Left out: half precision (all sums here are of the inputs' type), gradients of gradients.
-Source: the idea is that of Hsu et al. 2024, arXiv:2410.10989, section 3.2 (fused linear cross-entropy).
+Source: the idea is that of Hsu et al. 2024, arXiv:2410.10989 (fused linear cross-entropy).
 """
 
 import torch
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from .vendor.gpt.model import GPT, IGNORE
 
-ROWS = 256  # 51 MB of GPT-2's logits; matmuls of fewer rows are slower, and dW is read and written once per part
+ROWS = 256  # 51 MB of GPT-2's logits; dW is read and written once per part, so not too few
 
 
 def plain_loss(x, weight, targets):

@@ -137,9 +137,9 @@ def test_another_fused_optimizer_is_refused():
 
 
 def test_the_rate_is_the_best_of_all_shapes():
-    rate = matmul_rate(GPTConfig(20, 16, 1, 2, 8), rows=4, square=16, repeats=1)
+    rate = matmul_rate(GPTConfig(20, 4, 1, 2, 8), square=16, repeats=1)
     assert rate.best == max(row[-1] for row in rate.rows) > 0
-    assert [row[:3] for row in rate.rows] == [[16] * 3, [4, 8, 24], [4, 8, 32], [4, 32, 8], [4, 8, 50257]]
+    assert [row[:3] for row in rate.rows] == [[16] * 3, [4, 8, 24], [4, 8, 32], [4, 32, 8], [4, 8, 20]]
 
 
 def test_the_peak_is_in_bytes():
