@@ -24,6 +24,7 @@ from scaling import frozen, plan
 from scaling import law as laws
 from scaling import race as races
 from scaling import sweep as sweeps
+from scaling.vendor.gpt.loop import bigram_loss
 from scaling.vendor.gpt.model import GPT, GPTConfig
 from scaling.vendor.gpt.text import Characters
 from scaling.vendor.gpt.text import Corpus as Text
@@ -31,16 +32,16 @@ from scaling.vendor.shared.errors import Mistake, entry
 from scaling.vendor.shared.results import (
     Stopwatch,
     command_line,
+    models_folder,
     parser,
     results_folder,
-    run_folder,
     thread_count,
     write_results,
 )
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
-ADAMW, MUON = 0.004, 0.016  # the best rates of the full race, for the default one
+ADAMW, MUON = 0.008, 0.016  # the best rates of the full race, for the default one
 
 
 def options(job, about):
@@ -64,10 +65,9 @@ def record(job, args, argv, clock, metrics):
     return metrics
 
 
-def pieces(args, name):
-    """Where finished runs wait for the next call: beside the results, which are written at the end."""
-    folder = run_folder(__file__) if args.out is None else Path(args.out)
-    return folder / f"{name}-{args.preset}.json"
+def beside(args, name):
+    """A file that stands beside the results: the rows of the sweep, one by one as they come; the frozen law."""
+    return results_folder(__file__, args.out) / f"{name}-{args.preset}.json"
 
 
 # --- the race ---------------------------------------------------------------------------------------------------------
@@ -75,14 +75,18 @@ def pieces(args, name):
 
 @dataclass(frozen=True)
 class Race:
-    """`steps` of AdamW, and as many for Muon times each of `shares`; one rate is taken as it is, more are tried."""
+    """`steps` of AdamW, and as many for Muon times each of `shares`; one rate is taken as it is, more are tried.
+
+    Muon's rates are tried in runs of `tuning` times the steps: near where it may reach AdamW's loss.
+    """
 
     layers: int = 4
     width: int = 128
     block: int = 128
     rows: int = 16
     steps: int = 300
-    shares: tuple = (0.45, 0.65)
+    shares: tuple = (0.3, 0.45)
+    tuning: float = 0.6
     adamw: tuple = (ADAMW,)
     muon: tuple = (MUON,)
     seeds: int = 1
@@ -94,7 +98,7 @@ RACES = {
     "smoke": Race(1, 16, 16, 4, steps=12, shares=(2.0,), judged=512, most=100_000),
     "default": Race(),
     "full": Race(
-        steps=400, shares=(0.4, 0.5, 0.6, 0.7), seeds=3, judged=262_144,
+        steps=400, shares=(0.3, 0.4, 0.5), seeds=3, judged=262_144,
         adamw=(0.001, 0.002, 0.004, 0.008, 0.016), muon=(0.004, 0.008, 0.016, 0.032, 0.064),
     ),
 }  # fmt: skip
@@ -110,7 +114,7 @@ def race(argv):
     train, val = (Text(part, characters).tokens for part in (train, val))
     config = GPTConfig(len(characters), preset.block, preset.layers, max(1, preset.width // 32), preset.width)
     course = races.Course(config, train, val[: preset.judged], preset.rows)
-    book = races.Book(pieces(args, "race-runs"))
+    book = races.Book(models_folder(__file__, args.out) / f"race-{args.preset}.json")
     with torch.device("meta"):
         size = GPT(config).n_params()
     print(f"two optimizers, a GPT of {size:,} parameters, Shakespeare by characters, {threads} threads")
@@ -122,8 +126,8 @@ def race(argv):
     adamw = races.Setting("adamw", 0.0)
     rates = {"adamw": tuned(adamw, preset.adamw, preset.steps)}
     adamw = adamw._replace(lr=best(rates["adamw"]))
-    muon, middle = races.Setting("muon", 0.0, rest=adamw.lr), preset.shares[len(preset.shares) // 2]
-    rates["muon"] = tuned(muon, preset.muon, round(middle * preset.steps))
+    muon = races.Setting("muon", 0.0, rest=adamw.lr)
+    rates["muon"] = tuned(muon, preset.muon, round(preset.tuning * preset.steps))
     muon = muon._replace(lr=best(rates["muon"]))
     for name, rows in rates.items():
         if len(rows) > 1:
@@ -148,9 +152,12 @@ def race(argv):
         print(f"seed {seed}: AdamW {theirs.loss:.3f} after {theirs.steps} steps and {theirs.seconds:.0f} s; "
               f"Muon after {steps:.0f} steps, {found[-1]['time_ratio']:.2f} of the time")  # fmt: skip
     metrics = {
-        "params": size, "bigram_loss": bigram(course), "uniform_loss": math.log(len(characters)), "rates": rates,
+        "params": size, "uniform_loss": math.log(len(characters)),
+        "bigram_loss": bigram_loss(train, course.val, len(characters)), "rates": rates,
         "adamw_lr": adamw.lr, "muon_lr": muon.lr, "adamw_steps": preset.steps, "seeds": preset.seeds,
         "adamw_loss": mean(row["target"] for row in found), "muon_steps": mean(row["muon_steps"] for row in found),
+        "adamw_seconds": (seconds := mean(row["adamw"]["seconds"] for row in found)),
+        "muon_seconds": seconds * mean(row["time_ratio"] for row in found),
         "muon_vs_adamw_steps_ratio": mean(row["steps_ratio"] for row in found),
         "muon_vs_adamw_time_ratio": mean(row["time_ratio"] for row in found),
         "muon_step_overhead_pct": 100 * (mean(row["step_seconds_ratio"] for row in found) - 1), "races": found,
@@ -158,12 +165,6 @@ def race(argv):
     print(f"What it showed: Muon needed {metrics['muon_vs_adamw_steps_ratio']:.2f} of AdamW's steps and "
           f"{metrics['muon_vs_adamw_time_ratio']:.2f} of its time.")  # fmt: skip
     return record("race", args, argv, clock, metrics)
-
-
-def bigram(course):
-    from scaling.vendor.gpt.loop import bigram_loss
-
-    return bigram_loss(course.tokens, course.val, course.config.vocab_size)
 
 
 # --- the law ----------------------------------------------------------------------------------------------------------
@@ -181,14 +182,14 @@ class Sweep:
     sets: tuple = corpora.SETS
     most: int | None = None  # characters of each set
 
-    def corpus(self, data):
-        return corpora.load(data, run_folder(__file__), sets=self.sets, most=self.most)
+    def corpus(self, args):
+        return corpora.load(args.data, models_folder(__file__, args.out), sets=self.sets, most=self.most)
 
 
 SWEEPS = {
     "smoke": Sweep((2e8, 4e8, 8e8), 2, judged=2_048, laws=5, sets=("shakespeare",), most=200_000),
-    "default": Sweep((1e11, 10**11.5, 1e12), 2, judged=262_144),
-    "full": Sweep((1e11, 10**11.5, 1e12, 10**12.5, 1e13), 5, judged=524_288, laws=300),
+    "default": Sweep((5e10, 5e10 * 10**0.5, 5e11), 2, judged=131_072),
+    "full": Sweep(tuple(5e10 * 10 ** (k / 2) for k in range(5)), 5, judged=524_288, laws=300),
 }  # fmt: skip
 
 
@@ -196,11 +197,11 @@ def law(argv):
     args = options("law", "A sweep of small runs, and the law through them.").parse_args(argv)
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(threads := thread_count(args.threads))
-    corpus = preset.corpus(args.data)
+    corpus = preset.corpus(args)
     wanted = sweeps.trials(preset.budgets, preset.sizes)
     print(f"{len(wanted)} runs from {wanted[0].name} to {wanted[-1].name} operations, on {len(corpus.train):,} tokens; "
           f"{threads} at a time")  # fmt: skip
-    rows = sweeps.sweep(wanted, corpus, pieces(args, "sweep"), args.seed, preset.judged, workers=threads)
+    rows = sweeps.sweep(wanted, corpus, beside(args, "sweep"), args.seed, preset.judged, workers=threads)
     points = [(row["params"], row["tokens"], row["loss"]) for row in rows]
     fit, many = laws.fit(points), laws.bootstrap(points, preset.laws)
     spread = lambda number: list(laws.interval([number(each) for each in many]))
@@ -208,8 +209,7 @@ def law(argv):
     trial = sweeps.advised(fit, budget, vocab_size := corpus.tokenizer.vocab_size)
     n, d = trial.params(vocab_size), trial.tokens(vocab_size)
     exponent = lambda each: each.beta / (each.alpha + each.beta)
-    iso = laws.valleys([(min(preset.budgets, key=lambda b: abs(b / row["flops"] - 1)), row["params"], row["loss"])
-                        for row in rows])  # fmt: skip
+    iso = laws.valleys([(row["budget"], row["params"], row["loss"]) for row in rows])
     by_n, by_d = ([(row[key], row["loss"]) for row in rows] for key in ("params", "tokens"))
     best_n = laws.best_by(by_n)
     metrics = {
@@ -230,7 +230,7 @@ def law(argv):
     }  # fmt: skip
     print(f"L(N, D) = {fit.E:.2f} + {fit.A:.3g} / N^{fit.alpha:.3f} + {fit.B:.3g} / D^{fit.beta:.3f}; off by at most "
           f"{metrics['worst_residual_pct']:.1f} % on its own runs")  # fmt: skip
-    place = pieces(args, "frozen")
+    place = beside(args, "frozen")
     frozen.write(place, frozen.Frozen(fit, many, vocab_size, max(preset.budgets), len(rows)))
     low, high = metrics["held_out"]["interval"]
     print(f"What it says, frozen in {place}: {n:,} parameters and {d:,} tokens, {preset.ahead:g} times the largest "
@@ -242,13 +242,13 @@ def predict(argv):
     args = options("predict", "The run that the law foretold: made, judged, compared.").parse_args(argv)
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(thread_count(args.threads))
-    said = frozen.read(pieces(args, "frozen"))
+    said = frozen.read(beside(args, "frozen"))
     trial = sweeps.advised(said.law, preset.ahead * said.flops, said.vocab_size)
     n, d = trial.params(said.vocab_size), trial.tokens(said.vocab_size)
     foretold, interval = said.law.loss(n, d), laws.interval([each.loss(n, d) for each in said.laws])
     print(f"{n:,} parameters, {d:,} tokens, {preset.ahead:g} times the largest compute of the sweep; "
           f"foretold: {foretold:.3f}")  # fmt: skip
-    row = sweeps.run(trial, preset.corpus(args.data), args.seed, preset.judged)
+    row = sweeps.run(trial, preset.corpus(args), args.seed, preset.judged)
     wrong = 100 * (foretold / row["loss"] - 1)
     print(f"What it showed: {row['loss']:.3f} was measured, {foretold:.3f} was foretold: {wrong:+.2f} %.")
     metrics = {"run": row, "foretold": foretold, "interval": list(interval), "scaling_prediction_error_pct": wrong,
@@ -257,6 +257,7 @@ def predict(argv):
 
 
 LIKELY = 5e10  # operations a second, before they are measured
+LARGEST = (4, 112)  # a larger model is hardly faster, and takes long to time
 
 
 def advice(argv):
@@ -269,7 +270,7 @@ def advice(argv):
     clock, budget, said = Stopwatch(), plan.parse_budget(args.budget), frozen.read(args.law)
     torch.set_num_threads(thread_count(args.threads, budget.cores))
     likely = plan.best(said.law, LIKELY * budget.seconds, said.vocab_size)  # its size decides how fast the cores are
-    rate = sweeps.pace(min((likely.layers, likely.width), sweeps.SHAPES[-1]), said.vocab_size)
+    rate = sweeps.pace(min((likely.layers, likely.width), LARGEST), said.vocab_size)
     total = rate * budget.seconds
     advised = plan.advise(said.law, said.laws, total, sweeps.rate, said.vocab_size)
     print(f"{args.budget}: {rate / 1e9:.0f} billion operations a second here, measured now on "

@@ -24,20 +24,13 @@ from .workers import spread
 BLOCK, BATCH = 128, 8  # tokens in a window, windows in a step: on few tokens, more steps beat larger ones
 REST = 0.4  # AdamW's rate, for what Muon leaves to it, over Muon's
 HEAD = 16  # channels a head; every width below is a multiple of it
-SHAPES = (
-    (1, 16),
-    (2, 16),
-    (2, 32),
-    (2, 48),
-    (3, 64),
-    (4, 80),
-    (4, 112),
-    (5, 144),
-    (6, 176),
-    (7, 208),
-)  # (layers, width)
-KEYS = {"layers": int, "width": int, "params": int, "tokens": int, "flops": float, "loss": float, "lr": float,
-        "seconds": float}  # fmt: skip
+SHAPES = (  # (layers, width)
+    (1, 16), (2, 16), (2, 32), (2, 48), (3, 64), (4, 80), (4, 112), (5, 144), (6, 176), (7, 208)
+)  # fmt: skip
+KEYS = {
+    "layers": int, "width": int, "budget": float, "params": int, "tokens": int, "flops": float, "loss": float,
+    "lr": float, "seconds": float,
+}  # fmt: skip
 
 
 class Trial(NamedTuple):
@@ -106,12 +99,13 @@ def run(trial, corpus, seed=0, judged=262_144, lr=None, shown=True):
     done = train(config, corpus.train, val, setting, steps, batch_size=BATCH, seed=seed, points=1, shown=shown)
     tokens = trial.tokens(vocab_size)
     return {
-        "layers": trial.layers, "width": trial.width, "params": trial.params(vocab_size), "tokens": tokens,
-        "flops": float(cost(config) * tokens), "loss": done.loss, "lr": lr, "seconds": round(done.seconds, 3),
+        "layers": trial.layers, "width": trial.width, "budget": float(trial.budget),
+        "params": trial.params(vocab_size), "tokens": tokens, "flops": float(cost(config) * tokens),
+        "loss": done.loss, "lr": lr, "seconds": round(done.seconds, 3),
     }  # fmt: skip
 
 
-def pace(shape, vocab_size, steps=4):
+def pace(shape, vocab_size, steps=2):
     """Floating-point operations a second that training reaches here, at this shape."""
     config = Trial(*shape, 1.0).config(vocab_size)
     noise = torch.randint(vocab_size, (10 * BLOCK,), generator=torch.Generator().manual_seed(0))
@@ -144,9 +138,9 @@ def read_rows(path):
 
 
 def done(rows, trial):
-    """Has a row this shape, and this budget to a fifth? A short run's steps round it."""
+    """Is this trial's row among them?"""
     same = [row for row in rows if (row["layers"], row["width"]) == (trial.layers, trial.width)]
-    return any(abs(row["flops"] / trial.budget - 1) < 0.2 for row in same)
+    return any(math.isclose(row["budget"], trial.budget, rel_tol=1e-6) for row in same)
 
 
 def sweep(wanted, corpus, path, seed=0, judged=262_144, workers=1):

@@ -178,7 +178,17 @@ def test_a_row_says_what_was_spent_and_what_was_judged(corpus, monkeypatch):
 @pytest.mark.day(67)
 @pytest.mark.parametrize("damage", [{"loss": "low"}, {"loss": -1.0}, {"flops": None}, {"tokens": 0}])
 def test_a_broken_row_is_named(tmp_path, damage):
-    row = {"layers": 1, "width": 16, "params": 9, "tokens": 9, "flops": 9.0, "loss": 9.0, "lr": 0.1, "seconds": 1.0}
+    row = {
+        "layers": 1,
+        "width": 16,
+        "budget": 9.0,
+        "params": 9,
+        "tokens": 9,
+        "flops": 9.0,
+        "loss": 9.0,
+        "lr": 0.1,
+        "seconds": 1.0,
+    }
     (tmp_path / "s.json").write_text(json.dumps({"runs": [row, row | damage]}))
     with pytest.raises(Mistake, match=f"run 2: {next(iter(damage))} missing or not a number above 0; delete this row"):
         read_rows(tmp_path / "s.json")
