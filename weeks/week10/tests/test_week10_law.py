@@ -170,6 +170,7 @@ def test_a_row_says_what_was_spent_and_what_was_judged(corpus, monkeypatch):
     assert asked["tokens"] is corpus.train and torch.equal(asked["val"], corpus.val[:256])
     assert asked["steps"] == steps and asked["seed"] == 3 and asked["batch_size"] == BATCH
     assert row["tokens"] == steps * BLOCK * BATCH and row["flops"] == cost(trial.config(vocab_size)) * row["tokens"]
+    assert row["budget"] == 1e9 != row["flops"]
     assert row["params"] == GPT(trial.config(vocab_size)).n_params() and row["loss"] == 2.5
     assert asked["setting"].lr == row["lr"] and asked["setting"].rest == pytest.approx(sweeps.REST * row["lr"])
     assert sweeps.run(trial, corpus, lr=0.5)["lr"] == 0.5
