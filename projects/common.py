@@ -1,4 +1,4 @@
-"""What the four small projects share: where a week's package comes from, and where a user's files go."""
+"""What the small projects share: where a week's package comes from, and where a user's files go."""
 
 import sys
 from pathlib import Path

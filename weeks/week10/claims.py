@@ -1,6 +1,6 @@
 """Week 10: what three papers claim about Muon and about scaling laws, asked of this week's own runs.
 
-    python weeks/week10/claims.py muon-steps muon-time muon-overhead      # three seeds, from results/full.json
+    python weeks/week10/claims.py muon-steps muon-time muon-overhead      # three seeds, from results/race-full.json
     python weeks/week10/claims.py law-a --seeds 20                        # twenty draws of the sweep's runs
     python weeks/week10/claims.py kaplan-shape                            # trains: nine small models, minutes
 
@@ -30,17 +30,22 @@ RESULTS = WEEK / "results"
 # --- Jordan 2024: Muon ------------------------------------------------------------------------------------------------
 
 
-def of_race(metric):
-    """An experiment that gives what the race of results/full.json measured with each seed."""
+def measured(name):
+    """The metrics of one of the week's committed full runs."""
+    path = need(RESULTS / f"{name}-full.json", "make results WEEK=10")
+    return json.loads(path.read_text(encoding="utf-8"))["metrics"]
+
+
+def of_race(key, change=lambda ratio: ratio):
+    """An experiment that gives what the full race measured with each seed."""
 
     def ask(seed, run):
-        path = need(RESULTS / "full.json", "python weeks/week10/train.py --preset full --out weeks/week10/results")
-        values = json.loads(path.read_text(encoding="utf-8"))["metrics"].get(f"{metric}_values", [])
-        if seed >= len(values):
-            raise Mistake(f"{path} has {len(values)} seeds of {metric}, so there is no seed {seed}; give fewer --seeds")
-        return values[seed]
+        races = measured("race")["races"]
+        if seed >= len(races):
+            raise Mistake(f"the race has {len(races)} seeds, so there is no seed {seed}; give fewer --seeds")
+        return change(races[seed][key])
 
-    ask.__doc__ = f"{metric} of the race in results/full.json."
+    ask.__doc__ = f"{key} of the race in results/race-full.json."
     return ask
 
 
@@ -48,24 +53,22 @@ def of_race(metric):
 
 
 @cache
-def runs(name="sweep.json"):
-    """The committed rows of a sweep's file, as tuples: (params, tokens, loss, layers, width, flops)."""
-    path = need(RESULTS / name, "python weeks/week10/train.py --preset full --out weeks/week10/results")
-    keys = ("params", "tokens", "loss", "layers", "width", "flops")
-    return [tuple(row[key] for key in keys) for row in sweep.read_rows(path)]
-
-
-@cache
-def vocab_size():
-    return json.loads((RESULTS / "sweep.json").read_text(encoding="utf-8"))["vocab_size"]
+def runs():
+    """(rows of the sweep, what its two tables hold for each channel)."""
+    found = measured("law")
+    return found["rows"], found["vocab_size"] + sweep.BLOCK
 
 
 @cache
 def drawn(seed, embeddings=True):
     """The law of one draw of the sweep's rows. Without embeddings, N is what Kaplan et al. count (section 2.1)."""
-    tables = 0 if embeddings else vocab_size() + sweep.BLOCK
-    rows = [(n - tables * width, d, loss) for n, d, loss, _, width, _ in runs()]
-    return law.bootstrap(rows, count=1, seed=seed)[0]
+    rows, _ = runs()
+    return law.bootstrap([(size(row, embeddings), row["tokens"], row["loss"]) for row in rows], count=1, seed=seed)[0]
+
+
+def size(row, embeddings=True):
+    """Parameters of a run's model, with its two tables or without them."""
+    return row["params"] - (0 if embeddings else runs()[1] * row["width"])
 
 
 def exponent(fitted):
@@ -81,16 +84,15 @@ def law_a(seed, run):
 
 def law_tokens(seed, run):
     """Tokens a parameter at the best size for the largest budget of the sweep."""
-    product = max(n * d for n, d, *_ in runs())
-    n, d = drawn(seed).best(product)
+    n, d = drawn(seed).best(max(row["params"] * row["tokens"] for row in runs()[0]))
     return {"value": d / n, "params": n, "tokens": d}
 
 
 def law_predicts(seed, run):
     """Error in percent of the law on the held-out run with 4 times the largest compute of the sweep."""
-    (n, d, loss, *_), *_ = runs("held-out.json")
-    said = drawn(seed).loss(n, d)
-    return {"value": 100 * (said / loss - 1), "said": said, "measured": loss}
+    row = measured("predict")["run"]
+    said = drawn(seed).loss(row["params"], row["tokens"])
+    return {"value": 100 * (said / row["loss"] - 1), "said": said, "measured": row["loss"]}
 
 
 def middle(values):
@@ -101,15 +103,14 @@ def middle(values):
 def kaplan_n(seed, run):
     """-d log L / d log N of the law at unlimited tokens, in the middle of the sizes; embeddings are not counted."""
     fitted = drawn(seed, embeddings=False)
-    tables = vocab_size() + sweep.BLOCK
-    term = fitted.A / middle([n - tables * width for n, _, _, _, width, _ in runs()]) ** fitted.alpha
+    term = fitted.A / middle([size(row, embeddings=False) for row in runs()[0]]) ** fitted.alpha
     return fitted.alpha * term / (fitted.E + term)
 
 
 def kaplan_d(seed, run):
     """-d log L / d log D of the law at unlimited parameters, in the middle of the numbers of tokens."""
     fitted = drawn(seed, embeddings=False)
-    term = fitted.B / middle([d for _, d, *_ in runs()]) ** fitted.beta
+    term = fitted.B / middle([row["tokens"] for row in runs()[0]]) ** fitted.beta
     return fitted.beta * term / (fitted.E + term)
 
 
@@ -119,7 +120,7 @@ def kaplan_a(seed, run):
 
 
 SAME_SIZE = ((2, 176), (5, 112), (10, 80))  # layers, width: 0.86, 0.83 and 0.83 million parameters
-SHAPE_STEPS = 300
+SHAPE_STEPS = 600
 
 
 def kaplan_shape(seed, run):
@@ -134,8 +135,8 @@ def kaplan_shape(seed, run):
 
 
 CLAIMS = {
-    "muon-steps": of_race("muon_vs_adamw_steps_ratio"), "muon-time": of_race("muon_vs_adamw_time_ratio"),
-    "muon-overhead": of_race("muon_step_overhead_pct"),
+    "muon-steps": of_race("steps_ratio"), "muon-time": of_race("time_ratio"),
+    "muon-overhead": of_race("step_seconds_ratio", lambda ratio: 100 * (ratio - 1)),
     "law-a": law_a, "law-tokens": law_tokens, "law-predicts": law_predicts,
     "kaplan-n": kaplan_n, "kaplan-d": kaplan_d, "kaplan-a": kaplan_a, "kaplan-shape": kaplan_shape,
 }  # fmt: skip

@@ -61,8 +61,9 @@ def descend(log_n, log_d, log_loss, start):
     def objective():
         e, a, alpha, b, beta = x
         terms = torch.stack([e.expand_as(log_n), a - alpha * log_n, b - beta * log_d])
-        residual = torch.logsumexp(terms, dim=0) - log_loss
-        return torch.nn.functional.huber_loss(residual, torch.zeros_like(residual), delta=HUBER, reduction="sum")
+        # subtle: in units of HUBER. As they are, a thousandth each, L-BFGS would call the first step small and stop
+        residual = (torch.logsumexp(terms, dim=0) - log_loss) / HUBER
+        return torch.nn.functional.huber_loss(residual, torch.zeros_like(residual), reduction="sum")
 
     def closure():
         search.zero_grad()

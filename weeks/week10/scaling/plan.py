@@ -73,12 +73,12 @@ class Choice(NamedTuple):
 
 
 def choices(law, budget_flops, vocab_size):
-    """Choice after Choice, from the smallest shape up, while the budget pays for a step: its IsoFLOP curve."""
+    """Choice after Choice, from the smallest shape up, to a tenth of a token a parameter: an IsoFLOP curve."""
     for layers, width in shapes():
         config = Trial(layers, width, budget_flops).config(vocab_size)
         n, each = cost.parameters(config), cost.flops(config, 1)
         d = budget_flops / each
-        if d < BATCH * BLOCK:
+        if d < n / 10:
             return
         yield Choice(layers, width, n, d, each, law.loss(n, d))
 

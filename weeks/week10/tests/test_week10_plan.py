@@ -1,29 +1,31 @@
-"""Day 68: from a budget to advice, and the law in its file."""
+"""Day 69: from a budget to a model, its tokens, and the loss that the law expects."""
 
 import itertools
-import json
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scaling import cost, plan
-from scaling.frozen import Frozen, read, write
 from scaling.law import Law
 from scaling.plan import SHORT, UNITS, Budget, advise, best, beyond, choices, parse_budget, shapes
-from scaling.sweep import BATCH, BLOCK, SHAPES, Trial, rate
-from scaling.vendor.shared.errors import Mistake
+from scaling.sweep import BLOCK, SHAPES, Trial
 
-pytestmark = pytest.mark.day(68)
+pytestmark = pytest.mark.day(69)
 
 LAW = Law(E=1.2, A=12.0, alpha=0.3, B=60.0, beta=0.33)
 LAWS = [Law(1.2 + shift, 12.0, 0.3 + shift / 5, 60.0, 0.33 - shift / 5) for shift in (-0.06, -0.02, 0.0, 0.03, 0.05)]
 
 
+def rate(width):
+    """A rule that tells widths apart, whatever the sweep's is."""
+    return 0.3 / width
+
+
 # --- the budget -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     cores=st.integers(1, 10_000), amount=st.integers(1, 50), unit=st.sampled_from(sorted({*UNITS, *SHORT} - {"year"})),
     plural=st.booleans(), gap=st.sampled_from(["", " ", "  "]), sign=st.sampled_from("x*×X"),
@@ -37,7 +39,7 @@ def test_a_budget_is_read_however_it_is_written(cores, amount, unit, plural, gap
     assert parse_budget(text) == Budget(cores, wanted)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_is_a_budget_or_a_sentence(text):
     """Never another error, whatever was typed."""
@@ -82,8 +84,8 @@ def test_shapes_go_on_where_the_sweep_ends():
     assert sizes == sorted(set(sizes)) and all(width % 16 == 0 for _, width in found)
 
 
-@settings(max_examples=20, deadline=None)
-@given(exponent=st.floats(12, 18))
+@settings(max_examples=10, deadline=None)
+@given(exponent=st.floats(12, 16))
 def test_a_choice_spends_the_budget_and_the_best_is_the_lowest(exponent):
     """Tokens times the model's own operations are the budget; no other shape is expected to be better."""
     budget = 10**exponent
@@ -128,9 +130,9 @@ def test_the_table_has_a_formula_a_line():
 
 
 def test_laws_that_know_no_valley_do_not_hold_the_advice_up():
-    """A resampled law may say that tokens harm: then the largest model that gets a step is its choice, and no loop."""
-    chosen = best(Law(1.0, 10.0, 0.3, 1.0, -0.01), 1e12, 512)
-    assert BATCH * BLOCK <= chosen.d < 2 * BATCH * BLOCK
+    """A resampled law may say that tokens harm: then the end of the curve is its choice, and there is an end."""
+    chosen = best(Law(1.0, 10.0, 0.3, 1.0, -0.01), 1e15, 512)
+    assert 0.1 <= chosen.d / chosen.n < 0.2
 
 
 @pytest.mark.parametrize("budget", [1e9, 0.0, math.nan])
@@ -143,37 +145,3 @@ def test_how_far_the_law_is_stretched():
     assert beyond(1e13, 1e13) == "" and "4.0 times" in beyond(4e13, 1e13) and "was checked" in beyond(4e13, 1e13)
     assert "take it as a guess" in beyond(1e15, 1e13)
     assert plan.LONGEST == 365 * 86400
-
-
-# --- the file ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_law_comes_back_from_its_file(tmp_path):
-    """Every digit: JSON writes the shortest text that gives the same float."""
-    frozen = Frozen(LAW, LAWS, 512, 3e13, 24)
-    write(tmp_path / "law.json", frozen)
-    assert read(tmp_path / "law.json") == frozen
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"law": {"E": 1.0}}, "missing 4 required"),
-        ({"laws": []}, "there are no resampled laws"),
-        ({"laws": [[1.0, 2.0, 0.3, 4.0]]}, "missing 1 required"),
-        ({"flops": 0}, "vocab_size, flops and runs must be above 0"),
-        ({"law": {**LAW._asdict(), "beta": float("inf")}}, "is not finite"),
-        ({"laws": 7}, "not iterable"),
-    ],
-)
-def test_a_file_without_a_law_is_a_sentence(tmp_path, change, reason):
-    path = tmp_path / "law.json"
-    write(path, Frozen(LAW, LAWS, 512, 3e13, 24))
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(Mistake, match=f"is no file of a law .*{reason}.*; run python weeks/week10/train.py"):
-        read(path)
-
-
-def test_no_file_at_all(tmp_path):
-    with pytest.raises(Mistake, match="law.json does not exist; run: python weeks/week10/train.py"):
-        read(tmp_path / "law.json")
