@@ -313,7 +313,7 @@ def gpt2(argv):
         **({"mfu_124m": found["mfu"], "steps_124m": steps} if name == "gpt2-124m" else {}),
     }  # fmt: skip
     print(f"What it showed: the loss fell from {losses[0]:.2f} to {metrics['last_loss']:.2f} in {steps} steps, at "
-          f"{found['tokens_per_second']:.0f} tokens a second: {found['mfu']:.0%} of what matmuls reach here.")  # fmt: skip
+          f"{found['tokens_per_second']:.0f} tokens a second: {found['mfu']:.0%} of the matmul rate here.")  # fmt: skip
     return record("gpt2", args, argv, clock, metrics)
 
 
