@@ -23,6 +23,7 @@ from ..vendor.shared.files import need
 from .interval import bootstrap
 from .scorer import encode_pair, loglik
 
+LENGTHS = {"acc": lambda text: 1, "acc_norm": len, "acc_bytes": lambda text: len(text.encode("utf-8"))}
 FIELDS = '{"ctx": "...", "endings": ["...", "..."], "label": 0}'
 
 
@@ -56,12 +57,11 @@ class Marks:
     greedy: list[list[bool]]
     cut: int  # choices whose context lost tokens to fit into the model
 
-    def accuracy(self, items, lengths=None):
+    def accuracy(self, items, length):
         """[0 or 1] for each item: was the choice with the highest log-likelihood a unit of length the right one?"""
-        lengths = lengths or (lambda text: 1)
         marks = []
         for item, logs in zip(items, self.logs, strict=True):
-            each = [log / lengths(choice) for log, choice in zip(logs, item.choices)]
+            each = [log / length(choice) for log, choice in zip(logs, item.choices)]
             marks.append(int(each.index(max(each)) == item.gold))
         return marks
 
@@ -77,9 +77,8 @@ def ask(subject, items, *, delimiter=" ", label=None):
 
 
 def choice(items, marks, seed=0):
-    """{name: Score} of multiple choice; the share that a blind guess gets is `chance`'s business."""
-    lengths = {"acc": None, "acc_norm": len, "acc_bytes": lambda text: len(text.encode("utf-8"))}
-    return {name: bootstrap(marks.accuracy(items, length), seed=seed) for name, length in lengths.items()}
+    """{name: Score} of multiple choice."""
+    return {name: bootstrap(marks.accuracy(items, length), seed=seed) for name, length in LENGTHS.items()}
 
 
 def cloze(items, marks, seed=0):
@@ -100,8 +99,9 @@ def chance(items):
 def read_items(path, made_by="give another path"):
     """The Items of a JSONL file in HellaSwag's format, or of its plain text of six lines an item (.bz2 or not).
 
-    A line of HellaSwag's own file (Zellers et al. 2019) has activity_label, ctx_a and ctx_b: its context is put together
-    as lm-evaluation-harness does it. Any other line is taken as it is: ctx, endings, label. A Mistake names the line.
+    A line of HellaSwag's own file (Zellers et al. 2019) has activity_label, ctx_a and ctx_b: its context is put
+    together as lm-evaluation-harness does it. Any other line is taken as it is: ctx, endings, label. A Mistake names
+    the line.
     """
     raw = need(path, made_by).read_bytes()
     try:

@@ -2,13 +2,14 @@
 
     bits per byte = -sum of log2 p(token | what stood before it) / bytes of the text in UTF-8
 
-A loss per token does not compare: a model with longer tokens has fewer of them, each harder. Bytes are the same for all.
-Every document begins afresh, from the end-of-document id; that id itself is neither predicted nor counted.
+A loss per token does not compare: a model with longer tokens has fewer of them, each harder. Bytes are the same for
+all. Every document begins afresh, from the end-of-document id; that id itself is neither predicted nor counted.
 Source of the windows: lm-evaluation-harness, `get_rolling_token_windows`, of which stride = block_size is the case
 context_len = 1. Left out: the few bits that a real entropy coder would add to a file.
 """
 
 import math
+from collections import Counter
 
 from .interval import bootstrap
 from .scorer import loglik
@@ -32,24 +33,37 @@ def windows(count, block_size, stride):
         done = stop
 
 
-def bits_per_byte(subject, documents, *, stride=None, label=None, seed=0):
-    """The Score of a list of texts, its interval by drawing windows of them. Lower is better; 8 is a blind guess.
+def costs(subject, documents, *, stride=None, label=None):
+    """[(document, nats, tokens)], a row for each window, of a list of texts.
 
     stride None is half a window: twice the work of the plain cut, and all but a document's first tokens see half a
-    window or more. Of a very long context only LONGEST tokens are used. A window stands for as many bytes as its share of its document's tokens. Raises ValueError for an empty document.
+    window or more. Of a very long context only LONGEST tokens are used. Raises ValueError for an empty document.
     """
     length = min(subject.block_size, LONGEST)
     stride = max(1, length // 2) if stride is None else stride
-    if not documents:
-        raise ValueError("there is no document to judge; give one or more")
-    pairs, weights = [], []
+    pairs, places = [], []
     for i, text in enumerate(documents):
-        size = len(text.encode("utf-8"))
-        if not size:
-            raise ValueError(f"document {i} is empty, so there are no bytes to share its bits among; leave it out")
+        if not text:
+            raise ValueError(f"document {i} is empty, so there is nothing in it to predict; leave it out")
         ids = [subject.end, *subject.encode(text)]
         for begin, first, stop in windows(len(ids) - 1, length, stride):
             pairs.append((ids[begin:first], ids[first : stop + 1]))
-            weights.append(size * (stop + 1 - first) / (len(ids) - 1))
-    nats = [-found.total for found in loglik(subject, pairs, label=label)]
-    return bootstrap([n / math.log(2) for n in nats], weights, seed=seed)
+            places.append((i, stop + 1 - first))
+    found = loglik(subject, pairs, label=label)
+    return [(i, -each.total, tokens) for (i, tokens), each in zip(places, found)]
+
+
+def bits_per_byte(subject, documents, *, stride=None, label=None, seed=0):
+    """The Score of a list of texts, its interval by drawing windows of them. Lower is better; 8 is a blind guess.
+
+    In the interval, a window stands for as many bytes as its share of its document's tokens. `stride`: see `costs`.
+    """
+    if not documents:
+        raise ValueError("there is no document to judge; give one or more")
+    rows = costs(subject, documents, stride=stride, label=label)
+    tokens = Counter()
+    for i, _, count in rows:
+        tokens[i] += count
+    sizes = [len(text.encode("utf-8")) for text in documents]
+    bits = [nats / math.log(2) for _, nats, _ in rows]
+    return bootstrap(bits, [sizes[i] * count / tokens[i] for i, _, count in rows], seed=seed)

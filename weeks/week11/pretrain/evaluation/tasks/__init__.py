@@ -1,7 +1,7 @@
 """The exams that need no network: a task is a file in this folder, and a row in TASKS.
 
-Each is made from the project's own data, from texts that no training set holds; what chance would get is in the table
-beside every score. They are small, and built to tell a model that learned something from one that did not. No score here
+Each is made from the project's own data, from texts that no training set holds; what chance would get stands beside
+every score. They are small, and built to tell a model that learned something from one that did not. No score here
 compares with a published one: for that there is HellaSwag, a file that `of_file` takes.
 Left out: tasks whose answer must be written (week 14).
 """

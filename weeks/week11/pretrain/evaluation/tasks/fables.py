@@ -1,7 +1,7 @@
 """Two exams on fables that no training set holds: the moral, and the last word.
 
-The moral is chosen among five, as the source asks it (data/fable-morals; evals, parable-to-moral-match). The last word is
-a cloze in the way of LAMBADA (Paperno et al. 2016): asked only where the fable has used the word before, so that
+The moral is chosen among five, as the source asks it (data/fable-morals; evals, parable-to-moral-match). The last word
+is a cloze in the way of LAMBADA (Paperno et al. 2016): asked only where the fable has used the word before, so that
 whoever read it can know it. Left out: people judging which blanks can be filled; LAMBADA asked them.
 """
 

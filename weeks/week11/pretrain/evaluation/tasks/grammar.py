@@ -2,98 +2,117 @@
 
 Linzen et al. 2016 asked networks this way whether they had learned grammar; BLiMP (Warstadt et al. 2020) made a test of
 67 paradigms. Ours has ten, of simple words, six pairs each, made by rule. The whole sentence is judged, with nothing
-before it: a likelihood ratio, so how rare the words are does not matter. acc is the score; both sentences are of about
-the same length. Left out: what even grown readers dispute (islands, scope).
+before it, so a rare noun costs both sentences the same. Where a rule has two sides, such as one and many, three pairs
+ask for each: a model that only prefers the commoner form gets half. acc is the score to read.
+Left out: what even grown readers dispute (islands, scope).
 """
 
 from ..choice import Item
 
-SINGULAR = ("dog", "king", "farmer", "girl", "bird", "soldier")
-PLURAL = ("dogs", "kings", "farmers", "girls", "birds", "soldiers")
-NEAR = ("trees", "gates", "houses", "hills", "boxes", "rivers")  # a plural between a singular subject and its verb
-ACTS = ("runs", "sleeps", "waits", "sings", "falls", "works")
-ACT = ("run", "sleep", "wait", "sing", "fall", "work")
-DONE = (
-    ("eaten", "ate"),
-    ("seen", "saw"),
-    ("taken", "took"),
-    ("broken", "broke"),
-    ("written", "wrote"),
-    ("drunk", "drank"),
-)
+ONE = ("dog", "king", "farmer", "girl", "bird", "soldier")
+MANY = ("dogs", "kings", "farmers", "girls", "birds", "soldiers")
+ACTS = ("runs", "sleeps", "waits", "sings", "falls", "works")  # what one does
+ACT = ("run", "sleep", "wait", "sing", "fall", "work")  # what many do
 THINGS = ("the apple", "the fox", "the bread", "the cup", "the letter", "the milk")
-SOUNDS = ("egg", "old man", "apple", "island", "angry wolf", "open door")  # begin with a vowel
-COMPARED = (
-    ("taller", "tall"),
-    ("older", "old"),
-    ("stronger", "strong"),
-    ("faster", "fast"),
-    ("wiser", "wise"),
-    ("kinder", "kind"),
-)
+DONE = ("eaten", "seen", "taken", "broken", "written", "drunk")
+DID = ("ate", "saw", "took", "broke", "wrote", "drank")
+HALF = 3
+
+
+def sides(first, second):
+    """The first HALF of one list of pairs, the rest of the other."""
+    return [*list(first)[:HALF], *list(second)[HALF:]]
 
 
 def agreement():
     """The verb agrees with the subject."""
-    for noun, good, bad in zip(SINGULAR, ACTS, ACT):
-        yield f"The {noun} {good} every day.", f"The {noun} {bad} every day."
+    one = ((f"The {noun} {s} every day.", f"The {noun} {bare} every day.") for noun, s, bare in zip(ONE, ACTS, ACT))
+    many = ((f"The {noun} {bare} every day.", f"The {noun} {s} every day.") for noun, s, bare in zip(MANY, ACTS, ACT))
+    return sides(one, many)
 
 
 def attraction():
     """... also across a noun of the other number that stands nearer to the verb."""
-    for noun, near in zip(SINGULAR, NEAR):
-        yield f"The {noun} behind the {near} is very old.", f"The {noun} behind the {near} are very old."
+    text = "The {} behind the {} {} very old."
+    one = ((text.format(noun, "trees", "is"), text.format(noun, "trees", "are")) for noun in ONE)
+    many = ((text.format(noun, "tree", "are"), text.format(noun, "tree", "is")) for noun in MANY)
+    return sides(one, many)
 
 
 def determiner():
     """`this` goes with one, `these` with many."""
-    for noun in PLURAL:
-        yield f"He had never met these {noun} before.", f"He had never met this {noun} before."
+    text = "He had never met {} {} before."
+    one = ((text.format("this", noun), text.format("these", noun)) for noun in ONE)
+    many = ((text.format("these", noun), text.format("this", noun)) for noun in MANY)
+    return sides(one, many)
 
 
 def article():
-    """`an` before a vowel."""
-    for noun in SOUNDS:
-        yield f"There was once an {noun} in the village.", f"There was once a {noun} in the village."
+    """`an` before a vowel, `a` before a consonant."""
+    text = "There was once {} {} in the village."
+    vowel = ((text.format("an", noun), text.format("a", noun)) for noun in ("old man", "angry wolf", "empty house"))
+    other = ((text.format("a", noun), text.format("an", noun)) for noun in ONE)
+    return sides(vowel, other)
 
 
 def pronoun():
     """The case of a pronoun: subject before the verb, object after it."""
-    cases = (("He", "Him"), ("She", "Her"), ("They", "Them"), ("I", "Me"), ("We", "Us"), ("He", "His"))
-    for (good, bad), thing in zip(cases, THINGS):
-        yield f"{good} found {thing} in the garden.", f"{bad} found {thing} in the garden."
+    subject = ((f"{good} found {thing}.", f"{bad} found {thing}.") for good, bad, thing in
+               zip(("He", "She", "They"), ("Him", "Her", "Them"), THINGS))  # fmt: skip
+    object_ = ((f"The {noun} saw {good} at once.", f"The {noun} saw {bad} at once.") for noun, good, bad in
+               zip(ONE, 2 * ("him", "them", "me"), 2 * ("he", "they", "I")))  # fmt: skip
+    return sides(subject, object_)
 
 
 def reflexive():
     """A reflexive agrees with its subject."""
-    whose = (("The king", "himself", "herself"), ("The queen", "herself", "himself"), ("The boys", "themselves", "himself"),
-             ("My mother", "herself", "himself"), ("The man", "himself", "themselves"), ("I", "myself", "himself"))  # fmt: skip
-    for who, good, bad in whose:
-        yield f"{who} looked at {good} in the mirror.", f"{who} looked at {bad} in the mirror."
+    rows = (
+        ("The king", "himself", "herself"),
+        ("The queen", "herself", "himself"),
+        ("The boys", "themselves", "himself"),
+        ("My mother", "herself", "himself"),
+        ("The man", "himself", "themselves"),
+        ("I", "myself", "himself"),
+    )
+    return [
+        (f"{who} looked at {good} in the mirror.", f"{who} looked at {bad} in the mirror.") for who, good, bad in rows
+    ]
 
 
 def participle():
-    """`has` takes the participle, not the past tense."""
-    for noun, (good, bad), thing in zip(SINGULAR, DONE, THINGS):
-        yield f"The {noun} has {good} {thing}.", f"The {noun} has {bad} {thing}."
+    """`has` takes the participle; the past stands alone."""
+    has = ((f"The {noun} has {done} {thing}.", f"The {noun} has {did} {thing}.") for noun, done, did, thing in
+           zip(ONE, DONE, DID, THINGS))  # fmt: skip
+    past = ((f"Then the {noun} {did} {thing}.", f"Then the {noun} {done} {thing}.") for noun, done, did, thing in
+            zip(ONE, DONE, DID, THINGS))  # fmt: skip
+    return sides(has, past)
 
 
 def infinitive():
-    """`will`, `can` and `must` take the bare verb."""
-    for noun, good, bad in zip(PLURAL, ACT, ACTS):
-        yield f"The {noun} will {good} again tomorrow.", f"The {noun} will {bad} again tomorrow."
+    """`will` takes the bare verb, whoever acts."""
+    pairs = zip(sides(ONE, MANY), ACT, ACTS)
+    return [(f"The {noun} will {bare} again.", f"The {noun} will {s} again.") for noun, bare, s in pairs]
 
 
 def comparative():
-    """`than` asks for the comparative."""
-    for noun, (good, bad) in zip(SINGULAR, COMPARED):
-        yield f"The {noun} is {good} than his brother.", f"The {noun} is {bad} than his brother."
+    """`than` asks for the comparative, `as ... as` for the plain form."""
+    words = ("tall", "old", "strong", "young", "rich", "kind")
+    than = (
+        (f"The {noun} is {w}er than his brother.", f"The {noun} is {w} than his brother.")
+        for noun, w in zip(ONE, words)
+    )
+    like = (
+        (f"The {noun} is as {w} as his brother.", f"The {noun} is as {w}er as his brother.")
+        for noun, w in zip(ONE, words)
+    )
+    return sides(than, like)
 
 
 def order():
     """An adjective stands before its noun."""
-    for noun, word in zip(SINGULAR, ("little", "brave", "poor", "clever", "white", "tired")):
-        yield f"Once there was a {word} {noun} who lived alone.", f"Once there was a {noun} {word} who lived alone."
+    pairs = zip(ONE, ("little", "brave", "poor", "clever", "white", "tired"))
+    return [(f"Once there was a {w} {noun} who lived alone.", f"Once there was a {noun} {w} who lived alone.")
+            for noun, w in pairs]  # fmt: skip
 
 
 PARADIGMS = (
