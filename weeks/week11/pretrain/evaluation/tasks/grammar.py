@@ -98,11 +98,11 @@ def comparative():
     """`than` asks for the comparative, `as ... as` for the plain form."""
     words = ("tall", "old", "strong", "young", "rich", "kind")
     than = (
-        (f"The {noun} is {w}er than his brother.", f"The {noun} is {w} than his brother.")
+        (f"The {noun} is {w}er than the other.", f"The {noun} is {w} than the other.")
         for noun, w in zip(ONE, words)
     )
     like = (
-        (f"The {noun} is as {w} as his brother.", f"The {noun} is as {w}er as his brother.")
+        (f"The {noun} is as {w} as the other.", f"The {noun} is as {w}er as the other.")
         for noun, w in zip(ONE, words)
     )
     return sides(than, like)
