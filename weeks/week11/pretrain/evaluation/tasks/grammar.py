@@ -98,12 +98,10 @@ def comparative():
     """`than` asks for the comparative, `as ... as` for the plain form."""
     words = ("tall", "old", "strong", "young", "rich", "kind")
     than = (
-        (f"The {noun} is {w}er than the other.", f"The {noun} is {w} than the other.")
-        for noun, w in zip(ONE, words)
+        (f"The {noun} is {w}er than the other.", f"The {noun} is {w} than the other.") for noun, w in zip(ONE, words)
     )
     like = (
-        (f"The {noun} is as {w} as the other.", f"The {noun} is as {w}er as the other.")
-        for noun, w in zip(ONE, words)
+        (f"The {noun} is as {w} as the other.", f"The {noun} is as {w}er as the other.") for noun, w in zip(ONE, words)
     )
     return sides(than, like)
 
