@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from pretrain.evaluation.choice import LENGTHS, ask, choice, read_items
@@ -104,7 +105,7 @@ def furthest(ours, theirs):
 
 def compare(subject, folder, items, peers):
     """The metrics of all comparisons that `peers` name."""
-    subject = subject.__class__(subject.model, subject.encode, subject.end, min(CONTEXT, subject.block_size))
+    subject = replace(subject, block_size=min(CONTEXT, subject.block_size))
     texts = [" ".join([item.context, *item.choices]) * 3 for item in items[:TEXTS]]
     marks = ask(subject, items, label="ours")
     scores = choice(items, marks)

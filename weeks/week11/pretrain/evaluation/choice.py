@@ -96,7 +96,7 @@ def chance(items):
 # --- HellaSwag's format -----------------------------------------------------------------------------------------------
 
 
-def read_items(path, made_by="give another path"):
+def read_items(path, made_by="download it, or give another path"):
     """The Items of a JSONL file in HellaSwag's format, or of its plain text of six lines an item (.bz2 or not).
 
     A line of HellaSwag's own file (Zellers et al. 2019) has activity_label, ctx_a and ctx_b: its context is put
