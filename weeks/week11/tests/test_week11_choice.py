@@ -134,5 +134,5 @@ def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "h.txt.bz2").write_bytes(b"not packed")
     with pytest.raises(Mistake, match="h.txt.bz2 cannot be read as text .*; give a JSONL file with lines like"):
         read_items(tmp_path / "h.txt.bz2")
-    with pytest.raises(Mistake, match="none.jsonl does not exist; run: make data/x"):
-        read_items(tmp_path / "none.jsonl", "make data/x")
+    with pytest.raises(Mistake, match="none.jsonl is no file; give the path of a JSONL file with lines like"):
+        read_items(tmp_path / "none.jsonl")

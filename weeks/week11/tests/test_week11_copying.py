@@ -59,7 +59,7 @@ def test_equal_hashes_are_not_taken_for_equal_bytes(monkeypatch):
 def test_hashes_tell_runs_apart():
     """Of 2,000 random bytes, equal runs have equal hashes wherever they stand, and different ones differ."""
     data = np.random.default_rng(0).integers(0, 256, 2000, dtype=np.uint8).tobytes()
-    hashes = Hashes(4000)
+    hashes = Hashes()
     twice = hashes.runs(hashes.prefix(data + data), 7)
     assert (twice[:1993] == twice[2000:3993]).all() and len(set(twice[:1993].tolist())) == 1993
 

@@ -82,7 +82,7 @@ def test_the_command_writes_what_it_compared(folder, load_script, tmp_path, monk
     [
         (["--items", "0"], "--items 0 compares nothing; give 1 or more"),
         (["--folder", "nowhere"], "nowhere does not exist; run: nanogpt export"),
-        (["--data", "nowhere.jsonl"], "nowhere.jsonl does not exist; give another path"),
+        (["--data", "nowhere.jsonl"], "nowhere.jsonl is no file; give the path of a JSONL file"),
     ],
 )
 def test_what_cannot_be_compared(given, sentence, load_script, tmp_path):

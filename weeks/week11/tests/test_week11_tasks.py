@@ -68,7 +68,8 @@ def test_a_table_of_scores(folder):
     """Every score with its interval, chance beside the choices, names as results files have them; `most` bounds."""
     found = examine(bigram("The fox went into the cage. This story is about grain"), TASKS, folder, most=4)
     assert {"grammar_acc", "next_line_acc_norm", "moral_acc_bytes", "last_word_ppl", "news_topic_acc"} <= found.keys()
-    assert found["grammar_chance"] == 0.5 and found["next_line_chance"] == 0.25 and found["moral_chance"] == 0.2
+    assert found["grammar_chance"] == 0.5 and found["next_line_chance"] == 0.25
+    assert found["moral_chance"] == pytest.approx(0.2)
     assert "last_word_chance" not in found and found["grammar_cut"] == 0 < found["next_line_cut"]
     assert found["grammar_acc"].count == 4
     assert all(score.low <= score.value <= score.high for key, score in found.items() if key.endswith("acc"))

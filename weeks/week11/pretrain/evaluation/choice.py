@@ -19,7 +19,6 @@ import re
 from dataclasses import dataclass
 
 from ..vendor.shared.errors import Mistake
-from ..vendor.shared.files import need
 from .interval import bootstrap
 from .scorer import encode_pair, loglik
 
@@ -96,14 +95,16 @@ def chance(items):
 # --- HellaSwag's format -----------------------------------------------------------------------------------------------
 
 
-def read_items(path, made_by="download it, or give another path"):
+def read_items(path):
     """The Items of a JSONL file in HellaSwag's format, or of its plain text of six lines an item (.bz2 or not).
 
     A line of HellaSwag's own file (Zellers et al. 2019) has activity_label, ctx_a and ctx_b: its context is put
     together as lm-evaluation-harness does it. Any other line is taken as it is: ctx, endings, label. A Mistake names
     the line.
     """
-    raw = need(path, made_by).read_bytes()
+    if not path.is_file():
+        raise Mistake(f"{path} is no file; give the path of a JSONL file with lines like {FIELDS}")
+    raw = path.read_bytes()
     try:
         text = (bz2.decompress(raw) if path.suffix == ".bz2" else raw).decode("utf-8")
     except (OSError, ValueError) as error:

@@ -29,15 +29,22 @@ class Copy(NamedTuple):
 
 
 class Hashes:
-    """Rolling hashes of all runs of any one length in a byte string of at most `size` bytes."""
+    """Rolling hashes of all runs of any one length in byte strings."""
 
-    def __init__(self, size):
-        inverse = np.uint64(pow(int(BASE), -1, 2**64))
-        self.powers = np.concatenate([[np.uint64(1)], np.cumprod(np.full(size, BASE))])  # wraps modulo 2^64, as it must
-        self.inverses = np.concatenate([[np.uint64(1)], np.cumprod(np.full(size, inverse))])
+    def __init__(self):
+        self.powers = self.inverses = np.ones(1, np.uint64)
+
+    def reach(self, size):
+        """Powers of the base up to `size`, and of its inverse; uint64 wraps modulo 2^64, as it must."""
+        if size >= len(self.powers):
+            inverse = np.uint64(pow(int(BASE), -1, 2**64))
+            self.powers, self.inverses = (
+                np.concatenate([[np.uint64(1)], np.cumprod(np.full(2 * size, base))]) for base in (BASE, inverse)
+            )
 
     def prefix(self, data):
         """P of the hash's equation: (N + 1) for N bytes."""
+        self.reach(len(data))
         terms = (np.frombuffer(data, np.uint8).astype(np.uint64) + np.uint64(1)) * self.powers[: len(data)]
         return np.concatenate([[np.uint64(0)], np.cumsum(terms)])
 
@@ -55,8 +62,7 @@ def longest_copy(text, chunks):
     data = text.encode("utf-8")
     if not data:
         raise ValueError("the text is empty, so nothing in it can be a copy; leave it out")
-    best, place, carried = 0, 0, b""
-    hashes = Hashes(max(CHUNK, len(data)) + len(data))
+    best, place, carried, hashes = 0, 0, b"", Hashes()
     own = hashes.prefix(data)
     for chunk in pieces(chunks):
         chunk = carried + chunk
