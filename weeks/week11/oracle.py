@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pretrain.evaluation.choice import LENGTHS, ask, choice, read_items
 from pretrain.evaluation.compression import costs
+from pretrain.evaluation.interval import metrics as as_metrics
 from pretrain.evaluation.subject import of_transformers, opened, optional
 from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import need
@@ -112,8 +113,7 @@ def compare(subject, folder, items, peers):
     rows = costs(subject, texts, stride=subject.block_size, label="texts")
     size = sum(len(text.encode("utf-8")) for text in texts)
     metrics = {"items": len(items), "choices": sum(map(len, marks.logs)), "cut": marks.cut}
-    for name, score in scores.items():
-        metrics |= {f"hellaswag_{name}": score.value, f"hellaswag_{name}_interval": [score.low, score.high]}
+    metrics |= as_metrics(scores, "hellaswag_")
     metrics["bits_per_byte"] = sum(nats for _, nats, _ in rows) / math.log(2) / size
     if "transformers" in peers:
         metrics["loglik_vs_transformers_max_diff"] = furthest(marks.logs, their_logs(folder, items))

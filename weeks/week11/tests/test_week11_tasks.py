@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 from pretrain.evaluation.choice import choice
+from pretrain.evaluation.interval import metrics
 from pretrain.evaluation.tasks import TASKS, examine, grammar, news, of_file
 from pretrain.vendor.shared.errors import Mistake
 from week11_small import bigram, gpt
@@ -73,6 +74,9 @@ def test_a_table_of_scores(folder):
     assert "last_word_chance" not in found and found["grammar_cut"] == 0 < found["next_line_cut"]
     assert found["grammar_acc"].count == 4
     assert all(score.low <= score.value <= score.high for key, score in found.items() if key.endswith("acc"))
+    rows = metrics(found, "bigram_")
+    assert rows["bigram_grammar_acc"] == found["grammar_acc"].value and rows["bigram_grammar_chance"] == 0.5
+    assert rows["bigram_grammar_acc_interval"] == [found["grammar_acc"].low, found["grammar_acc"].high]
 
 
 def test_a_file_is_a_task(tmp_path):

@@ -24,6 +24,17 @@ class Score(NamedTuple):
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
+def metrics(scores, prefix=""):
+    """{name: Score or number} as a results file has it: {name: value, name_interval: [low, high]}."""
+    found = {}
+    for name, score in scores.items():
+        if isinstance(score, Score):
+            found |= {f"{prefix}{name}": score.value, f"{prefix}{name}_interval": [score.low, score.high]}
+        else:
+            found[f"{prefix}{name}"] = score
+    return found
+
+
 def bootstrap(values, weights=None, *, transform=None, draws=DRAWS, share=SHARE, seed=0):
     """The Score of sum(values) / sum(weights) over items; weights None: the mean. Pure: the same seed, the same ends.
 

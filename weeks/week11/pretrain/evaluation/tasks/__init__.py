@@ -6,6 +6,7 @@ compares with a published one: for that there is HellaSwag, a file that `of_file
 Left out: tasks whose answer must be written (week 14).
 """
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,12 +42,14 @@ def of_file(path):
 def examine(subject, tasks, folder, *, most=None, seed=0):
     """{"<task>_<score>": Score, "<task>_chance": float, "<task>_cut": int} of a subject.
 
-    `tasks` is {name: Task}, `folder` is data/, `most` bounds the items of each task. A name's "-" becomes "_", as in
-    every results file.
+    `tasks` is {name: Task}, `folder` is data/. Where a task has more than `most` items, so many are drawn, the same for
+    every subject. A name's "-" becomes "_", as in every results file; `interval.metrics` makes one's rows of this.
     """
     found = {}
     for name, task in tasks.items():
-        key, items = name.replace("-", "_"), task.items(folder)[:most]
+        key, items = name.replace("-", "_"), task.items(folder)
+        if most is not None and len(items) > most:
+            items = random.Random(name).sample(items, most)
         marks = ask(subject, items, delimiter=task.delimiter, label=name)
         found |= {f"{key}_{score}": value for score, value in task.marked(items, marks, seed).items()}
         if task.marked is choice:
