@@ -9,6 +9,7 @@ Left out: chat templates (week 14), several devices.
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -44,7 +45,8 @@ def subject(model, tokenizer):
 class Bigram(nn.Module):
     """The simplest model that has learned something: p(next | this) by counting, with `prior` added to each count.
 
-    What a network must beat before it deserves a second look. One table (V, V) of float32: 64 MB for 4,096 ids.
+    What a network must beat before it deserves a second look. One table (V, V) of float32: 64 MB for 4,096 ids, and
+    three times that while it is made.
     """
 
     def __init__(self, ids, vocab_size, prior=0.01):
@@ -72,7 +74,7 @@ class Foreign(nn.Module):
 
 def of_transformers(path):
     """The Subject in a Hugging Face folder, through the package transformers: an oracle and a judge, not a need."""
-    transformers = optional("transformers", "transformers")
+    transformers, path = optional("transformers", "transformers"), Path(path)
     if not (path / "config.json").is_file():
         raise Mistake(f"{path} has no config.json, so it is no Hugging Face folder; give a folder that was exported")
     model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
