@@ -50,6 +50,7 @@ def idx(*shape):
     return struct.pack(f">2x2B{len(shape)}I", 8, len(shape), *shape) + bytes(shape[0] * (784 if len(shape) > 1 else 1))
 
 
+MORALS = " ".join(f"{letter}) Moral {letter.lower()}." for letter in "ABCDE")
 R8 = ("acq", "crude", "earn", "grain", "interest", "money-fx", "ship", "trade")
 KINDS = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 SOURCES = {  # recipe -> {path in the source: text or bytes}
@@ -65,6 +66,20 @@ SOURCES = {  # recipe -> {path in the source: text or bytes}
     "fables": lambda: {
         "d/parable-to-moral-match-en.jsonl": "\n".join(
             json.dumps({"input": [{}, {"content": f"{words(k)}.\nWhich moral is this story attempting to convey?"}]})
+            for k in range(200)
+        )
+    },
+    "fable_morals": lambda: {
+        "d/parable-to-moral-match-en.jsonl": "\n".join(
+            json.dumps(
+                {
+                    "input": [
+                        {},
+                        {"content": f"{words(k)}.\nWhich moral is this story attempting to convey?\n{MORALS}"},
+                    ],
+                    "ideal": ["The final answer is: C"],
+                }
+            )
             for k in range(200)
         )
     },
@@ -85,9 +100,7 @@ SOURCES = {  # recipe -> {path in the source: text or bytes}
         for shift, part in enumerate(("train", "test"))
     },
     "trec": lambda: {"question_labels.txt": "".join(f"{kind}:any {text}\n" for kind, text in questions(KINDS))},
-    "sms_spam": lambda: {
-        "sms-spam.csv": table([("", "spam", "text"), *((k, k % 2, words(k, 9)) for k in range(99))])
-    },
+    "sms_spam": lambda: {"sms-spam.csv": table([("", "spam", "text"), *((k, k % 2, words(k, 9)) for k in range(99))])},
     "sarcasm": lambda: {
         "samples.jsonl": "\n".join(
             json.dumps({"input": [{}, {"content": words(k, 9)}], "ideal": str(k % 2)}) for k in range(99)

@@ -206,6 +206,22 @@ def test_fables_lose_their_question_and_quotations_part(cook):
     assert '"How big?" She asked.' in text and '"It is," he said.' in text
 
 
+def test_morals_are_asked_of_held_out_fables_alone(cook):
+    """One question for a story, the first; its story in val or test of the fables; the label is the right moral."""
+    ask = "Which moral is this story attempting to convey?\nA) One. B) Two. C) Three. D) Four. E) Five. .\nThe output"
+    lines = [
+        {"input": [{}, {"content": f"Story {k}, told once.\n{ask}"}], "ideal": [f"The final answer is: {letter}"]}
+        for k in range(60)
+        for letter in "BE"
+    ]
+    source = {"d/parable-to-moral-match-en.jsonl": "\n".join(map(json.dumps, lines)).encode()}
+    stories, rows = cook("fables", source), cook("fable_morals", source)["test.jsonl"].splitlines()
+    held_out = (stories["val.txt"] + stories["test.txt"]).split("\n<|endoftext|>\n")[:-1]
+    assert sorted(json.loads(row)["ctx"] for row in rows) == sorted(held_out) and 0 < len(rows) < 60
+    expected = {"endings": ["One.", "Two.", "Three.", "Four.", "Five."], "label": 1}
+    assert all(json.loads(row) == {"ctx": json.loads(row)["ctx"], **expected} for row in rows)
+
+
 def test_a_lead_that_is_a_stub_or_cut_off_is_left_out(cook):
     extracts = {"Whole": "word " * 50 + "end.", "Stub": "Short.", "Cut": "word " * 50 + "and then the"}
     articles = {name: {"title": name, "extract": text} for name, text in extracts.items()}

@@ -20,7 +20,7 @@ from statistics import mean
 
 import torch
 from scaling import corpus as corpora
-from scaling import frozen, plan
+from scaling import cost, frozen, large, plan
 from scaling import law as laws
 from scaling import race as races
 from scaling import sweep as sweeps
@@ -282,6 +282,50 @@ def advice(argv):
     return record("plan", args, argv, clock, {"operations_per_second": rate, "operations": total, **advised._asdict()})
 
 
+# --- GPT-2's size -----------------------------------------------------------------------------------------------------
+
+SIZES = {"smoke": ("tiny", 4), "default": ("gpt2-50m", 20), "full": ("gpt2-124m", 100)}  # model, steps
+USED = 0.4  # share of a card's peak that the cost sheet assumes; nothing was measured there
+
+
+def gpt2(argv):
+    p = options("gpt2", "A model of GPT-2's size on real text, stopped in the middle and resumed.")
+    p.add_argument("--model", choices=large.PRESETS, help="(default: the preset's: gpt2-50m; full: gpt2-124m)")
+    p.add_argument("--steps", type=int, help="(default: the preset's)")
+    p.add_argument("--batch", type=int, default=1, help="windows a step (default: %(default)s)")
+    args = p.parse_args(argv)
+    clock, threads = Stopwatch(), thread_count(args.threads)
+    torch.set_num_threads(threads)
+    name, steps = (given or usual for given, usual in zip((args.model, args.steps), SIZES[args.preset]))
+    config, keep = large.preset(name), models_folder(__file__, args.out)
+    ids = large.tokens(args.data, keep)
+    print(f"{name}: {cost.parameters(config):,} parameters, {steps} steps of {args.batch} x {config.block_size} of "
+          f"{len(ids):,} tokens, {threads} threads; checkpoints in {keep / name}")  # fmt: skip
+    found = large.run(name, ids, keep / name, steps=steps, batch=args.batch, seed=args.seed)
+    losses = [row[1] for row in found["curve"]]
+    here = cost.Machine(f"{threads} cores", found["matmul_flops_per_second"], math.inf)
+    uses = {here: found["mfu"], cost.H100: USED, cost.MACHINES["8xh100"]: USED}
+    metrics = {
+        **found, "params": cost.parameters(config), "first_loss": losses[0],
+        "last_loss": mean(losses[-10:]), "matmul_gflops": found["matmul_flops_per_second"] / 1e9,
+        "costs": [cost_row(model, machine, used) for model in ("gpt2-50m", "gpt2-124m")
+                  for machine, used in uses.items()],
+        **({"mfu_124m": found["mfu"], "steps_124m": steps} if name == "gpt2-124m" else {}),
+    }  # fmt: skip
+    print(f"What it showed: the loss fell from {losses[0]:.2f} to {metrics['last_loss']:.2f} in {steps} steps, at "
+          f"{found['tokens_per_second']:.0f} tokens a second: {found['mfu']:.0%} of the matmul rate here.")  # fmt: skip
+    return record("gpt2", args, argv, clock, metrics)
+
+
+def cost_row(name, machine, used, each=20):
+    """[model, machine, tokens, operations, GB of a card, hours] of `each` tokens a parameter, 8 windows a step."""
+    config = large.preset(name)
+    tokens = each * cost.parameters(config)
+    flops, held = cost.flops(config, tokens), sum(cost.memory(config, max(1, 8 // machine.cards)).values())
+    hours = cost.seconds(flops, machine.cards * machine.peak, used) / 3600
+    return [name, machine.name, tokens, flops, held / 1e9, hours]
+
+
 # --- several processes ------------------------------------------------------------------------------------------------
 
 
@@ -301,7 +345,7 @@ def teams(argv):
     return record("teams", args, argv, clock, metrics)
 
 
-JOBS = {"race": race, "law": law, "predict": predict, "plan": advice, "teams": teams}
+JOBS = {"race": race, "law": law, "predict": predict, "plan": advice, "gpt2": gpt2, "teams": teams}
 ROUND = ("race", "law", "predict")  # without a job: in this order
 
 

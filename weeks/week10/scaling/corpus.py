@@ -39,7 +39,7 @@ def texts(folder, part, sets=SETS, most=None):
 
 
 def fingerprint(folder, vocab_size, sets=SETS, most=None):
-    """Changes with the text and the vocabulary, so that a cache of another corpus is never taken for this one's."""
+    """16 hex digits that change with the text, its cut and the vocabulary, so that no cache is taken for another's."""
     digest = hashlib.sha256(f"{vocab_size} {most}".encode())
     for name in sets:
         for part in ("train.txt", "val.txt"):

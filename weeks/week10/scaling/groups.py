@@ -30,8 +30,11 @@ def groups(named, recipe, *, strict=True):
     """{name: Parameter} (or a model) -> a list of {"params", "names", **settings}, the partition of what is trained.
 
     A frozen parameter is in no group, so that no step can move it. strict=False leaves out a pattern without members,
-    as a recipe for models of all kinds needs it. Raises ValueError: an empty pattern, a parameter that no pattern
-    matches, one under two names, or nothing to train.
+    as a recipe for models of all kinds needs it. Raises ValueError where the groups would be no partition:
+    - "there are no parameters, so there is nothing to train; ...", or "all 28 parameters are frozen, so ..."
+    - "no pattern of the recipe matches wte.weight; end the recipe with ('*', {})"
+    - a pattern without members: the sentence that `_empty` makes of it
+    - "wte and head are one tensor, which would be moved twice a step; give one of the names"
     """
     named = dict(named.named_parameters()) if hasattr(named, "named_parameters") else dict(named)
     trained = {name: p for name, p in named.items() if p.requires_grad}

@@ -117,7 +117,8 @@ def attempt(job, course, shown=False):
 def tune(start, rates, steps, course, book, workers=1):
     """Rows [lr, loss or None] of runs of `steps` steps, by rate, for `start` with each rate in its place.
 
-    The grid grows while its best is at its edge: a rate is tuned only where a lower and a higher one are worse.
+    The grid grows while its best is at its edge: a rate is tuned only where a lower and a higher one are worse. Seed 0.
+    ValueError where all blew up: "sgd reached no finite loss at any of the rates [0.1, 0.3]; give lower rates"
     """
     tried = {}
     wanted = sorted(rates)

@@ -44,7 +44,7 @@ class Trial(NamedTuple):
         return GPTConfig(vocab_size, BLOCK, self.layers, self.width // HEAD, self.width)
 
     def steps(self, vocab_size):
-        """How many steps the budget pays for."""
+        """How many steps the budget pays for: whole ones, and 1 at least."""
         each = cost(self.config(vocab_size)) * BLOCK * BATCH
         return max(1, round(self.budget / each))
 

@@ -9,6 +9,7 @@ from scaling import law as laws
 from scaling import sweep as sweeps
 from scaling.corpus import Corpus
 from scaling.law import Law, bootstrap, fit, interval, parabola, residuals
+from scaling.race import Run
 from scaling.sweep import BATCH, BLOCK, SHAPES, Trial, cost, done, read_rows, sweep, trials
 from scaling.vendor.bpe.fast import Tokenizer
 from scaling.vendor.gpt.model import GPT
@@ -160,8 +161,10 @@ def test_trials_span_the_decades_that_they_should():
     assert len(wanted) == 20 and len(set(wanted)) == 20
     budgets = [trial.budget for trial in wanted]
     assert max(budgets) / min(budgets) >= 100
-    blocks = [12 * layers * width**2 for layers, width in SHAPES[:8]]
+    blocks = [12 * trial.layers * trial.width**2 for trial in wanted]
     assert max(blocks) / min(blocks) > 10**1.5
+    last = trials([1e12] * 20)[-4:]  # at the end of the list of sizes a budget still gets four
+    assert [(trial.layers, trial.width) for trial in last] == list(SHAPES[-4:])
 
 
 @pytest.mark.day(67)
@@ -189,13 +192,35 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, corpus, monkeypatch):
 
     monkeypatch.setattr(sweeps, "run", stopped)
     with pytest.raises(KeyboardInterrupt):
-        sweep(wanted, corpus, path, judged=256)
+        sweep(wanted[::-1], corpus, path, judged=256)  # cheapest first, whatever the order
     first = read_rows(path)
     assert len(first) == 1 and done(first, wanted[0]) and not done(first, wanted[1])
     monkeypatch.setattr(sweeps, "run", real)
-    rows = sweep(wanted, corpus, path, judged=256)
+    rows = sweep(wanted[::-1], corpus, path, judged=256)
     assert len(rows) == 2 and rows[0] == first[0] and rows == read_rows(path)
     assert all(0 < row["loss"] < 7 and row["tokens"] % (BLOCK * BATCH) == 0 for row in rows)
+
+
+@pytest.mark.day(67)
+def test_a_row_says_what_was_spent_and_what_was_judged(corpus, monkeypatch):
+    """The run learns from one text and is judged on the other; its row has the cost of the steps that were taken."""
+    asked = {}
+
+    def train(config, tokens, val, setting, steps, **options):
+        asked.update(config=config, tokens=tokens, val=val, setting=setting, steps=steps, **options)
+        return Run(steps, 2.5, 1.23456, [])
+
+    monkeypatch.setattr(sweeps, "train", train)
+    trial = Trial(1, 16, 1e9)
+    row = sweeps.run(trial, corpus, seed=3, judged=256)
+    steps, vocab_size = trial.steps(corpus.tokenizer.vocab_size), corpus.tokenizer.vocab_size
+    assert asked["tokens"] is corpus.train and torch.equal(asked["val"], corpus.val[:256])
+    assert asked["steps"] == steps and asked["seed"] == 3 and asked["batch_size"] == BATCH
+    assert row["tokens"] == steps * BLOCK * BATCH and row["flops"] == cost(trial.config(vocab_size)) * row["tokens"]
+    assert row["budget"] == 1e9 != row["flops"]
+    assert row["params"] == GPT(trial.config(vocab_size)).n_params() and row["loss"] == 2.5
+    assert asked["setting"].lr == row["lr"] and asked["setting"].rest == pytest.approx(sweeps.REST * row["lr"])
+    assert sweeps.run(trial, corpus, lr=0.5)["lr"] == 0.5
 
 
 @pytest.mark.day(67)

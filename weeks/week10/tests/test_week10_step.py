@@ -72,6 +72,14 @@ def test_the_gradient_is_that_of_the_mean():
     assert done.norm == pytest.approx(norm, abs=1e-9)
 
 
+def test_a_step_begins_without_the_gradient_of_the_last():
+    """At a rate of 0 nothing moves, so the same rows give the same gradient again, to the bit."""
+    model = small()
+    optimizer = make("sgd", model, lr=0.0)
+    first, second = (step(model, optimizer, cut(*text(), 2), clip=None) for _ in range(2))
+    assert second == first
+
+
 def test_a_step_that_judges_nothing_is_told():
     """Its mean would be nan; no weight has moved."""
     model = small()

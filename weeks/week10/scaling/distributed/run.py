@@ -52,11 +52,21 @@ def global_batch(tokens, job: Job, step: int, block_size: int):
     return random_batch(tokens, job.recipe.batch_size, block_size, generator)
 
 
-def train(model, tokens, job: Job, team: Team, folder) -> Iterator[tuple[int, float]]:
+def make_optimizer(module, job: Job):
+    """The recipe's optimizer for a module that `wrap` gave."""
+    recipe, rule = job.recipe, optimizers.OPTIMIZERS.get(job.recipe.optimizer)
+    betas = {"betas": recipe.betas}
+    own = betas if rule and "betas" in rule.settings else {}
+    rest = betas if rule and rule.matrices else None  # what a rule of matrices leaves to AdamW
+    settings = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "rest": rest, **own}
+    return optimizers.make(recipe.optimizer, named(module), **settings)  # a ValueError for an unknown name
+
+
+def train(model, tokens, job: Job, team: Team, folder, build=make_optimizer) -> Iterator[tuple[int, float]]:
     """Train from the newest checkpoint in `folder`, or from the start; yields (step, loss) after each step.
 
     The loss is the mean over the judged tokens of the global batch, the same number in every process. After the last
-    step the whole weights lie in folder/model.safetensors.
+    step the whole weights lie in folder/model.safetensors. `build(module, job)` makes the optimizer.
     """
     folder, rows, block_size = Path(folder), share(job.recipe.batch_size, team, job.accumulate), model.config.block_size
     recipe, settings = job.recipe, job.settings(model)
@@ -74,7 +84,7 @@ def train(model, tokens, job: Job, team: Team, folder) -> Iterator[tuple[int, fl
             f"give all machines the same"
         )
     module = wrap(model, job.way, team)
-    optimizer = make_optimizer(module, job)
+    optimizer = build(module, job)
     newest = checkpoint.latest(folder)
     start = checkpoint.load(newest, module, optimizer, team, settings) if newest else 0
     module.train()
@@ -88,16 +98,6 @@ def train(model, tokens, job: Job, team: Team, folder) -> Iterator[tuple[int, fl
             checkpoint.save(folder, module, optimizer, step + 1, team, settings)
         yield step, done.loss
     write_weights(folder / "model.safetensors", module, team)
-
-
-def make_optimizer(module, job: Job):
-    """The recipe's optimizer for a module that `wrap` gave."""
-    recipe, rule = job.recipe, optimizers.OPTIMIZERS.get(job.recipe.optimizer)
-    betas = {"betas": recipe.betas}
-    own = betas if rule and "betas" in rule.settings else {}
-    rest = betas if rule and rule.matrices else None  # what a rule of matrices leaves to AdamW
-    settings = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "rest": rest, **own}
-    return optimizers.make(recipe.optimizer, named(module), **settings)  # a ValueError for an unknown name
 
 
 def write_weights(path, module, team: Team):

@@ -62,7 +62,8 @@ def muon(grad, state, *, momentum, nesterov, rounds, scale, half):
     """grad (..., rows, columns), state {"m": of that shape} -> the step.
 
     scale: "match_rms_adamw" gives the step the size of AdamW's, so that one learning rate serves both;
-    "original" keeps U V^T, made larger where there are more rows than columns.
+    "original" keeps U V^T, times sqrt(rows / columns) where there are more rows than columns. ValueError for others:
+    "there is no scale 'big'; choose from match_rms_adamw, original"
     """
     m = state["m"].lerp_(grad, 1 - momentum)
     u = torch.lerp(grad, m, momentum) if nesterov else m

@@ -1,0 +1,129 @@
+"""Week 10: a training step of ours against nanoGPT's, in pairs on the same machine: ours, theirs, ours, theirs.
+
+python weeks/week10/bench.py --peer ~/nanoGPT      # your own checkout of karpathy/nanoGPT
+"""
+
+import importlib
+import statistics
+import sys
+from pathlib import Path
+
+import torch
+from scaling.distributed.run import Job
+from scaling.large import PRESETS, build, fused_adamw, preset
+from scaling.step import compiler
+from scaling.step import step as take
+from scaling.vendor.gpt.loop import Recipe
+from scaling.vendor.shared.errors import Mistake, entry
+from scaling.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
+
+ADDRESS = "https://github.com/karpathy/nanoGPT"
+
+
+def peer_module(checkout):
+    """nanoGPT's model.py, or None, having said how to get it."""
+    if checkout is None or not (checkout / "model.py").is_file():
+        print(f"no nanoGPT at {checkout}, so nothing is compared; to compare: git clone {ADDRESS}, --peer FOLDER")
+        return None
+    sys.path.insert(0, str(checkout))
+    try:
+        return importlib.import_module("model")
+    finally:
+        sys.path.remove(str(checkout))
+
+
+def our_step(config, batch, compile):
+    """f() -> loss: one whole step of large.run, on one batch."""
+    model = build(config, compile=compile)
+    optimizer = fused_adamw(model, Job(Recipe(100, batch.shape[0], lr=6e-4, betas=(0.9, 0.95))))
+    pairs = [(batch[:, :-1], batch[:, 1:])]
+    return lambda: take(model, optimizer, pairs).loss
+
+
+def their_step(peer, config, batch):
+    """f() -> loss: nanoGPT's step as its train.py takes it on a CPU: eager, float32, no fused optimizer."""
+    sizes = {name: getattr(config, name) for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd")}
+    torch.manual_seed(0)
+    model = peer.GPT(peer.GPTConfig(**sizes, dropout=0.0, bias=True))
+    optimizer = model.configure_optimizers(0.1, 6e-4, (0.9, 0.95), "cpu")
+    inputs, targets = batch[:, :-1].contiguous(), batch[:, 1:].contiguous()
+
+    def step():
+        _, loss = model(inputs, targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+def compare(ours, theirs, pairs):
+    """Seconds of each step, [[ours, theirs], ...], in turn; one of each before that is not timed (it compiles)."""
+    ours(), theirs()
+    rows = []
+    for _ in range(pairs):
+        row = []
+        for step in (ours, theirs):
+            watch = Stopwatch()
+            step()
+            row.append(watch.seconds)
+        rows.append(row)
+    return rows
+
+
+def main(argv=None) -> dict:
+    p = parser(__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2])
+    p.add_argument("--peer", type=Path, help="your checkout of nanoGPT; without it nothing is compared")
+    p.add_argument("--model", default="gpt2-124m", help=f"{', '.join(PRESETS)} (default: %(default)s)")
+    p.add_argument("--batch", type=int, default=1, help="rows of a step (default: %(default)s)")
+    p.add_argument("--pairs", type=int, default=5, help="how often both are timed (default: %(default)s)")
+    args = p.parse_args(argv)
+    for name in ("batch", "pairs"):
+        if getattr(args, name) < 1:
+            raise Mistake(f"--{name} {getattr(args, name)} measures nothing; give 1 or more")
+    watch, threads, config = Stopwatch(), thread_count(args.threads), preset(args.model)
+    torch.set_num_threads(threads)
+    peer = peer_module(args.peer)
+    if peer is None:
+        return {}
+    drawn = torch.Generator().manual_seed(args.seed)
+    batch = torch.randint(config.vocab_size, (args.batch, config.block_size + 1), generator=drawn)
+    compile = compiler() is not None
+    rows = compare(our_step(config, batch, compile), their_step(peer, config, batch), args.pairs)
+    count = args.batch * config.block_size
+    ours, theirs = (statistics.median(column) for column in zip(*rows))
+    metrics = {
+        "model": args.model,
+        "batch_tokens": count,
+        "compiled": compile,
+        "seconds": rows,
+        "tokens_per_second": count / ours,
+        "nanogpt_tokens_per_second": count / theirs,
+        "throughput_vs_nanogpt_ratio": statistics.median(b / a for a, b in rows),
+    }
+    for name, value in metrics.items():
+        print(f"{name:>28}  {value:.4g}" if isinstance(value, float) else f"{name:>28}  {value}")
+    path = write_results(
+        results_folder(__file__, args.out) / "bench.json",
+        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
+        preset="bench",
+        seed=args.seed,
+        seconds=watch.seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(f"results: {path}")
+    return metrics
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))
