@@ -111,7 +111,7 @@ def test_two_nodes_as_two_network_namespaces(tmp_path):
     text.write_text("a text of a few words, again and again. " * 100)
     options = ["--data", str(text), "--steps", "4", "--every", "2", "--batch", "4", "--context", "16"]
     environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": str(PACKAGE)}
-    script = tmp_path / "launch/two_nodes.sh"  # a copy: the script goes to its own week, and Python would import from there
+    script = tmp_path / "launch/two_nodes.sh"  # a copy: where it lies, Python would import from
     script.parent.mkdir()
     shutil.copy(TWO_NODES, script)
     line = ["bash", str(script), str(tmp_path / "two"), *options, "--way", "fsdp"]
