@@ -1,4 +1,4 @@
-"""One pytest process for all weeks: where the code comes from, and what is refused.
+"""One pytest for all weeks: where the code comes from, and what is refused.
 
 CHASE_IMPL names the folder whose code is graded: `weeks` (the reference, the default) or `projects` (your own).
 The tests are the same files in both cases; only `sys.path` differs, so the wrong code could be graded by accident.

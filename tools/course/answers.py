@@ -1,14 +1,15 @@
 """Is the course sound? Packages in every state that a learner's can have are judged, each by the tests that should.
 
-- the reference passes the tests of its exercises (else any test could "notice" anything);
-- the starter, with every exercise left out, is collected without error and fails each of those tests;
 - a package that is solved up to day d passes the tests of day d, for every d. As each test then passes before any
-  later function exists, it never calls one, and so it passes on every later day as well;
+  later function exists, it never calls one, and so it passes on every later day as well, the last of which has the
+  whole reference (else any test could "notice" anything);
+- the starter, with every exercise left out, is collected without error and fails each test of an exercise;
 - an exercise left out, and each wrong answer planted, fail one of the exercise's tests of that very day.
 
 Left out: wrong answers that a machine invents. A dozen chosen by hand, each a mistake that people make, teach more.
 """
 
+import gc
 import io
 import os
 import shutil
@@ -24,9 +25,13 @@ from course import exercises as ex
 from course import records
 
 PATIENCE = 300  # seconds of processor time, ten times what any takes
-OPTIONS = ("-p", "no:cacheprovider", "--assert=plain", "--patience=120", "--no-header", "--disable-warnings")
-# Imported once, before the forks; the last one is what the first `backward` of a process would import.
-PREPARED = ["pytest", "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes"]
+# Warnings judge nothing, and the plugin that is left out looks for more of them by collecting garbage five times.
+OPTIONS = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain", "--patience=120", "--no-header",
+           "--disable-warnings")  # fmt: skip
+# Imported once, before the forks; the last two are what the first `backward` and the first assert_close of a process
+# would import, and take longer than most tests.
+PREPARED = ["pytest", "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes",
+            "torch.distributed.tensor"]  # fmt: skip
 PASSED, FAILED = 0, 1  # pytest's exit status; any other means that nothing was judged
 
 
@@ -35,7 +40,7 @@ class Answer(NamedTuple):
 
     room: str
     label: str  # how a report calls it
-    kind: str  # "reference", "starter", "day", "left out" or "wrong"
+    kind: str  # "starter", "day", "left out" or "wrong"
     files: dict  # file below the room's folder -> what stands in it
     tests: tuple  # node ids below the room's folder
     day: int | None  # only tests of this day, or None for all
@@ -49,10 +54,7 @@ def answers(room, root=ex.ROOT):
         return (folder / file).read_text(encoding="utf-8")
 
     tests = tuple(dict.fromkeys(test for exercise in exercises for test in exercise["tests"]))
-    found = [
-        Answer(room, "the reference", "reference", {}, tests, None),
-        Answer(room, "the starter", "starter", ex.solved(exercises, 0, source_of), tests, None),
-    ]
+    found = [Answer(room, "the starter", "starter", ex.solved(exercises, 0, source_of), tests, None)]
     for day in sorted({exercise["day"] for exercise in exercises}):
         files = ex.solved(exercises, day, source_of)
         found.append(Answer(room, f"solved up to day {day}", "day", files, ("tests",), day))
@@ -99,6 +101,7 @@ def judge(answer, folder, root):
     options = [*OPTIONS, "--record", str(folder / "record")]
     options += ["--day", str(answer.day)] if answer.day else []
     options += ["-x"] if answer.kind in ("left out", "wrong") else []
+    options += ["--tb=native"] if answer.kind != "day" else []  # nobody reads why: the source lines cost seconds
     output = io.StringIO()
     with redirect_stdout(output), redirect_stderr(output):
         status = pytest.main([*options, *nodes])
@@ -132,7 +135,7 @@ def passed_though_left_out(answer, folder):
 
 def verdict(answer, status, folder):
     """None where the answer was judged as it should be, or else a sentence."""
-    right = answer.kind in ("reference", "day")
+    right = answer.kind == "day"
     if status == (PASSED if right else FAILED):
         if answer.kind == "starter" and (blind := passed_though_left_out(answer, folder)):
             return f"{answer.room}: the starter passes {', '.join(blind)}, so they grade nothing; sharpen them"
@@ -171,6 +174,8 @@ def check(chosen, jobs, root=ex.ROOT, tell=lambda text: None):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for module in PREPARED:
         __import__(module)
+    gc.collect()
+    gc.freeze()  # a child's garbage collection would otherwise visit, and so copy, all of torch
     every = [answer for room in chosen for answer in answers(room, root)]
     waiting, running, begun, starters = every[::-1], {}, time.monotonic(), {}
     counts = {kind: sum(answer.kind == kind for answer in every) for kind in sorted({a.kind for a in every})}

@@ -80,8 +80,8 @@ def main(args):
     if judged.wrong:
         raise Mistake("\n".join(judged.wrong))
     kinds = judged.counts
-    print(f"all {sum(kinds.values())} answers were judged as they should be: the references pass, so does each package "
-          "that is solved up to some day, the starters fail every graded test, and all "
+    print(f"all {sum(kinds.values())} answers were judged as they should be: each package that is solved "
+          "up to some day passes, the starters fail every graded test, and all "
           f"{kinds['wrong']} wrong answers are noticed")  # fmt: skip
     if args.out:
         print(f"written: {record(judged, watch.seconds, jobs, args.out)}")

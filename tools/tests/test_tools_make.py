@@ -44,7 +44,8 @@ def tree(tmp_path, repo_root):
 
 
 def make(tree, *args):
-    ours = ("MAKE", "MFLAGS", "PRESET", "SEED", "ARGS", "WEEK")  # the make that runs these tests exports its own
+    # The make that runs these tests exports its own.
+    ours = ("MAKE", "MFLAGS", "PRESET", "SEED", "ARGS", "WEEK", "CHASE_IMPL")
     env = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     done = subprocess.run(["make", *args], cwd=tree, env=env, capture_output=True, text=True)
     calls = [line for line in done.stdout.splitlines() if line.startswith("python ")]
@@ -201,11 +202,13 @@ def test_the_workbench_gets_what_was_typed(tree, target):
     assert make(tree, target, *options)[1] == [wanted]
 
 
-def test_all_tests_run_after_all_data_in_one_process(tree):
-    """`make test` on a fresh machine makes the data first, then starts pytest once."""
+def test_all_tests_run_after_all_data(tree):
+    """`make test` on a fresh machine makes the data first, then starts pytest once; it shares the tests between two."""
     status, calls, _ = make(tree, "test")
     sets = re.search(r"^TEST_DATA := (.*)$", (tree / "Makefile").read_text(), re.M)[1].split()
-    assert status == 0 and calls[-1].strip() == "python -m pytest"
+    assert status == 0 and calls[-1] == "python -m pytest -n 2 --dist worksteal"
+    assert make(tree, "test", "ARGS=-n 4")[1] == ["python -m pytest -n 2 --dist worksteal -n 4"]
+    assert make(tree, "test", "CHASE_IMPL=projects")[1] == ["python -m pytest"]
     assert sorted(calls[:-1]) == sorted(f"python tools/data make {name}" for name in sets)
 
 
