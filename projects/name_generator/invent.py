@@ -117,7 +117,7 @@ def spelled(text, known, path):
 
 
 def lengths(text, longest):
-    """"5-8" -> (5, 8), "6" -> (6, 6), "5-" and "-8" are open on one side."""
+    """ "5-8" -> (5, 8), "6" -> (6, 6), "5-" and "-8" are open on one side."""
     try:
         low, dash, high = text.partition("-")
         least = int(low or 1)

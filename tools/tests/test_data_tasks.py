@@ -240,11 +240,7 @@ def test_sms_takes_swallowed_messages_apart(cook):
     rows = [(k % 2, words(k)) for k in range(60)]
     swallowed = f'she said "{words("a")}\nspam\t{words("b")}\nham\t{words("c")}, "yes"'
     files = cook("sms_spam", sms([*rows, (0, swallowed)]))
-    found = {
-        row["prompt"].split("\n\n")[1]: row["response"]
-        for file in files.values()
-        for row in rows_of(file)
-    }
+    found = {row["prompt"].split("\n\n")[1]: row["response"] for file in files.values() for row in rows_of(file)}
     expected = {text: ("ham", "spam")[spam] for spam, text in rows}
     expected |= {f'she said "{words("a")}': "ham", words("b"): "spam", f'{words("c")}, "yes"': "ham"}
     assert found == expected

@@ -115,7 +115,7 @@ def test_the_learners_code_is_what_runs(tree):
 
 
 def test_unwritten_function_is_a_todo_not_a_traceback(tree):
-    """"Not written yet" and "wrong" are different news."""
+    """ "Not written yet" and "wrong" are different news."""
     write(tree, "projects/week01/toy", REFERENCE.replace("return x / 2", 'raise NotImplementedError("Day 2: half")'))
     status, output = grade(tree)
     assert status == 1 and "TODO  Day 2: half" in output and "Traceback" not in output and "raise Not" not in output

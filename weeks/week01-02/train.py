@@ -1,9 +1,9 @@
 """Weeks 1 and 2: train what the two engines of this folder can train.
 
-    python weeks/week01-02/train.py moons                     # a network of single numbers parts two moons
-    python weeks/week01-02/train.py mnist                     # networks of arrays read handwritten digits
-    python weeks/week01-02/train.py predict picture.png       # ... one that you drew
-    python weeks/week01-02/train.py moons --help              # the options of a job
+python weeks/week01-02/train.py moons                     # a network of single numbers parts two moons
+python weeks/week01-02/train.py mnist                     # networks of arrays read handwritten digits
+python weeks/week01-02/train.py predict picture.png       # ... one that you drew
+python weeks/week01-02/train.py moons --help              # the options of a job
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Weeks 3 and 4: measure what three papers claim about letters as vectors, and about cells that remember.
 
-    python weeks/week03-04/claims.py                       # all claims, three seeds each: a quarter of an hour
-    python weeks/week03-04/claims.py lstm-lag --seeds 5    # one claim
+python weeks/week03-04/claims.py                       # all claims, three seeds each: a quarter of an hour
+python weeks/week03-04/claims.py lstm-lag --seeds 5    # one claim
 """
 
 import copy

@@ -1,9 +1,9 @@
 """Weeks 3 and 4: train the family of small language models that invent names, and judge each on names it never saw.
 
-    python weeks/week03-04/train.py                             # all models, on every standard file that is there
-    python weeks/week03-04/train.py --model lstm                # one model (and the bigram, its baseline)
-    python weeks/week03-04/train.py --data towns.txt            # a file of your own, one name a line
-    python weeks/week03-04/train.py --sample 20 --model lstm    # names from the weights of an earlier run
+python weeks/week03-04/train.py                             # all models, on every standard file that is there
+python weeks/week03-04/train.py --model lstm                # one model (and the bigram, its baseline)
+python weeks/week03-04/train.py --data towns.txt            # a file of your own, one name a line
+python weeks/week03-04/train.py --sample 20 --model lstm    # names from the weights of an earlier run
 """
 
 import string

@@ -1,9 +1,9 @@
 """Week 5: train shallow and deep networks that invent names, look into them, and name what is wrong with sick ones.
 
-    python weeks/week05/train.py                                # the ladder: bad start to batch norm; deep networks
-    python weeks/week05/train.py --data towns.txt               # on a file of your own, one name a line
-    python weeks/week05/train.py doctor --disease dead_relu     # plant a disease, show the diagnostics, name it
-    python weeks/week05/train.py doctor                         # every disease in several networks: how often right?
+python weeks/week05/train.py                                # the ladder: bad start to batch norm; deep networks
+python weeks/week05/train.py --data towns.txt               # on a file of your own, one name a line
+python weeks/week05/train.py doctor --disease dead_relu     # plant a disease, show the diagnostics, name it
+python weeks/week05/train.py doctor                         # every disease in several networks: how often right?
 """
 
 import string

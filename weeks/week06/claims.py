@@ -1,7 +1,7 @@
 """Week 6: measure what the WaveNet paper claims about dilation, gates and residual connections.
 
-    python weeks/week06/claims.py                          # all claims, three seeds each: some minutes
-    python weeks/week06/claims.py wavenet-gate --seeds 5   # one claim
+python weeks/week06/claims.py                          # all claims, three seeds each: some minutes
+python weeks/week06/claims.py wavenet-gate --seeds 5   # one claim
 """
 
 import math

@@ -176,7 +176,8 @@ class Sweep:
 
     budgets: tuple
     sizes: int
-    judged: int
+    judged: int  # tokens of the validation text
+    fewest: int = sweeps.FEWEST  # tokens of a run
     laws: int = 100  # of resampled runs, for the intervals
     ahead: float = 4.0
     sets: tuple = corpora.SETS
@@ -187,10 +188,10 @@ class Sweep:
 
 
 SWEEPS = {
-    "smoke": Sweep((2e8, 4e8, 8e8), 2, judged=2_048, laws=5, sets=("shakespeare",), most=200_000),
-    "default": Sweep((5e10, 5e10 * 10**0.5, 5e11), 2, judged=131_072),
-    "full": Sweep(tuple(5e10 * 10 ** (k / 2) for k in range(5)), 5, judged=524_288, laws=300),
-}  # fmt: skip
+    "smoke": Sweep((2e8, 4e8, 8e8), 2, judged=2_048, fewest=1, laws=5, sets=("shakespeare",), most=200_000),
+    "default": Sweep((1e11, 10**11.4, 10**11.8), 2, judged=131_072),
+    "full": Sweep(tuple(5e10 * 10 ** (k * 0.4) for k in range(6)), 5, judged=524_288, laws=300),
+}
 
 
 def law(argv):
@@ -198,7 +199,8 @@ def law(argv):
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(threads := thread_count(args.threads))
     corpus = preset.corpus(args)
-    wanted = sweeps.trials(preset.budgets, preset.sizes)
+    vocab_size = corpus.tokenizer.vocab_size
+    wanted = sweeps.trials(preset.budgets, vocab_size, preset.sizes, preset.fewest)
     print(f"{len(wanted)} runs from {wanted[0].name} to {wanted[-1].name} operations, on {len(corpus.train):,} tokens; "
           f"{threads} at a time")  # fmt: skip
     rows = sweeps.sweep(wanted, corpus, beside(args, "sweep"), args.seed, preset.judged, workers=threads)
@@ -206,7 +208,7 @@ def law(argv):
     fit, many = laws.fit(points), laws.bootstrap(points, preset.laws)
     spread = lambda number: list(laws.interval([number(each) for each in many]))
     budget = preset.ahead * max(preset.budgets)
-    trial = sweeps.advised(fit, budget, vocab_size := corpus.tokenizer.vocab_size)
+    trial = sweeps.advised(fit, budget, vocab_size)
     n, d = trial.params(vocab_size), trial.tokens(vocab_size)
     exponent = lambda each: each.beta / (each.alpha + each.beta)
     iso = laws.valleys([(row["budget"], row["params"], row["loss"]) for row in rows])

@@ -122,9 +122,7 @@ def portrait(model, p, parts):
     sure = val.max(1) >= UNSURE
     return {
         "confusion": [" ".join(map(str, row)) for row in table],
-        "worst": [
-            [int(labels[i]), int(answers[i]), round(float(p[i].max()), 4), as_text(images[i, 0])] for i in worst
-        ],
+        "worst": [[int(labels[i]), int(answers[i]), round(float(p[i].max()), 4), as_text(images[i, 0])] for i in worst],
         "filters": [as_text(f / abs(f).max() / 2 + 0.5) for f in first_filters(model)],
         "unsure_share": float(1 - sure.mean()),
         "sure_accuracy": float((val.argmax(1) == parts["val"][1])[sure].mean()) if sure.any() else 0.0,

@@ -37,7 +37,7 @@ class Names:
         return max(map(len, self.train + self.val + self.test))
 
     def encode(self, name):
-        """"ab" -> [1, 2]; the borders are left to whoever builds a tensor."""
+        """ "ab" -> [1, 2]; the borders are left to whoever builds a tensor."""
         odd = sorted(set(name) - set(self.alphabet))
         if odd:
             letters = ", ".join(map(repr, odd))

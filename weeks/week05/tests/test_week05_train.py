@@ -163,7 +163,7 @@ def test_standard_files_that_are_there(tmp_path, load_script, monkeypatch):
     [
         (b"", "holds 0 names; give ten or more"),
         ("\n".join([*invented(20), "zoë"]).encode(), "line 21: 'zoë' holds 'ë', which the alphabet"),
-        ("\r\n".join([*invented(12), "o'neil"]).encode(), "line 13: \"o'neil\" holds"),
+        ("\r\n".join([*invented(12), "o'neil"]).encode(), 'line 13: "o\'neil" holds'),
         (b"\n".join([b"a", b"b", b"c"] * 5), "a context of 3 letters does not fit names of at most 1; give a number"),
         (b"\xff\xfe" + b"a\n" * 20, "is not UTF-8"),
     ],

@@ -20,7 +20,7 @@ from .vendor.shared.progress import bar
 from .vendor.shared.text import END, documents, read_text
 
 SETS = ("fables", "bible", "web-bible", "shakespeare", "wiki-leads", "recipes")
-VOCAB = 512  # small, so that even a model of 40,000 numbers spends most of them on something else
+VOCAB = 257  # every byte, and the end of a document: pieces of words need more text before a model passes the bigram
 
 
 class Corpus(NamedTuple):

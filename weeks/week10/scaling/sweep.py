@@ -22,6 +22,7 @@ from .vendor.shared.results import to_json
 from .workers import spread
 
 BLOCK, BATCH = 128, 8  # tokens in a window, windows in a step: on few tokens, more steps beat larger ones
+FEWEST = 700_000  # tokens; with fewer a model knows pairs and no more, whatever its size: no law speaks of that
 REST = 0.4  # AdamW's rate, for what Muon leaves to it, over Muon's
 HEAD = 16  # channels a head; every width below is a multiple of it
 SHAPES = (  # (layers, width)
@@ -77,12 +78,12 @@ def advised(law, budget, vocab_size, shapes=SHAPES):
                key=lambda trial: law.loss(trial.params(vocab_size), trial.tokens(vocab_size)))  # fmt: skip
 
 
-def trials(budgets, shapes_each=4):
-    """For each budget `shapes_each` sizes in a row; a budget ten times as large begins two sizes further up."""
+def trials(budgets, vocab_size, shapes_each=4, fewest=FEWEST):
+    """For each budget the `shapes_each` largest shapes that still see `fewest` tokens; small budgets have fewer."""
     found = []
-    for number, budget in enumerate(budgets):
-        first = min(number, len(SHAPES) - shapes_each)
-        found += [Trial(*shape, budget) for shape in SHAPES[first : first + shapes_each]]
+    for budget in budgets:
+        every = [Trial(*shape, budget) for shape in SHAPES]
+        found += [trial for trial in every if trial.tokens(vocab_size) >= fewest][-shapes_each:]
     return found
 
 

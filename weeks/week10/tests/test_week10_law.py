@@ -156,15 +156,16 @@ def corpus():
 
 @pytest.mark.day(67)
 def test_trials_span_the_decades_that_they_should():
-    """20 runs, 2 decades of compute, and sizes over more than 1.5 decades of parameters outside the embedding."""
-    wanted = trials((3e11, 1e12, 3e12, 1e13, 3e13))
-    assert len(wanted) == 20 and len(set(wanted)) == 20
-    budgets = [trial.budget for trial in wanted]
-    assert max(budgets) / min(budgets) >= 100
-    blocks = [12 * trial.layers * trial.width**2 for trial in wanted]
-    assert max(blocks) / min(blocks) > 10**1.5
-    last = trials([1e12] * 20)[-4:]  # at the end of the list of sizes a budget still gets four
-    assert [(trial.layers, trial.width) for trial in last] == list(SHAPES[-4:])
+    """20 runs, 2 decades of compute, sizes over more than 1.5 decades, and none that sees next to nothing."""
+    wanted = trials([5e10 * 10 ** (k * 0.4) for k in range(6)], 257, 5, 700_000)
+    assert len(wanted) >= 20 and len(set(wanted)) == len(wanted)
+    budgets, sizes = [trial.budget for trial in wanted], [trial.params(257) for trial in wanted]
+    assert max(budgets) / min(budgets) >= 99 and max(sizes) / min(sizes) > 10**1.5
+    assert min(trial.tokens(257) for trial in wanted) >= 700_000
+    last = [(trial.layers, trial.width) for trial in wanted if trial.budget == max(budgets)]
+    place = SHAPES.index(last[-1])  # the largest that sees enough, and the four below it
+    assert last == list(SHAPES[place - 4 : place + 1])
+    assert Trial(*SHAPES[place + 1], max(budgets)).tokens(257) < 700_000
 
 
 @pytest.mark.day(67)

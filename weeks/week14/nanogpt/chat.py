@@ -101,8 +101,10 @@ class Template:
         try:
             return jinja.render(self.source, words, [{"messages": messages} for messages in conversations])
         except ValueError as error:  # a template is a program from outside, and may fail in any way
-            raise Mistake(f"the chat template fails or refuses this conversation ({error}); change its messages, or "
-                          "get a whole copy of the model's files") from error
+            raise Mistake(
+                f"the chat template fails or refuses this conversation ({error}); change its messages, or "
+                "get a whole copy of the model's files"
+            ) from error
 
     def _after_reply(self):
         """The special tokens that follow an assistant's last words, as texts."""

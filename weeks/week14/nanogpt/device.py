@@ -27,7 +27,7 @@ def pick_device(name="auto"):
 
 
 def pick_precision(precision, device):
-    """"float32" or "bfloat16"; auto means bfloat16 only where it is faster.
+    """ "float32" or "bfloat16"; auto means bfloat16 only where it is faster.
 
     A CPU's flags decide, not a stopwatch, so that a run that is continued computes as it did before. AMX multiplies
     bfloat16 almost four times as fast as float32 (measured), AMD's AVX512-BF16 should help too (not measured); Intel's

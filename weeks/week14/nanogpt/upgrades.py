@@ -4,7 +4,6 @@ An upgrade is a pair: one function for checkpoint.json, and one for the tensors 
 A test opens a stored folder of the first format.
 """
 
-
 BEGUN = ("config", "step", "losses")
 
 

@@ -109,8 +109,6 @@ def test_long_prompts_are_cut_and_responses_never(text, length):
     assert decoded(template, task.train, 0)[1] == "good<|im_end|>"
 
 
-
-
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -195,8 +195,10 @@ def open_taught(options, folder, device, precision, seed, free=True):
     wanted = given(options, Lora)
     if wanted and course.loaded.base is None:
         said = ", ".join(f"{option(name)} {value}" for name, value in wanted.items())
-        raise Mistake(f"{where} learns with all its weights: {said} is for an adapter; leave it out, or give it with "
-                      "a published --model")
+        raise Mistake(
+            f"{where} learns with all its weights: {said} is for an adapter; leave it out, or give it with "
+            "a published --model"
+        )
     if wanted:
         settle(wanted, Lora.of(adapter.adapters(course.model)[ADAPTER]), where)
     return course

@@ -33,8 +33,10 @@ def read(path):
     if entry := row_of(path):
         return entry.read(path)
     known = "; ".join(f"{name}: {row(name).ABOUT}" for name in FORMATS)
-    raise Mistake(f"{path} {'is' if path.exists() else 'does not exist, and would be'} none of the models that nanogpt "
-                  f"reads ({known}); check the path")
+    raise Mistake(
+        f"{path} {'is' if path.exists() else 'does not exist, and would be'} none of the models that nanogpt "
+        f"reads ({known}); check the path"
+    )
 
 
 def write(name, path, published):

@@ -220,4 +220,3 @@ def write_tensors(config, tensors):
                 tensor = tensor.T if gpt2 and tensor.dim() == 2 else tensor  # Conv1D keeps (in, out)
                 theirs[f"{start}{part}.{kind}"] = tensor.contiguous()
     return theirs
-

@@ -39,8 +39,10 @@ def read(folder):
         peft_format.load(skeleton, folder, "read")
         adapter.merge(skeleton, "read")
     except (ValueError, OSError) as error:
-        raise Mistake(f"{folder}, an adapter of {name}: {error}; or merge it where it was made: merge_and_unload() of "
-                      "peft, then save_pretrained, and give that folder") from error
+        raise Mistake(
+            f"{folder}, an adapter of {name}: {error}; or merge it where it was made: merge_and_unload() of "
+            "peft, then save_pretrained, and give that folder"
+        ) from error
     merged = {path: tensor for path, tensor in adapter.base_state(skeleton).items()}
     if published.config.tie and "lm_head.weight" in merged:
         published.config = replace(published.config, tie=False)
