@@ -98,7 +98,7 @@ RACES = {
     "smoke": Race(1, 16, 16, 4, steps=12, shares=(2.0,), judged=512, most=100_000),
     "default": Race(),
     "full": Race(
-        steps=400, shares=(0.3, 0.4, 0.5), seeds=3, judged=262_144,
+        steps=400, shares=(0.35, 0.5), seeds=3, judged=262_144,
         adamw=(0.001, 0.002, 0.004, 0.008, 0.016), muon=(0.004, 0.008, 0.016, 0.032, 0.064),
     ),
 }  # fmt: skip
@@ -188,7 +188,7 @@ class Sweep:
 
 
 SWEEPS = {
-    "smoke": Sweep((2e8, 4e8, 8e8), 2, judged=2_048, fewest=1, laws=5, sets=("shakespeare",), most=200_000),
+    "smoke": Sweep((1e9, 2e9, 4e9), 2, judged=2_048, fewest=4096, laws=5, sets=("shakespeare",), most=200_000),
     "default": Sweep((1e11, 10**11.4, 10**11.8), 2, judged=131_072),
     "full": Sweep(tuple(5e10 * 10 ** (k * 0.4) for k in range(6)), 5, judged=524_288, laws=300),
 }
@@ -295,6 +295,7 @@ def gpt2(argv):
     p.add_argument("--model", choices=large.PRESETS, help="(default: the preset's: gpt2-50m; full: gpt2-124m)")
     p.add_argument("--steps", type=int, help="(default: the preset's)")
     p.add_argument("--batch", type=int, default=1, help="windows a step (default: %(default)s)")
+    p.add_argument("--compile", action="store_true", help="compile the blocks first; needs a C++ compiler, and minutes")
     args = p.parse_args(argv)
     clock, threads = Stopwatch(), thread_count(args.threads)
     torch.set_num_threads(threads)
@@ -303,7 +304,7 @@ def gpt2(argv):
     ids = large.tokens(args.data, keep)
     print(f"{name}: {cost.parameters(config):,} parameters, {steps} steps of {args.batch} x {config.block_size} of "
           f"{len(ids):,} tokens, {threads} threads; checkpoints in {keep / name}")  # fmt: skip
-    found = large.run(name, ids, keep / name, steps=steps, batch=args.batch, seed=args.seed)
+    found = large.run(name, ids, keep / name, steps=steps, batch=args.batch, seed=args.seed, compile=args.compile)
     losses = [row[1] for row in found["curve"]]
     here = cost.Machine(f"{threads} cores", found["matmul_flops_per_second"], math.inf)
     uses = {here: found["mfu"], cost.H100: USED, cost.MACHINES["8xh100"]: USED}

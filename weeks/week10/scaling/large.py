@@ -145,11 +145,11 @@ def peak_bytes() -> int:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=None, square=2048) -> dict:
+def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=False, square=2048) -> dict:
     """Train the model `name` on ids (N,) for `steps` steps of `batch` rows; stop in the middle and resume. -> metrics
 
     `folder` keeps checkpoints, model.safetensors and the curve: a run that was interrupted goes on from there.
-    compile: None compiles where a compiler is. The seconds of a row are those of its step alone.
+    compile: as `step.compiled`, for the blocks. The seconds of a row are those of its step alone.
     """
     config = preset(name)
     if steps < 2:
@@ -157,7 +157,8 @@ def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=None, square=2
     if batch < 1:
         raise Mistake(f"a batch of {batch} rows holds nothing; give 1 or more")
     folder, middle = Path(folder), steps // 2
-    compile = compiler() is not None if compile is None else compile
+    if compile and compiler() is None:
+        raise Mistake("there is no C++ compiler to compile with; install g++, or train without --compile")
     recipe = Recipe(steps, batch, lr=6e-4, min_lr=6e-5, warmup=min(20, steps // 5), betas=(0.9, 0.95))
     job = Job(recipe, seed=seed, accumulate=batch, every=max(1, middle))  # micro-batches of one row: least memory
     with locked(folder):

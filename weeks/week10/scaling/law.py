@@ -84,8 +84,12 @@ def residuals(law, rows):
 def bootstrap(rows, count=100, seed=0):
     """`count` laws, each fitted to as many rows drawn with replacement: how far the fit depends on single runs.
 
-    Each search starts at the fit of all rows.
+    Each search starts at the fit of all rows. Raises ValueError where too few of the rows differ.
     """
+    if len(set(rows)) < len(Law._fields):
+        raise ValueError(
+            f"{len(set(rows))} different runs cannot fix the {len(Law._fields)} numbers of a law; give more"
+        )
     whole = fit(rows)
     start = (math.log(whole.E), math.log(whole.A), whole.alpha, math.log(whole.B), whole.beta)
     generator = torch.Generator().manual_seed(seed)

@@ -69,6 +69,8 @@ def train(config, tokens, val, setting, steps, *, batch_size=16, seed=0, points=
             if number + 1 in due:
                 pause = Stopwatch()
                 curve.append([number + 1, clock.seconds - judging, evaluate(model, val)])
+                if not math.isfinite(curve[-1][2]):  # the last step of all may have ruined the weights
+                    raise FloatingPointError(f"the validation loss is {curve[-1][2]} with {setting}; lower its rate")
                 judging += pause.seconds
     return Run(steps, curve[-1][2], clock.seconds - judging, curve)
 

@@ -137,6 +137,13 @@ def test_rows_that_no_law_can_have(rows, sentence):
 
 
 @pytest.mark.day(68)
+def test_runs_that_are_all_alike_cannot_be_resampled():
+    """Six rows of two runs: drawn again and again, five different ones would never come."""
+    with pytest.raises(ValueError, match="2 different runs cannot fix the 5 numbers of a law"):
+        bootstrap([(1e4, 1e6, 4.0), (1e5, 1e6, 3.0)] * 3, count=2)
+
+
+@pytest.mark.day(68)
 def test_a_law_of_nan_is_refused():
     with pytest.raises(ValueError, match="is no run"):
         fit([(*row, 3.0) for row in GRID[:5]] + [(1e5, 1e6, math.nan)])
