@@ -1,4 +1,4 @@
-"""Day 72: text in, shards out: the same bytes from one process and from two, and nothing half done is taken for whole."""
+"""Day 72: text in, shards out: the same bytes from one process and two; nothing half done is taken for whole."""
 
 import json
 

@@ -1,5 +1,6 @@
 """Day 72: shards that say whose ids they are. Every way to damage one gets a sentence, none gets a wrong batch."""
 
+import hashlib
 import json
 import struct
 
@@ -69,7 +70,7 @@ def test_the_bytes_of_a_shard_are_as_its_page_says(tmp_path):
     assert raw[:8] == b"CHASETOK" and struct.unpack("<IIQ", raw[8:24]) == (1, 2, 3)
     assert raw[24:56].hex() == OWNER and raw[56:88].hex() == row["sha256"] and not any(raw[88:128])
     assert raw[128:] == bytes([1, 0, 2, 0, 44, 1])
-    assert __import__("hashlib").sha256(raw[128:]).hexdigest() == row["sha256"]
+    assert hashlib.sha256(raw[128:]).hexdigest() == row["sha256"]
 
 
 def test_two_bytes_are_enough_for_65536_ids():
@@ -95,7 +96,10 @@ DAMAGE = {
     "cut in its header": (lambda raw: raw[:50], r"is no token shard: it does not begin with CHASETOK"),
     "another file": (put(0, b"PK"), r"is no token shard"),
     "another version": (put(8, b"\7"), r"is of version 7, and this program reads version 1"),
-    "another tokenizer": (put(24, b"\0" * 32), r"holds ids of the tokenizer 000000000000, not of [0-9a-f]{12}; use the"),
+    "another tokenizer": (
+        put(24, b"\0" * 32),
+        r"holds ids of the tokenizer 0{12}, not of [0-9a-f]{12}; use the",
+    ),
     "no width": (put(12, b"\3"), r"says that it has 100 ids of 3 bytes: its header is damaged"),
     "a flipped bit": (put(200, b"\xff"), r"does not match its own sha256: it was damaged or edited"),
     "another run's": (put(56, b"\0" * 32), r"is not the shard that manifest.json speaks of"),

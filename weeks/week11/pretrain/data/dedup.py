@@ -6,9 +6,9 @@ Jaccard similarity. LSH bands (Leskovec, Rajaraman, Ullman, Mining of Massive Da
 bands of 8. Two documents are duplicates if a whole band agrees, which happens with probability 1 - (1 - s^8)^14: 0.06
 at a similarity of 0.5, 0.56 at 0.7, 0.92 at 0.8 and 1.00 at 0.9. These are the numbers of FineWeb (Penedo et al. 2024).
 
-For each document 15 hashes of 64 bits are kept, in columns: one of the whole text and 14 of the bands. A document with an earlier equal in any column goes, and that earlier one may be gone too:
-of a chain of similar documents the first stays, as in a cluster.
-Left out: comparing the candidates themselves.
+For each document 15 hashes of 64 bits are kept, in columns: one of the whole text and 14 of the bands. A document
+with an earlier equal in any column goes, and that earlier one may be gone too: of a chain of similar documents the
+first stays, as in a cluster. Left out: comparing the candidates themselves.
 """
 
 import hashlib
@@ -72,11 +72,12 @@ def minhash(hashes, count=BANDS * ROWS):
     return least
 
 
-def keys(text):
-    """The COLUMNS hashes of one document, (15,) uint64: its exact one, then one a band."""
-    bands = minhash(shingles(text)).reshape(BANDS, ROWS)
+def keys(texts):
+    """The hashes of n documents, (COLUMNS, n) uint64: each one's exact hash, then one a band."""
+    minima = np.stack([minhash(shingles(text)) for text in texts]).astype(np.uint64)
+    bands = minima.reshape(len(texts), BANDS, ROWS) @ _weights()  # (n, BANDS)
     # A band's hash is of its eight minima; bands never meet, for each has a column of its own.
-    return np.concatenate((np.array([exact(text)], np.uint64), _mix(bands.astype(np.uint64) @ _weights())))
+    return np.stack((np.array([exact(text) for text in texts], np.uint64), *_mix(bands).T))
 
 
 def repeated(column, at_once=AT_ONCE):

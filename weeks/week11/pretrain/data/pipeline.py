@@ -48,8 +48,8 @@ class Done(NamedTuple):
     def __str__(self):
         gone = self.documents["exact"] + self.documents["near"]
         return (
-            f"{self.documents['read']:,} documents, {self.megabytes:.1f} MB; dropped: {self.documents['empty']:,} empty, "
-            f"{gone:,} duplicates; {sum(self.tokens.values()):,} tokens\n{self.megabytes / self.seconds:.1f} MB/s with "
+            f"{self.documents['read']:,} documents, {self.megabytes:.1f} MB; dropped: {self.documents['empty']:,} empty "
+            f"and {gone:,} duplicates; {sum(self.tokens.values()):,} tokens\n{self.megabytes / self.seconds:.1f} MB/s with "
             f"{self.workers} of {cpu_count()} cores, {self.mb_per_s_per_core:.1f} MB/s a core"
         )
 
@@ -132,8 +132,7 @@ def look(texts):
     """In a worker: (bytes of text, which documents are empty (n,), their hashes (15, n))."""
     size = sum(map(_size, texts))
     texts = [clean(text) for text in texts]
-    keys = np.stack([dedup.keys(text) for text in texts], axis=1)
-    return size, np.array([not text for text in texts]), keys
+    return size, np.array([not text for text in texts]), dedup.keys(texts)
 
 
 def start_looking():

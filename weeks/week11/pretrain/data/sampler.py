@@ -39,8 +39,8 @@ class Sampler:
         self.windows = -(-len(tokens) // block_size)  # in an epoch
         if self.windows < batch_size:
             raise Mistake(
-                f"{len(tokens):,} tokens are {self.windows:,} windows of {block_size}, fewer than the {batch_size} rows "
-                "of one batch; give more text, a smaller batch, or a smaller block size"
+                f"{len(tokens):,} tokens are {self.windows:,} windows of {block_size}, fewer than the {batch_size} "
+                "rows of one batch; give more text, a smaller batch, or a smaller block size"
             )
 
     @property

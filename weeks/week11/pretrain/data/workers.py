@@ -37,7 +37,7 @@ def ordered(function, batches, workers, start, *given):
             yield running.popleft().result()
     except BrokenProcessPool:
         raise Mistake(
-            "a worker process was ended from outside, most likely for want of memory; give fewer workers and start again"
+            "a worker was ended from outside, most likely for want of memory; give fewer workers, and start again"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)
