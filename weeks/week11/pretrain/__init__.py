@@ -1,0 +1,1 @@
+"""Pre-training that survives anything, and an evaluation that others agree with."""

@@ -1,0 +1,196 @@
+# vendored from tools/shared/results.py, sha256 75857415b6263875a64e6e1bdc8438a6999a5a55ede3345cd356f7d85063d103; edit there, then run: make vendor
+"""What every train script shares: its options, its threads, its results file.
+
+Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import shlex
+import subprocess
+import time
+from importlib import metadata
+from pathlib import Path
+
+from .errors import Mistake
+from .files import atomic_write
+
+PRESETS = ("smoke", "default", "full")
+MOST_THREADS = 1024  # OpenMP ends the process, without a word from Python, where it cannot start what it is asked for
+
+
+def seed_number(text):
+    """A seed as every library takes it: a whole number from 0, in 63 bits."""
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed; give a whole number from 0 to {2**63 - 1}")
+    return seed
+
+
+def parser(description, *, data=None, epilog=None):
+    """The options that every train script takes; `data` is the default of --data."""
+    p = argparse.ArgumentParser(
+        description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--preset", choices=PRESETS, default="default", help="how long to run (default: %(default)s)")
+    p.add_argument("--seed", type=seed_number, default=0, help="seed of everything random (default: %(default)s)")
+    p.add_argument("--data", type=Path, default=data, help="folder or file to read (default: %(default)s)")
+    p.add_argument("--out", type=Path, default=None, help="folder for results (default: runs/<week>/results)")
+    p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all that this process may use)")
+    return p
+
+
+def run_folder(script):
+    """runs/<week>, which git ignores: below it lies whatever a user's own run of `script` writes."""
+    week = Path(script).resolve().parent
+    root = week.parents[1] if week.parent.name == "weeks" else Path.cwd()
+    return root / "runs" / week.name
+
+
+def results_folder(script, out=None):
+    """Where a run of `script` writes its results: `out` if it was given, else runs/<week>/results.
+
+    The committed results beside a script change only when they are asked for: `make results`, or --out.
+    """
+    return run_folder(script) / "results" if out is None else Path(out)
+
+
+def models_folder(script, out=None):
+    """Where a run keeps what it trained: `out`/models, but never among committed results: then runs/<week>/models."""
+    ours = (None, Path(script).resolve().parent / "results", run_folder(script) / "results")
+    return run_folder(script) / "models" if out is None or Path(out).resolve() in ours else Path(out) / "models"
+
+
+def drawing_parser(description, script, preset="default"):
+    """The options of every figure script. `preset` is what the pages show: without options, their figures are drawn."""
+    week = Path(script).resolve().parent
+    p = argparse.ArgumentParser(
+        description=description,
+        epilog=f"Without options: the pages' figures. For a run of your own: --results runs/{week.name}/results "
+        f"--out runs/{week.name}/figures",
+    )
+    p.add_argument("--preset", choices=PRESETS, default=preset, help="whose results to draw (default: %(default)s)")
+    p.add_argument("--results", type=Path, default=week / "results", help="folder to read (default: committed)")
+    p.add_argument("--out", type=Path, default=week / "figures", help="folder for figures (default: committed)")
+    return p
+
+
+def read_metrics(path, command):
+    """The metrics of a results file, for a figure; a Mistake where it is absent or not one. `command` writes it."""
+    again = f"run: {command} --out {path.parent}"
+    if not path.exists():
+        raise Mistake(f"{path} does not exist, so there is nothing to draw; {again}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"{path} is not a results file ({error!r}); {again}") from None
+
+
+def cpu_count():
+    """Processors that this process may use: fewer than the machine has where it is confined."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def thread_count(asked, otherwise=None):
+    """The threads to use: those of --threads, or else `otherwise` (default: all that this process may use)."""
+    if asked is None:
+        return otherwise or cpu_count()
+    if asked < 1:
+        raise Mistake(f"--threads {asked} leaves nobody to compute; give 1 or more")
+    if asked > MOST_THREADS:
+        raise Mistake(f"--threads {asked} is more than a machine can start; give {MOST_THREADS} at most")
+    return asked
+
+
+def cpu_name():
+    """The processor's name, with the bf16 instructions that decide how fast half precision is."""
+    name, flags = platform.processor() or platform.machine(), ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+            elif line.startswith("flags"):
+                flags = line
+                break
+    except OSError:
+        pass
+    extra = [label for flag, label in (("avx512_bf16", "AVX512-BF16"), ("amx_bf16", "AMX-BF16")) if flag in flags]
+    return f"{name} ({', '.join(extra)})" if extra else name
+
+
+def machine(threads):
+    """Where a number was measured."""
+    here = {"cpu": cpu_name(), "threads": threads, "python": platform.python_version()}
+    for package in ("torch", "numpy"):
+        try:
+            here[package] = metadata.version(package).split("+")[0]
+        except metadata.PackageNotFoundError:
+            pass
+    return here
+
+
+def commit(folder):
+    """Short hash of the checkout that holds `folder`, with `-dirty` where it was changed; "unknown" outside git."""
+    try:
+        command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def to_json(value, pad=""):
+    """Indented JSON whose innermost lists stand on one line each; NaN and infinity raise ValueError."""
+    inner = f"{pad}  "
+    if isinstance(value, dict) and value:
+        rows = [f"{json.dumps(str(key))}: {to_json(item, inner)}" for key, item in value.items()]
+        begin, end = "{}"
+    elif isinstance(value, list | tuple) and any(isinstance(item, dict | list | tuple) for item in value):
+        rows = [to_json(item, inner) for item in value]
+        begin, end = "[]"
+    else:
+        return json.dumps(value, allow_nan=False)
+    return f"{begin}\n{inner}" + f",\n{inner}".join(rows) + f"\n{pad}{end}"
+
+
+def write_results(path, *, command, preset, seed, seconds, metrics, threads):
+    """Write one results file in the shape that all weeks share, and return its path.
+
+    `metrics` maps a name to a number, string or nested list; NaN and infinity raise ValueError, for JSON has neither.
+    """
+    path = Path(path)
+    record = {
+        "command": command,
+        "preset": preset,
+        "seed": seed,
+        "commit": commit(Path(__file__).parent),
+        "date": datetime.date.today().isoformat(),
+        "machine": machine(threads),
+        "seconds": round(seconds, 1),
+        "metrics": metrics,
+    }
+    atomic_write(path, to_json(record) + "\n")
+    return path
+
+
+def command_line(script, argv):
+    """The command that repeats this run, as it would be typed at the repository's root."""
+    parts = Path(script).resolve().parts
+    script = "/".join(parts[parts.index("weeks") :]) if "weeks" in parts else Path(script).name
+    return shlex.join(["python", script, *argv])
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self):
+        self.start = time.perf_counter()
+
+    @property
+    def seconds(self):
+        return time.perf_counter() - self.start
