@@ -12,7 +12,8 @@ def sentence(event, folder) -> str | None:
     if event.kind == "spike":
         loss = "not finite" if values["loss"] is None else f"{values['loss']:.4f}"
         batches = " and ".join(str(position) for position in values["batches"])
-        return f"the loss of step {values['step'] + 1} is {loss}, a spike: back to step {event.step}, without batch {batches}"
+        at = values["step"] + 1
+        return f"the loss of step {at} is {loss}, a spike: back to step {event.step}, without batch {batches}"
     if event.kind == "stopped":
         number = values["signal"]
         by = f" by {signal.Signals(number).name}" if number > 0 else ""

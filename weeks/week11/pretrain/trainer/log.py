@@ -51,19 +51,26 @@ class Log:
 
     def add(self, row: dict):
         self.waiting.append(_line(row))
-        before = self.path.stat().st_size
         try:
-            self.disk.append(self.path, b"".join(self.waiting))
+            self._push()
         except OSError as error:
             if not is_full(error):
                 raise
+
+    def _push(self):
+        before = self.path.stat().st_size
+        try:
+            self.disk.append(self.path, b"".join(self.waiting))
+        except OSError:
             with open(self.path, "rb+") as file:
                 file.truncate(before)  # a part of a row may have found room
-            return
+            raise
         self.waiting = []
 
     def flush(self):
-        """What was added survives the machine's death too."""
+        """What was added survives the machine's death too; an OSError where the disk is still full."""
+        if self.waiting:
+            self._push()
         self.disk.flush(self.path)
 
 

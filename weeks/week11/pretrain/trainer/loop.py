@@ -12,15 +12,13 @@ does not matter: what lies between is done again, bit for bit.
 Left out: FSDP and other shards (week 10's checkpoints), which rows are in a batch (the sampler's task).
 """
 
-import hashlib
+import json
 import math
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
@@ -32,80 +30,12 @@ from ..vendor.shared.files import locked
 from . import checkpoint, keep
 from .disk import Disk, is_full
 from .log import Log, read_rows
+from .plan import Event, Plan, Progress, seed_of
 from .signals import Wish
 from .spikes import Detector
 from .state import differences
 
 PATIENCE = 5  # spikes within the detector's window; more of them are no bad batches
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long, how large, how often. What decides the weights must be the same when a run goes on."""
-
-    steps: int
-    rows: int  # of a step's batch, of all processes together
-    save_every: int = 100
-    keep_every: int = 0  # checkpoints of these steps stay as far as the budget reaches; 0: none but last two and best
-    budget: int | None = None  # bytes that the checkpoints may take
-    validate_every: int = 0  # 0: never
-    sample_every: int = 0
-    accumulate: int = 1  # micro-batches that each process cuts its rows into
-    clip: float = 1.0
-    half: str = "float32"
-    seed: int = 0
-    spike: float = 8.0  # the score from which a loss is a spike (spikes.py)
-    window: int = 64  # losses that it is compared with
-
-    def __post_init__(self):
-        for name in ("steps", "rows", "save_every", "accumulate", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
-        for name in ("keep_every", "validate_every", "sample_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; give 0 for never, or a number of steps")
-        if self.keep_every % self.save_every:
-            raise ValueError(
-                f"keep_every = {self.keep_every} asks for checkpoints that save_every = {self.save_every} does not "
-                f"write; give a multiple of {self.save_every}"
-            )
-
-    def settings(self) -> dict:
-        names = ("steps", "rows", "clip", "half", "seed", "spike", "window")
-        return {name: getattr(self, name) for name in names}
-
-
-class Event(NamedTuple):
-    """kind: begin, step, validation, sample, saved, spike, full, over, stopped or done; `step` updates were made."""
-
-    kind: str
-    step: int
-    values: dict
-
-
-@dataclass
-class Progress:
-    """Where the run is. Has a state_dict, like everything that a checkpoint holds."""
-
-    step: int = 0  # updates made
-    position: int = 0  # the next batch
-    last: int | None = None  # the batch of the last update, where that directly preceded the next
-    best: list | None = None  # [loss, step] of the best validation
-    skipped: list = field(default_factory=list)  # [{"step", "batches", "loss", "score"}] of every spike
-
-    def state_dict(self) -> dict:
-        return dict(vars(self))
-
-    def load_state_dict(self, state: dict):
-        vars(self).update(state)
-
-    def barred(self) -> set[int]:
-        return {position for spike in self.skipped for position in spike["batches"]}
-
-
-def seed_of(seed: int, step: int, rank: int) -> int:
-    """A seed for the dropout of one step in one process; hashed, so that neighbours have nothing in common."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {step} {rank}".encode()).digest()[:8], "big") >> 1
 
 
 class Trainer:
@@ -144,7 +74,7 @@ class Trainer:
         for name, every, judge in self.judges:
             if every and judge is None:
                 raise ValueError(f"a {name} is due every {every} steps, but no function was given for it; give one")
-        self.settings = {**(settings or {}), **plan.settings()}
+        self.settings = json.loads(json.dumps({**(settings or {}), **plan.settings()}))  # as a checkpoint gives it back
         self.disk, self.wish, self.run = disk or Disk(), Wish(), uuid.uuid4().hex
         self.progress, self.detector = Progress(), Detector(plan.window)
         self.module = wrap(model, "ddp", self.team)
@@ -261,8 +191,8 @@ class Trainer:
         if len(near) > PATIENCE:
             raise Mistake(
                 f"{len(near)} loss spikes within {self.plan.window} steps, the last at step {at.step}"
-                f"{f' ({why})' if why else ''}: the run itself is unstable, not a batch; the checkpoints in {self.folder} "
-                "stay, so begin again in another folder with a lower learning rate or a longer warm-up"
+                f"{f' ({why})' if why else ''}: the run itself is unstable, not a batch; the checkpoints in "
+                f"{self.folder} stay, so begin again in another folder with a lower learning rate or a longer warm-up"
             )
         good = at.step + 1 - len(blamed)  # updates without the blamed batches
         with self.team.together():

@@ -14,7 +14,8 @@ from ..vendor.scaling.parallel import Team, join, named
 from ..vendor.scaling.schedules import SCHEDULES
 from ..vendor.shared.errors import entry
 from .follow import follow
-from .loop import Plan, Trainer
+from .loop import Trainer
+from .plan import Plan
 
 SHAPE = {"vocab_size": 31, "block_size": 16, "n_layer": 2, "n_head": 2, "n_embd": 20, "bias": False}
 STEPS, ROWS, BAD = 60, 8, 40  # the batch BAD is noise in a text that can be learned
