@@ -2,7 +2,7 @@
 
     python weeks/week11/torture.py --trials 50 --out runs/week11/torture.json
 
-A small run (pretrain/trainer/rehearsal.py: dropout, a loss spike, validation, a checkpoint every fourth step) is started
+A small run (pretrain/trainer/rehearsal.py: dropout, a spike, validation, a checkpoint every fourth step) is started
 in a process of its own and killed after a random time, again and again until it comes to its end; then the next run
 begins, until there were as many kills as asked for. Of every run the weights must equal, bit for bit, those of a run
 that nobody disturbed, and the log must have the same rows but for the seconds.

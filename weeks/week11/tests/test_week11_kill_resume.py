@@ -198,15 +198,21 @@ def test_packing_loses_nothing():
 
 
 def test_the_budget_takes_the_oldest_of_every_k_and_nothing_of_others(tmp_path):
-    run(tmp_path, steps=4, keep_every=2, validate_every=0)
-    size = sum(file.stat().st_size for file in checkpoint.place(tmp_path, 4).iterdir())
-    foreign = tmp_path / "step-00000001"
-    foreign.mkdir()
-    (foreign / "mine.txt").write_text("mine")
-    shortened = {"steps": 12, "keep_every": 2, "validate_every": 0, "budget": int(3.5 * size)}
-    run(tmp_path / "a", **shortened)
-    assert [step for step, _ in checkpoint.checkpoints(tmp_path / "a")] == [8, 10, 12]
-    events = run(tmp_path / "b", **{**shortened, "budget": size})
-    assert [step for step, _ in checkpoint.checkpoints(tmp_path / "b")] == [10, 12]
-    assert {event.kind for event in events} >= {"over"}
-    assert (foreign / "mine.txt").read_text() == "mine"
+    run(tmp_path / "measured", steps=2)
+    size = sum(file.stat().st_size for file in checkpoint.place(tmp_path / "measured", 2).iterdir())
+    folder, plan = (
+        tmp_path / "a",
+        {**SHORT, "steps": 12, "keep_every": 2, "validate_every": 0, "budget": int(3.5 * size)},
+    )
+    for event in rehearsal.trainer(folder, **plan).events():
+        if event.kind == "begin":
+            (folder / "step-00000001").mkdir()
+            (folder / "step-00000001/mine.txt").write_text("mine")
+    assert [step for step, _ in checkpoint.checkpoints(folder)] == [1, 8, 10, 12]
+    assert (folder / "step-00000001/mine.txt").read_text() == "mine"
+
+
+def test_the_last_two_stay_even_over_the_budget(tmp_path):
+    events = run(tmp_path, keep_every=2, validate_every=0, budget=1)
+    assert [step for step, _ in checkpoint.checkpoints(tmp_path)] == [6, 8]
+    assert [event.step for event in events if event.kind == "over"] == [0, 2, 4, 6, 8]
