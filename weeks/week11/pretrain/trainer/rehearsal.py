@@ -1,6 +1,6 @@
 """A small run with all that a long one has, for the tests and for torture.py: dropout, spikes, validation, checkpoints.
 
-python -m pretrain.trainer.rehearsal FOLDER [STEPS]     also under torchrun, without dropout
+python -m pretrain.trainer.rehearsal FOLDER [STEPS [LR]]     also under torchrun, without dropout
 """
 
 import sys
@@ -40,7 +40,7 @@ def sample(model) -> str:
     return f"after 0 comes {logits[0, -1].argmax().item()}"
 
 
-def trainer(folder, team: Team | None = None, *, dropout=0.1, optimizer="muon", **changed) -> Trainer:
+def trainer(folder, team: Team | None = None, *, dropout=0.1, optimizer="muon", lr=0.02, **changed) -> Trainer:
     """The run in `folder`; what is `changed` is a field of Plan, or else an option of Trainer."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -50,16 +50,16 @@ def trainer(folder, team: Team | None = None, *, dropout=0.1, optimizer="muon", 
     plan = Plan(**plan)
     options = {"batch": batch, "validate": validate, "sample": sample, **changed}
     options.setdefault("settings", {"model": vars(model.config), "optimizer": optimizer})
-    made = optimizers.make(optimizer, named(model), lr=0.02)
+    made = optimizers.make(optimizer, named(model), lr=lr)
     rate = lambda step: SCHEDULES["stable_decay"](step, plan.steps, 3)
     return Trainer(model, made, options.pop("batch"), plan, folder, rate=rate, team=team, **options)
 
 
 def main(argv=None):
-    folder, *steps = argv
+    folder, *numbers = argv
     torch.set_num_threads(1)
     with join(60.0) as team:
-        changed = {"steps": int(steps[0])} if steps else {}
+        changed = {name: kind(text) for (name, kind), text in zip((("steps", int), ("lr", float)), numbers)}
         return follow(trainer(Path(folder), team, dropout=0.0 if team.size > 1 else 0.1, **changed))
 
 
