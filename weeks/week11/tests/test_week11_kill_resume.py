@@ -1,0 +1,218 @@
+"""A run that is killed goes on to the same weights, at whatever operation of the disk it dies."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pretrain.trainer import checkpoint, rehearsal
+from pretrain.trainer.disk import Disk
+from pretrain.trainer.log import read_rows
+from pretrain.trainer.state import differences, pack, unpack
+from pretrain.vendor.shared.errors import Mistake
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+
+pytestmark = pytest.mark.day(74)
+WEEK = Path(rehearsal.__file__).resolve().parents[2]
+SHORT = {"steps": 8, "save_every": 2, "keep_every": 4, "validate_every": 3, "sample_every": 0, "optimizer": "adamw"}
+
+
+def run(folder, **changed):
+    return list(rehearsal.trainer(folder, **{**SHORT, **changed}).events())
+
+
+def outcome(folder, steps=8):
+    rows = [{k: v for k, v in row.items() if k != "seconds"} for row in read_rows(folder / "metrics.jsonl")]
+    return load_file(checkpoint.place(folder, steps) / checkpoint.TENSORS), rows
+
+
+def assert_same(folder, wanted):
+    """Bit for bit, for going on is doing the same arithmetic again."""
+    weights, rows = outcome(folder)
+    assert weights.keys() == wanted[0].keys() and all(torch.equal(weights[n], wanted[0][n]) for n in weights)
+    assert rows == wanted[1]
+
+
+class Killed(BaseException):
+    """What no handler of the trainer may catch, as none can catch a kill."""
+
+
+class Dying(Disk):
+    """Dies at operation `at`, counted from 0, which is half done; with `power`, unflushed files lose their end."""
+
+    def __init__(self, at=None, power=False):
+        self.count, self.at, self.power, self.open = 0, at, power, set()
+
+    def _now(self):
+        self.count += 1
+        return self.count - 1 == self.at
+
+    def _die(self):
+        if self.power:
+            for path in filter(os.path.exists, self.open):
+                os.truncate(path, os.path.getsize(path) // 2)
+        raise Killed
+
+    def write(self, path, content):
+        if now := self._now():
+            content = content[: len(content) // 2]
+        super().write(path, content)
+        self.open.add(str(path))
+        if now:
+            self._die()
+
+    def append(self, path, content):
+        if now := self._now():
+            content = content[: len(content) // 2]
+        super().append(path, content)
+        if now:
+            raise Killed
+
+    def flush(self, path):
+        if self._now():
+            self._die()
+        super().flush(path)
+        self.open.discard(str(path))
+
+    def remove(self, folder):
+        if self._now():
+            next(Path(folder).iterdir()).unlink()
+            self._die()
+        super().remove(folder)
+
+    def make(self, folder):
+        if self._now():
+            self._die()
+        super().make(folder)
+
+    def rename(self, old, new):
+        if self._now():
+            self._die()
+        super().rename(old, new)
+
+    def settle(self, folder):
+        if self._now():
+            self._die()
+        super().settle(folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder, disk = tmp_path_factory.mktemp("undisturbed"), Dying()
+    run(folder, disk=disk)
+    return outcome(folder), disk.count
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_a_run_may_die_at_any_operation_of_the_disk(power, undisturbed, tmp_path):
+    """Every third operation, from another first one for each kind of death."""
+    wanted, operations = undisturbed
+    assert operations > 60
+    for at in range(int(power), operations, 3):
+        folder = tmp_path / str(at)
+        with pytest.raises(Killed):
+            run(folder, disk=Dying(at, power))
+        for _, path in checkpoint.checkpoints(folder):
+            checkpoint.read(path)  # whole or absent: none is damaged
+        assert run(folder)[-1].kind == "done"
+        assert_same(folder, wanted)
+        assert not list(folder.glob(".step-*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are of forked processes")
+def test_five_real_kills(tmp_path):
+    """torture.py in small: SIGKILL at five random moments, with the spike and Muon."""
+    out = tmp_path / "torture.json"
+    command = [sys.executable, "torture.py", "--trials", "5", "--steps", "45", "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=WEEK, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert found["kill_resume_trials"] == 5 and found["kill_resume_identical"] == 1
+    assert found["spikes_in_each_run"] == 1
+
+
+def test_a_finished_run_has_nothing_left_to_do(tmp_path, undisturbed):
+    run(tmp_path)
+    assert [event.kind for event in run(tmp_path)] == ["begin", "done"]
+    assert_same(tmp_path, undisturbed[0])
+
+
+def test_other_settings_are_named(tmp_path):
+    run(tmp_path, steps=2)
+    with pytest.raises(
+        Mistake, match=r"other settings: optimizer was \"adamw\" and is \"sgd\", steps was 2 and is 8; give"
+    ):
+        run(tmp_path, optimizer="sgd")
+    old = {"model": {"width": 2, "heads": 1}, "data": "a"}
+    new = {"model": {"width": 4, "heads": 1}, "seed": 0}
+    assert differences(old, new) == [
+        'data was "a" and is absent',
+        "model.width was 2 and is 4",
+        "seed was absent and is 0",
+    ]
+
+
+@pytest.mark.parametrize("name", [checkpoint.TENSORS, checkpoint.MANIFEST])
+def test_a_damaged_checkpoint_is_named_and_the_older_taken_when_asked(name, tmp_path, undisturbed):
+    run(tmp_path)
+    newest = checkpoint.place(tmp_path, 8) / name
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 3] ^= 1
+    newest.write_bytes(content)
+    sentence = r"step-00000008/\S+ is not what was written: its checksum differs; to go on from step-00000006, ask"
+    with pytest.raises(Mistake, match=sentence):
+        run(tmp_path)
+    assert newest.read_bytes() == content
+    events = run(tmp_path, older=True)
+    assert events[0].kind == "damaged" and events[1].values["from"].endswith("step-00000006")
+    assert [path.is_dir() for path in tmp_path.glob("damaged-step-00000008-*")] == [True]  # nothing is lost
+    assert_same(tmp_path, undisturbed[0])
+
+
+def test_rows_without_their_checkpoints_are_not_overwritten(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"kind": "step", "step": 1}\n')
+    with pytest.raises(Mistake, match="has rows of a run whose checkpoints are gone"):
+        run(tmp_path)
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "step", "step": 1}\n'
+
+
+def test_packing_loses_nothing():
+    shared = torch.arange(6.0).view(2, 3).T
+    state = {
+        "a": {0: (1, 2.5), "k": [True, None, float("inf")]},
+        "tied": [shared, shared],
+        "half": torch.ones(2).bfloat16(),
+    }
+    tensors, tree = pack(state)
+    assert len(tensors) == 2  # tied weights once
+    back = unpack(tensors, json.loads(json.dumps(tree)))
+    assert back["a"] == state["a"] and torch.equal(back["tied"][1], shared) and back["half"].dtype == torch.bfloat16
+    assert to_bytes(tensors)
+    with pytest.raises(ValueError, match="state.x is a set, which no checkpoint can hold"):
+        pack({"x": {1}})
+
+
+def test_the_budget_takes_the_oldest_of_every_k_and_nothing_of_others(tmp_path):
+    run(tmp_path / "measured", steps=2)
+    size = sum(file.stat().st_size for file in checkpoint.place(tmp_path / "measured", 2).iterdir())
+    folder, plan = (
+        tmp_path / "a",
+        {**SHORT, "steps": 12, "keep_every": 2, "validate_every": 0, "budget": int(3.5 * size)},
+    )
+    for event in rehearsal.trainer(folder, **plan).events():
+        if event.kind == "begin":
+            (folder / "step-00000001").mkdir()
+            (folder / "step-00000001/mine.txt").write_text("mine")
+    assert [step for step, _ in checkpoint.checkpoints(folder)] == [1, 8, 10, 12]
+    assert (folder / "step-00000001/mine.txt").read_text() == "mine"
+
+
+def test_the_last_two_stay_even_over_the_budget(tmp_path):
+    events = run(tmp_path, keep_every=2, validate_every=0, budget=1)
+    assert [step for step, _ in checkpoint.checkpoints(tmp_path)] == [6, 8]
+    assert [event.step for event in events if event.kind == "over"] == [0, 2, 4, 6, 8]
