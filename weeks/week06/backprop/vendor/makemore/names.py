@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/names.py, sha256 d50c35eec567455014054a2dc40ad9a34469304e8bcaf6d5bdc914cbec140fa7; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/names.py, sha256 53fcec9417fc6707e4226460b7e1d4e0cb8031144613896fb2e02544300e5ad5; edit there, then run: make vendor
 """Names as data: read a file, share its names out to train, val and test, and turn them into tensors of letters.
 
 A name is a row of letters between two borders: id 0 is the border, written ".", and 1 ... are the letters. Two shapes
@@ -38,7 +38,7 @@ class Names:
         return max(map(len, self.train + self.val + self.test))
 
     def encode(self, name):
-        """"ab" -> [1, 2]; the borders are left to whoever builds a tensor."""
+        """ "ab" -> [1, 2]; the borders are left to whoever builds a tensor."""
         odd = sorted(set(name) - set(self.alphabet))
         if odd:
             letters = ", ".join(map(repr, odd))

@@ -1,4 +1,4 @@
-# vendored from weeks/week10/scaling/groups.py, sha256 670fe9e9f92c88db8d5a222c654e413b916a852bb862cbe3ea2016714dcbdcce; edit there, then run: make vendor
+# vendored from weeks/week10/scaling/groups.py, sha256 4f36988bbc056cc7782b008c75c3d195cc782f01d585c1e54c2cd781948061f6; edit there, then run: make vendor
 """Which parameter gets which settings: a recipe of (pattern, settings), where the first match wins.
 
     [(vectors, {"weight_decay": 0.0}), ("wte.*|wpe.*", {"lr": 1e-3}), ("*", {})]
@@ -31,8 +31,11 @@ def groups(named, recipe, *, strict=True):
     """{name: Parameter} (or a model) -> a list of {"params", "names", **settings}, the partition of what is trained.
 
     A frozen parameter is in no group, so that no step can move it. strict=False leaves out a pattern without members,
-    as a recipe for models of all kinds needs it. Raises ValueError: an empty pattern, a parameter that no pattern
-    matches, one under two names, or nothing to train.
+    as a recipe for models of all kinds needs it. Raises ValueError where the groups would be no partition:
+    - "there are no parameters, so there is nothing to train; ...", or "all 28 parameters are frozen, so ..."
+    - "no pattern of the recipe matches wte.weight; end the recipe with ('*', {})"
+    - a pattern without members: the sentence that `_empty` makes of it
+    - "wte and head are one tensor, which would be moved twice a step; give one of the names"
     """
     named = dict(named.named_parameters()) if hasattr(named, "named_parameters") else dict(named)
     trained = {name: p for name, p in named.items() if p.requires_grad}

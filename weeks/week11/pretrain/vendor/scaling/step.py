@@ -1,4 +1,4 @@
-# vendored from weeks/week10/scaling/step.py, sha256 493cd2c27781eea3c149ebe1614514d07dc3c1a8d7312318b2e24b3f29b631ae; edit there, then run: make vendor
+# vendored from weeks/week10/scaling/step.py, sha256 a1e14c68e7681e28a123b7e06047999d7a3b3e1ce4170e6f044d3e87beef5dd1; edit there, then run: make vendor
 """One step of an optimizer, however the batch is cut: accumulation, clipping, bf16, a growing batch, a compiler.
 
     batch of B rows -> micro-batches of b rows -> forward, backward each -> one gradient -> clip -> optimizer.step()
@@ -65,8 +65,10 @@ def step(model, optimizer, batches, *, clip=1.0, half="float32", world=None) -> 
     """One update from `batches`, a list of (inputs (b, T), targets (b, T)) pairs that need memory one at a time.
 
     A target of -100 is not judged. `clip` bounds the norm of the gradient (None: only measured). Every process of the
-    world calls this with as many pairs as the others. Raises FloatingPointError where the loss or the gradient is not
-    finite, and ValueError where no target is judged: both before any weight has moved.
+    world calls this with as many pairs as the others. Raises, before any weight has moved, and with no gradient left:
+    - ValueError: "none of the targets of this step is judged: all of them are -100; give other rows"
+    - FloatingPointError: "the loss is nan at a learning rate of 0.25; the weights are those of the step before. ...",
+      and the same of "the norm of the gradient"
     """
     world = world or Alone()
     optimizer.zero_grad(set_to_none=True)
@@ -112,6 +114,8 @@ def ramp(step: int, *, first: int, last: int, steps: int, multiple: int = 1) -> 
     """Rows in the batch of a step: from `first` up to `last` in a line over `steps` steps, a multiple of `multiple`.
 
     Early on the gradient is so large that few rows find its direction. Brown et al. 2020, arXiv:2005.14165, appendix B.
+    ValueError unless 1 <= first <= last, both multiples: "a batch cannot grow from 8 to 60 rows in multiples of 8; give
+    ..."; or for counts below 0: "step -1 of a ramp of 10 steps cannot be counted; give 0 or more of both"
     """
     if not 1 <= first <= last or multiple < 1 or first % multiple or last % multiple:
         raise ValueError(

@@ -1,4 +1,4 @@
-# vendored from weeks/week10/scaling/optimizers/muon.py, sha256 7771ae26ff9af6ae99d9a6720d48fed5f902e14988670469e03a09c8082235c2; edit there, then run: make vendor
+# vendored from weeks/week10/scaling/optimizers/muon.py, sha256 524d0a126b54413f00d602dab20a7746c9d2e757f708a4f4b85eb2430d80cb8d; edit there, then run: make vendor
 """Muon: the momentum of a matrix, made orthogonal before it becomes a step. Jordan 2024.
 
     m = momentum m + (1 - momentum) g        u = momentum m + (1 - momentum) g        (Nesterov: g counts twice)
@@ -63,7 +63,8 @@ def muon(grad, state, *, momentum, nesterov, rounds, scale, half):
     """grad (..., rows, columns), state {"m": of that shape} -> the step.
 
     scale: "match_rms_adamw" gives the step the size of AdamW's, so that one learning rate serves both;
-    "original" keeps U V^T, made larger where there are more rows than columns.
+    "original" keeps U V^T, times sqrt(rows / columns) where there are more rows than columns. ValueError for others:
+    "there is no scale 'big'; choose from match_rms_adamw, original"
     """
     m = state["m"].lerp_(grad, 1 - momentum)
     u = torch.lerp(grad, m, momentum) if nesterov else m
