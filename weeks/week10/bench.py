@@ -1,4 +1,4 @@
-"""Week 10: a training step of ours against nanoGPT's, in pairs on the same machine: ours, theirs, ours, theirs.
+"""Week 10: a step of Muon beside one of AdamW, and a training step of ours beside nanoGPT's, each in pairs.
 
 python weeks/week10/bench.py --peer ~/nanoGPT      # your own checkout of karpathy/nanoGPT
 """
@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from scaling.distributed.run import Job
 from scaling.large import PRESETS, build, fused_adamw, preset
-from scaling.step import compiler
+from scaling.race import Setting, train
 from scaling.step import step as take
 from scaling.vendor.gpt.loop import Recipe
+from scaling.vendor.gpt.model import GPTConfig
 from scaling.vendor.shared.errors import Mistake, entry
 from scaling.vendor.shared.results import (
     Stopwatch,
@@ -24,6 +25,7 @@ from scaling.vendor.shared.results import (
     write_results,
 )
 
+SHAPES, STEPS = ((32, 8), (128, 2), (128, 16), (256, 16)), 6  # (width, windows of 128 tokens); steps of one timing
 ADDRESS = "https://github.com/karpathy/nanoGPT"
 
 
@@ -85,6 +87,7 @@ def main(argv=None) -> dict:
     p.add_argument("--peer", type=Path, help="your checkout of nanoGPT; without it nothing is compared")
     p.add_argument("--model", default="gpt2-124m", help=f"{', '.join(PRESETS)} (default: %(default)s)")
     p.add_argument("--batch", type=int, default=1, help="rows of a step (default: %(default)s)")
+    p.add_argument("--compile", action="store_true", help="compile our blocks first; needs a C++ compiler, and minutes")
     p.add_argument("--pairs", type=int, default=5, help="how often both are timed (default: %(default)s)")
     args = p.parse_args(argv)
     for name in ("batch", "pairs"):
@@ -93,25 +96,10 @@ def main(argv=None) -> dict:
     watch, threads, config = Stopwatch(), thread_count(args.threads), preset(args.model)
     torch.set_num_threads(threads)
     peer = peer_module(args.peer)
-    if peer is None:
-        return {}
-    drawn = torch.Generator().manual_seed(args.seed)
-    batch = torch.randint(config.vocab_size, (args.batch, config.block_size + 1), generator=drawn)
-    compile = compiler() is not None
-    rows = compare(our_step(config, batch, compile), their_step(peer, config, batch), args.pairs)
-    count = args.batch * config.block_size
-    ours, theirs = (statistics.median(column) for column in zip(*rows))
-    metrics = {
-        "model": args.model,
-        "batch_tokens": count,
-        "compiled": compile,
-        "seconds": rows,
-        "tokens_per_second": count / ours,
-        "nanogpt_tokens_per_second": count / theirs,
-        "throughput_vs_nanogpt_ratio": statistics.median(b / a for a, b in rows),
-    }
+    metrics = step_ratios(args.pairs)
+    metrics |= {} if peer is None else beside(peer, args, config)
     for name, value in metrics.items():
-        print(f"{name:>28}  {value:.4g}" if isinstance(value, float) else f"{name:>28}  {value}")
+        print(f"{name:>32}  {value:.4g}" if isinstance(value, float) else f"{name:>32}  {value}")
     path = write_results(
         results_folder(__file__, args.out) / "bench.json",
         command=command_line(__file__, sys.argv[1:] if argv is None else argv),
@@ -123,6 +111,37 @@ def main(argv=None) -> dict:
     )
     print(f"results: {path}")
     return metrics
+
+
+def step_ratios(pairs):
+    """Seconds of a step of Muon over one of AdamW, at four widths and batches: the median of `pairs` pairs each."""
+    found, settings = {}, (Setting("muon", 0.01, rest=0.004), Setting("adamw", 0.004))
+    noise = torch.randint(80, (5000,), generator=torch.Generator().manual_seed(0))
+    for width, rows in SHAPES:
+        config = GPTConfig(80, 128, 4, width // 32, width)
+        once = lambda setting, config=config, rows=rows: (
+            train(config, noise, noise[:2], setting, STEPS, batch_size=rows, points=1, shown=False).seconds
+        )
+        once(settings[0]), once(settings[1])  # the first calls allocate
+        rows_of = [[once(setting) for setting in settings] for _ in range(pairs)]
+        found[f"step_ratio_{width}_{rows * 128}"] = statistics.median(muon / adamw for muon, adamw in rows_of)
+    return found
+
+
+def beside(peer, args, config):
+    """Whole steps of large.run beside nanoGPT's, at one shape."""
+    drawn = torch.Generator().manual_seed(args.seed)
+    batch = torch.randint(config.vocab_size, (args.batch, config.block_size + 1), generator=drawn)
+    rows = compare(our_step(config, batch, args.compile), their_step(peer, config, batch), args.pairs)
+    count = args.batch * config.block_size
+    ours, theirs = (statistics.median(column) for column in zip(*rows))
+    ratio = statistics.median(b / a for a, b in rows)
+    return {
+        "model": args.model, "batch_tokens": count, "compiled": args.compile, "seconds": rows,
+        "tokens_per_second": count / ours, "nanogpt_tokens_per_second": count / theirs, "pairs": args.pairs,
+        "throughput_vs_nanogpt_ratio": ratio,
+        **({"throughput_vs_nanogpt_ratio_124m": ratio} if args.model == "gpt2-124m" else {}),
+    }  # fmt: skip
 
 
 if __name__ == "__main__":
