@@ -41,6 +41,14 @@ from scaling.vendor.shared.results import (
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
+NEXT = {
+    "race": "other rates and lengths: the table RACES in weeks/week10/train.py",
+    "law": "the run that it foretells: python weeks/week10/train.py predict",
+    "predict": "what a budget of yours would buy: python weeks/week10/train.py plan --budget '2 cores x 1 hour'",
+    "plan": "the same with a picture: python projects/budget_planner/budget.py '2 cores x 1 hour'",
+    "gpt2": "the larger one: python weeks/week10/train.py gpt2 --model gpt2-124m",
+    "teams": "two machines on one: bash weeks/week10/launch/two_nodes.sh /tmp/two --way fsdp --steps 20",
+}
 ADAMW, MUON = 0.008, 0.016  # the best rates of the full race, for the default one
 
 
@@ -61,6 +69,7 @@ def record(job, args, argv, clock, metrics):
         metrics=metrics,
         threads=torch.get_num_threads(),
     )
+    print(f"To try next, {NEXT[job]}")
     print(f"results: {path}")
     return metrics
 
@@ -366,9 +375,6 @@ def main(argv=None) -> dict:
     metrics = {}
     for name in ROUND:
         metrics |= run(name, argv)
-    print(
-        "To try next, what a budget of yours would buy: python weeks/week10/train.py plan --budget '2 cores x 1 hour'"
-    )
     return metrics
 
 
