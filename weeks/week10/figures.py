@@ -154,6 +154,19 @@ def misses(metrics, path):
     save(fig, path)
 
 
+def large(metrics, path):
+    """The training loss of a model of GPT-2's size, and where it was stopped and resumed."""
+    fig, ax = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    ax.plot(*zip(*[row[:2] for row in metrics["curve"]]), color=DARK, linewidth=1, label="training loss of the step")
+    level(ax, math.log(50257), "uniform guess, ln V", metrics["steps"])
+    ax.axvline(metrics["resumed_at"] - 0.5, color=MIDDLE, linestyle="--", label="stopped here, built anew, resumed")
+    ax.set(xlabel=f"optimizer step ({metrics['batch_tokens']:,} tokens each)", ylabel="loss (nats a token; not from 0)")
+    ax.set_title(f"{metrics['params'] / 1e6:.0f} million parameters: {metrics['first_loss']:.1f} to "
+                 f"{metrics['last_loss']:.1f} in {metrics['steps']} steps, {metrics['mfu']:.0%} of the matmul rate")  # fmt: skip
+    ax.legend(frameon=False)
+    save(fig, path)
+
+
 def main(argv=None):
     p = drawing_parser("Draw the figures of week 10 from its results files.", __file__, preset="full")
     args = p.parse_args(argv)
@@ -175,6 +188,8 @@ def main(argv=None):
     isoflop(fitted, args.out / "isoflop.png")
     misses(fitted, args.out / "misses.png")
     frontier(fitted, read("predict", needed=False), args.out / "frontier.png")
+    if found := read("gpt2", needed=False):
+        large(found, args.out / "gpt2.png")
     print(f"figures: {args.out}")
 
 
