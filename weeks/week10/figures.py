@@ -161,8 +161,10 @@ def large(metrics, path):
     level(ax, math.log(50257), "uniform guess, ln V", metrics["steps"])
     ax.axvline(metrics["resumed_at"] - 0.5, color=MIDDLE, linestyle="--", label="stopped here, built anew, resumed")
     ax.set(xlabel=f"optimizer step ({metrics['batch_tokens']:,} tokens each)", ylabel="loss (nats a token; not from 0)")
-    ax.set_title(f"{metrics['params'] / 1e6:.0f} million parameters: {metrics['first_loss']:.1f} to "
-                 f"{metrics['last_loss']:.1f} in {metrics['steps']} steps, {metrics['mfu']:.0%} of the matmul rate")  # fmt: skip
+    size, end = metrics["params"] / 1e6, metrics["last_loss"]
+    ax.set_title(
+        f"{size:.0f} million parameters: loss {metrics['first_loss']:.1f} to {end:.1f} in {metrics['steps']} steps"
+    )
     ax.legend(frameon=False)
     save(fig, path)
 
