@@ -93,8 +93,8 @@ class Race:
     width: int = 128
     block: int = 128
     rows: int = 16
-    steps: int = 300
-    shares: tuple = (0.3, 0.45)
+    steps: int = 200
+    shares: tuple = (0.4, 0.6)
     tuning: float = 0.6
     adamw: tuple = (ADAMW,)
     muon: tuple = (MUON,)
