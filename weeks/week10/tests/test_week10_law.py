@@ -8,7 +8,7 @@ import torch
 from scaling import law as laws
 from scaling import sweep as sweeps
 from scaling.corpus import Corpus
-from scaling.law import Law, bootstrap, fit, interval, parabola, residuals
+from scaling.law import STARTS, Law, bootstrap, fit, interval, parabola, residuals
 from scaling.race import Run
 from scaling.sweep import BATCH, BLOCK, SHAPES, Trial, cost, done, read_rows, sweep, trials
 from scaling.vendor.bpe.fast import Tokenizer
@@ -52,6 +52,8 @@ def test_a_law_is_found_again():
     assert found.alpha == pytest.approx(TRUE.alpha, abs=0.01) and found.beta == pytest.approx(TRUE.beta, abs=0.01)
     assert max(map(abs, residuals(found, rows_of()))) < 1e-4
     assert found.loss(4e6, 6e7) == pytest.approx(TRUE.loss(4e6, 6e7), rel=1e-3)
+    good, lost = STARTS[0], (3.0, -20.0, 0.4, -20.0, 0.3)  # from the second the search never leaves a plain of E alone
+    assert fit(rows_of(), starts=[good, lost]) == fit(rows_of(), starts=[lost, good]) == fit(rows_of(), starts=[good])
 
 
 @pytest.mark.day(68)
