@@ -25,7 +25,7 @@ from scaling import law as laws
 from scaling import race as races
 from scaling import sweep as sweeps
 from scaling.vendor.gpt.loop import bigram_loss
-from scaling.vendor.gpt.model import GPT, GPTConfig
+from scaling.vendor.gpt.model import GPTConfig
 from scaling.vendor.gpt.text import Characters
 from scaling.vendor.gpt.text import Corpus as Text
 from scaling.vendor.shared.errors import Mistake, entry
@@ -124,8 +124,7 @@ def race(argv):
     config = GPTConfig(len(characters), preset.block, preset.layers, max(1, preset.width // 32), preset.width)
     course = races.Course(config, train, val[: preset.judged], preset.rows)
     book = races.Book(models_folder(__file__, args.out) / f"race-{args.preset}.json")
-    with torch.device("meta"):
-        size = GPT(config).n_params()
+    size = cost.parameters(config)
     print(f"two optimizers, a GPT of {size:,} parameters, Shakespeare by characters, {threads} threads")
 
     def tuned(start, rates, steps):

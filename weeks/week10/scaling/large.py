@@ -27,6 +27,7 @@ from .distributed.run import Job, train
 from .loss import LeanGPT
 from .parallel import Team, named
 from .step import compiler
+from .sweep import cost
 from .vendor.bpe import vocabularies
 from .vendor.gpt.loop import Recipe
 from .vendor.gpt.model import GPTConfig
@@ -182,7 +183,7 @@ def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=False, square=
                 rates.append(matmul_rate(config, square=square))
     best = max(rates, key=lambda rate: rate.best)
     seconds = statistics.median(row[2] for row in curve[1:])  # the first compiles
-    speed, flops = batch * config.block_size / seconds, build_flops(config)
+    speed, flops = batch * config.block_size / seconds, cost(config)
     return {
         "model": name,
         "steps": len(curve),
@@ -220,9 +221,3 @@ def read_curve(path) -> list:
         return []
     except ValueError:
         raise Mistake(f"{path} is damaged; give another folder to begin again") from None
-
-
-def build_flops(config: GPTConfig) -> int:
-    """GPT.flops_per_token of a model of this shape, without taking its memory."""
-    with torch.device("meta"):
-        return LeanGPT(config).flops_per_token()
