@@ -1,6 +1,7 @@
 """Week 11: kill -9 at random moments, and go on, until the weights can be compared with those of an undisturbed run.
 
-    python weeks/week11/torture.py --trials 50 --out runs/week11/torture.json
+    python weeks/week11/torture.py                 # 50 kills, some minutes: what `make torture` runs
+    python weeks/week11/torture.py --trials 5
 
 A small run (pretrain/trainer/rehearsal.py: dropout, a spike, validation, a checkpoint every fourth step) is started
 in a process of its own and killed after a random time, again and again until it comes to its end; then the next run
@@ -8,8 +9,6 @@ begins, until there were as many kills as asked for. Of every run the weights mu
 that nobody disturbed, and the log must have the same rows but for the seconds.
 """
 
-import argparse
-import json
 import os
 import random
 import shutil
@@ -24,9 +23,12 @@ from pretrain.trainer import checkpoint
 from pretrain.trainer.log import read_rows
 from pretrain.trainer.rehearsal import trainer
 from pretrain.vendor.shared.errors import Mistake, entry
-from pretrain.vendor.shared.files import atomic_write
 from pretrain.vendor.shared.progress import bar
+from pretrain.vendor.shared.results import Stopwatch, command_line, parser, results_folder, write_results
 from safetensors.torch import load_file
+
+TRIALS = {"smoke": 1, "default": 50, "full": 500}
+STEPS = {"smoke": 12, "default": 60, "full": 60}
 
 
 def live(folder, steps: int, after: float | None) -> bool:
@@ -73,9 +75,9 @@ def same(a, b) -> bool:
 def torture(folder, trials: int, steps: int, seed: int) -> dict:
     """Metrics of `trials` kills; `folder` must be empty."""
     folder, dice = Path(folder), random.Random(seed)
-    began = time.perf_counter()
+    watch = Stopwatch()
     live(folder / "undisturbed", steps, None)
-    whole = time.perf_counter() - began
+    whole = watch.seconds
     wanted = outcome(folder / "undisturbed", steps)
     kills = runs = equal = halves = 0
     with bar(total=trials, label="kills", unit="kill") as shown:
@@ -97,29 +99,39 @@ def torture(folder, trials: int, steps: int, seed: int) -> dict:
     }
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=50, help="how many kills")
-    parser.add_argument("--steps", type=int, default=60, help="of each run")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--out", type=Path, help="a JSON file for the numbers")
-    given = parser.parse_args(argv)
-    if given.trials < 1 or given.steps < 1:
-        raise Mistake(f"{given.trials} kills of a run of {given.steps} steps prove nothing; give 1 or more of both")
+def main(argv=None) -> dict:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    p = parser(__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2])
+    p.add_argument("--trials", type=int, help="how many kills (default: the preset's, 50)")
+    p.add_argument("--steps", type=int, help="of each run (default: the preset's, 60)")
+    args = p.parse_args(argv)
+    trials, steps = (TRIALS[args.preset] if args.trials is None else args.trials,
+                     STEPS[args.preset] if args.steps is None else args.steps)  # fmt: skip
+    if trials < 1 or steps < 1:
+        raise Mistake(f"{trials} kills of a run of {steps} steps prove nothing; give 1 or more of both")
     if not hasattr(os, "fork"):
         raise Mistake("this system cannot fork a process; run it on Linux or macOS")
     torch.set_num_threads(1)  # threads do not survive a fork
-    folder = Path(tempfile.mkdtemp(prefix="torture-"))
-    metrics = torture(folder, given.trials, given.steps, given.seed)
-    text = json.dumps(metrics, indent=1)
-    print(text)
-    if given.out:
-        atomic_write(given.out, text + "\n")
+    clock, folder = Stopwatch(), Path(tempfile.mkdtemp(prefix="torture-"))
+    print(f"a small GPT, {steps} steps a run; kill -9 at {trials} random moments")
+    metrics = torture(folder, trials, steps, args.seed)
+    path = write_results(
+        results_folder(__file__, args.out) / "torture.json",
+        command=command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=clock.seconds,
+        metrics=metrics,
+        threads=1,
+    )
+    print(f"results: {path}")
     if not metrics["kill_resume_identical"]:
         raise Mistake(
             f"{metrics['runs'] - metrics['runs_identical']} runs differ from the undisturbed one; see {folder}"
         )
+    print(f"What it showed: {metrics['kill_resume_trials']} kills, {metrics['runs']} runs, every weight the same.")
     shutil.rmtree(folder)
+    return metrics
 
 
 if __name__ == "__main__":
