@@ -167,11 +167,12 @@ def test_passages_come_from_all_over(evaluate):
     [
         (["nowhere"], "nowhere is no folder of week 11, and week 14 says: "),
         (["mine/model", "--text", "none.txt"], "none.txt does not exist; run: make data/fables"),
-        (["mine/model", "--length", "20", "--text", "short.txt"], "and no held-out document is so long"),
+        (["mine/model", "--text", "short.txt"], "and no held-out document is so long"),
     ],
 )
 def test_what_cannot_be_examined_is_a_sentence(evaluate, home, monkeypatch, given, sentence):
     monkeypatch.chdir(home)
+    monkeypatch.setattr(evaluate.recipe, "write", lambda *given: ["a text of five words"])
     (home / "short.txt").write_text("a word.\n")
     small = ["--items", "2", "--bytes", "100", "--samples", "1", "--exams", "grammar", "--training", "train.txt"]
     with pytest.raises(evaluate.Mistake, match=re.escape(sentence)):
