@@ -43,9 +43,8 @@ def finding(sitting, exams):
     """One sentence: in which exams is the whole interval above chance?"""
     asked = [exam for exam in exams if chance(sitting, exam) is not None]
     clear = [exam for exam in asked if score(sitting, exam).low > chance(sitting, exam)]
-    if not asked:
-        return f"{sitting.name}: no exam with choices was sat"
-    return f"{sitting.name}: better than chance in {', '.join(clear) or 'none'} of {', '.join(asked)}"
+    which = f": {', '.join(clear)}" if clear else ""
+    return f"{sitting.name}: better than chance in {len(clear)} of {len(asked)} exams with choices{which}"
 
 
 def rows(found, exams):

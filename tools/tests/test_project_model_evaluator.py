@@ -133,13 +133,12 @@ def report_path(name):
     return Path(name)
 
 
-@pytest.mark.parametrize(("low", "said"), [(0.51, "in grammar of"), (0.5, "in none of"), (0.4, "in none of")])
+@pytest.mark.parametrize(("low", "said"), [(0.51, "1 of 1"), (0.5, "0 of 1"), (0.4, "0 of 1")])
 def test_better_than_chance_is_the_whole_interval(report, low, said):
     """At chance is not above it; a cloze has no chance and is not named."""
     scores = {"grammar_acc": report_score(0.6, low), "grammar_chance": 0.5, "last_word_acc": report_score(0.9)}
-    assert f"better than chance {said} grammar" in report.finding(
-        report.Sitting("m", "", scores), ["grammar", "last-word"]
-    )
+    found = report.finding(report.Sitting("m", "", scores), ["grammar", "last-word"])
+    assert found == f"m: better than chance in {said} exams with choices{': grammar' if low > 0.5 else ''}"
 
 
 def test_people_are_held_against_their_own_text(evaluate, texts, home, monkeypatch):

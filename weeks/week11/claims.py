@@ -2,6 +2,7 @@
 
     python weeks/week11/claims.py lee-copies lee-loss        # two models a seed, with duplicates and without them
     python weeks/week11/claims.py carlini-repeats carlini-size carlini-context
+    python weeks/week11/claims.py carlini-many carlini-many-context
     python weeks/week11/claims.py lee-minhash                # trains nothing
 
 The pages are papers/lee2021_dedup.md and papers/carlini2022_memorization.md; the predictions are in papers/claims.toml.
@@ -14,6 +15,7 @@ import random
 import sys
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -159,19 +161,30 @@ def lee_minhash(seed, run):
 
 # --- Carlini et al. 2022: memorising ----------------------------------------------------------------------------------
 
-REPEATS, PASSAGES = (1, 4, 16, 64), 12  # how often a passage is in the text; passages for each of these
 LONG, SHORT, ANSWER = 32, 8, 16  # tokens of a prompt, and of what must come after it
 SIZES = {"large": (4, 128), "small": (2, 64)}  # 12 * layers * width^2 parameters in the layers: 8 times as many
 
 
-def passages(seed):
-    """(ids of the entries, passages (4 * PASSAGES, LONG + ANSWER), unseen passages (PASSAGES, the same))."""
-    encode, length = tokenizer().encode_ordinary, LONG + ANSWER
-    texts = random.Random(seed).sample(entries("train"), ENTRIES + 2 * len(REPEATS) * PASSAGES)
-    drawn = [encode(text) for text in texts]
-    long_enough = [ids[:length] for ids in drawn[ENTRIES:] if len(ids) >= length]
-    chosen = torch.tensor(long_enough[: (len(REPEATS) + 1) * PASSAGES])
-    return drawn[:ENTRIES], chosen[:-PASSAGES], chosen[-PASSAGES:]
+class Text(NamedTuple):
+    """What a model reads: entries once, and `passages` passages for each number of repetitions."""
+
+    repeats: tuple
+    passages: int
+    entries: int
+
+
+FEW = Text((1, 4, 16, 64), 12, ENTRIES)
+MANY = Text((64, 128, 256, 512), 6, 700)  # as many tokens: two in three are of a repeated passage
+
+
+def passages(seed, text):
+    """(ids of the entries, passages (N, LONG + ANSWER), as many for each number of repetitions; unseen passages)."""
+    encode, length, groups = tokenizer().encode_ordinary, LONG + ANSWER, len(text.repeats)
+    drawn = random.Random(seed).sample(entries("train"), text.entries + 2 * groups * text.passages)
+    drawn = [encode(entry) for entry in drawn]
+    long_enough = [ids[:length] for ids in drawn[text.entries :] if len(ids) >= length]
+    chosen = torch.tensor(long_enough[: (groups + 1) * text.passages])
+    return drawn[: text.entries], chosen[: -text.passages], chosen[-text.passages :]
 
 
 def extracted(model, ids, prompt):
@@ -181,22 +194,38 @@ def extracted(model, ids, prompt):
 
 
 @claims.once
-def memory(run, seed, size):
+def memory(run, seed, size, text=FEW):
     """{"long", "short": shares a number of repetitions, "unseen": share} of what a model of one size gives back."""
-    texts, ids, unseen = passages(seed)
-    texts = texts + [row for i, row in enumerate(ids.tolist()) for _ in range(REPEATS[i // PASSAGES])]
-    random.Random(seed).shuffle(texts)
-    model = trained(run, seed, texts, *SIZES[size], size)
-    share = lambda prompt: extracted(model, ids, prompt).view(len(REPEATS), PASSAGES).double().mean(dim=1).tolist()
+    rows, ids, unseen = passages(seed, text)
+    rows = rows + [row for i, row in enumerate(ids.tolist()) for _ in range(text.repeats[i // text.passages])]
+    random.Random(seed).shuffle(rows)
+    model = trained(run, seed, rows, *SIZES[size], size)
+    share = lambda prompt: extracted(model, ids, prompt).view(-1, text.passages).double().mean(dim=1).tolist()
     return {"long": share(LONG), "short": share(SHORT), "unseen": extracted(model, unseen, LONG).double().mean().item()}
 
 
-def carlini_repeats(seed, run):
-    """Slope of the share of passages that the large model gives back, for each ten times more repetitions."""
-    found = memory(run, seed, "large")
-    slope = np.polyfit([math.log10(count) for count in REPEATS], found["long"], 1)[0]
-    shares = {f"after_{count}": share for count, share in zip(REPEATS, found["long"])}
-    return {"value": slope, **shares, "unseen": found["unseen"]}
+def growth(text):
+    """An experiment: the slope of the share that the large model gives back, in powers of ten of repetitions."""
+
+    def ask(seed, run):
+        found = memory(run, seed, "large", text)
+        slope = np.polyfit([math.log10(count) for count in text.repeats], found["long"], 1)[0]
+        shares = {f"after_{count}": share for count, share in zip(text.repeats, found["long"])}
+        return {"value": slope, **shares, "unseen": found["unseen"]}
+
+    ask.__doc__ = f"Slope of the share given back, for ten times more repetitions, of {text.repeats}."
+    return ask
+
+
+def context(text):
+    """An experiment: the share that the large model gives back after a long prompt, less that after a short one."""
+
+    def ask(seed, run):
+        found = {prompt: float(np.mean(memory(run, seed, "large", text)[prompt])) for prompt in ("long", "short")}
+        return {"value": found["long"] - found["short"], **found}
+
+    ask.__doc__ = f"Share given back after a long prompt, less that after a short one; repeated {text.repeats} times."
+    return ask
 
 
 def carlini_size(seed, run):
@@ -205,15 +234,10 @@ def carlini_size(seed, run):
     return {"value": found["large"] - found["small"], **found}
 
 
-def carlini_context(seed, run):
-    """Share of passages that the large model gives back after a long prompt, less that after a short one."""
-    found = {prompt: float(np.mean(memory(run, seed, "large")[prompt])) for prompt in ("long", "short")}
-    return {"value": found["long"] - found["short"], **found}
-
-
 CLAIMS = {
     "lee-copies": lee_copies, "lee-loss": lee_loss, "lee-minhash": lee_minhash,
-    "carlini-repeats": carlini_repeats, "carlini-size": carlini_size, "carlini-context": carlini_context,
+    "carlini-repeats": growth(FEW), "carlini-size": carlini_size, "carlini-context": context(FEW),
+    "carlini-many": growth(MANY), "carlini-many-context": context(MANY),
 }  # fmt: skip
 
 
