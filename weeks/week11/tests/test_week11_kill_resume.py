@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +15,6 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 
 pytestmark = pytest.mark.day(74)
-WEEK = Path(rehearsal.__file__).resolve().parents[2]
 SHORT = {"steps": 8, "save_every": 2, "keep_every": 4, "validate_every": 3, "sample_every": 0, "optimizer": "adamw"}
 
 
@@ -121,18 +118,6 @@ def test_a_run_may_die_at_any_operation_of_the_disk(power, undisturbed, tmp_path
         assert run(folder)[-1].kind == "done"
         assert_same(folder, wanted)
         assert not list(folder.glob(".step-*"))
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are of forked processes")
-def test_five_real_kills(tmp_path):
-    """torture.py in small: SIGKILL at five random moments, with the spike and Muon."""
-    command = [sys.executable, "torture.py", "--trials", "5", "--steps", "45", "--out", str(tmp_path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, cwd=WEEK, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "torture.json").read_text())["metrics"]
-    assert found["kill_resume_trials"] == 5 and found["kill_resume_identical"] == 1
-    assert found["spikes_in_each_run"] == 1
 
 
 def test_a_finished_run_has_nothing_left_to_do(tmp_path, undisturbed):
