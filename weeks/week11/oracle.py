@@ -155,7 +155,8 @@ def task_files(folder, items, texts):
     rows = [{"ctx": item.context, "endings": list(item.choices), "label": item.gold} for item in items]
     for name, lines in (("choice", rows), ("text", [{"text": text} for text in texts])):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    same = "dataset_path: json\ntest_split: test\ndataset_kwargs:\n  data_files:\n    test: {}\nmetric_list:\n"
+    same = f"dataset_path: json\ntest_split: test\ndataset_kwargs:\n  cache_dir: {folder}\n"
+    same += "  data_files:\n    test: {}\nmetric_list:\n"
     metric = "  - metric: {}\n    aggregation: {}\n    higher_is_better: true\n"
     (folder / "choice.yaml").write_text(
         "task: chase_choice\noutput_type: multiple_choice\ndoc_to_text: '{{ctx}}'\n"
@@ -190,7 +191,6 @@ def by_lm_eval(folder, end):
 
     def evaluate(task, items, texts):
         with tempfile.TemporaryDirectory() as home:
-            os.environ["HF_DATASETS_CACHE"] = home
             task_files(Path(home), items, texts)
             manager = tasks.TaskManager(include_path=home, include_defaults=False)
             return package.simple_evaluate(model=model, tasks=[task], task_manager=manager, bootstrap_iters=0)
@@ -255,6 +255,7 @@ def ready(folder, peers):
         if not list(folder.glob(pattern)):
             raise Mistake(f"{folder} has no {pattern}, so transformers cannot load it; give a folder that was exported")
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"  # one for each call; ours counts the items of all
     for peer in peers:
         optional(PEERS[peer], EXTRA)
     return folder

@@ -49,6 +49,11 @@ def test_a_copy_that_spans_chunks_is_found(monkeypatch):
     assert found.text == sentence and found.length == len(sentence)
 
 
+def test_the_first_copy_is_not_the_longest():
+    """Every chunk is asked until it says no: "ab" comes first, and "abcd" later in the same chunk."""
+    assert longest_copy("ab cd abcd", [b"ab.abcd"]).text == "abcd"
+
+
 def test_equal_hashes_are_not_taken_for_equal_bytes(monkeypatch):
     """With a hash that is always the same, the bytes themselves decide."""
     monkeypatch.setattr(Hashes, "runs", lambda self, prefix, length: np.zeros(len(prefix) - length, dtype=np.uint64))
