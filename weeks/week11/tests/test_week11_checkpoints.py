@@ -158,6 +158,15 @@ def test_a_removal_that_dies_leaves_no_half(tmp_path):
         assert steps(folder) == [] and not list(Path(folder).iterdir())
 
 
+def test_a_removal_copes_with_the_rest_of_an_earlier_one(tmp_path):
+    """A run that goes on writes the same step again, and may remove it again before anybody tidied up."""
+    with pytest.raises(Killed):
+        checkpoint.remove(save(tmp_path, 1), Dying(2))
+    assert [path.name for path in tmp_path.iterdir()] == [".step-00000001.gone"]
+    checkpoint.remove(save(tmp_path, 1), Disk())
+    assert list(tmp_path.iterdir()) == []
+
+
 # --- many checkpoints, and the log ------------------------------------------------------------------------------------
 
 
