@@ -86,12 +86,17 @@ def test_one_endless_line_of_text_is_read_in_parts(tmp_path):
 
 
 def test_one_endless_line_of_json_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+    """8 MB on one line, where 1 MB is allowed: refused with little more than 1 MB in memory."""
     monkeypatch.setattr(readers, "LONGEST_LINE", 2**20)
-    path = save(tmp_path / "some.jsonl", ["short", "x" * 2**21])
-    documents = read([path])
+    documents = read([save(tmp_path / "some.jsonl", ["short", "x" * 2**23])])
     assert next(documents) == "short"
-    with pytest.raises(Mistake, match=r"some.jsonl, line 2: it is longer than 1 MB.*split its document.*\.txt"):
-        next(documents)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Mistake, match=r"some.jsonl, line 2: it is longer than 1 MB.*split its document.*\.txt"):
+            next(documents)
+        assert tracemalloc.get_traced_memory()[1] < 4e6
+    finally:
+        tracemalloc.stop()
 
 
 BROKEN = {
