@@ -86,7 +86,7 @@ PRESETS = {
     # The shape that week 10's law advises for 2 cores x 20 minutes: train.py plan --budget "2 cores x 20 minutes".
     "full": Preset(
         Recipe(6, 176, 256, 8, steps=2000, save_every=100, validate_every=200, sample_every=500), learn=8_000_000,
-        exams=tuple(TASKS), most=60, held=60_000, samples=30,
+        exams=tuple(TASKS), most=30, held=40_000, samples=30,
     ),
 }  # fmt: skip
 
