@@ -1,4 +1,4 @@
-"""Week 12: low-rank adapters from scratch, and their exchange with PEFT."""
+"""Week 12: low-rank adapters from scratch, their family, and their exchange with PEFT."""
 
 from .adapter import (
     BASE,
@@ -10,13 +10,15 @@ from .adapter import (
     detach,
     merge,
     parameters,
+    quantize,
     unmerge,
     using,
 )
+from .int8 import Int8Linear, memory
 from .peft_format import load, save
 from .variants import VARIANTS, LoRA, Variant
 
 __all__ = [
-    "BASE", "VARIANTS", "LoRA", "LoRAConfig", "LoRALinear", "Variant", "adapters", "attach", "base_state", "detach",
-    "load", "merge", "parameters", "save", "unmerge", "using",
+    "BASE", "VARIANTS", "Int8Linear", "LoRA", "LoRAConfig", "LoRALinear", "Variant", "adapters", "attach", "base_state",
+    "detach", "load", "memory", "merge", "parameters", "quantize", "save", "unmerge", "using",
 ]  # fmt: skip
