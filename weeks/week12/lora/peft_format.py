@@ -90,7 +90,7 @@ def _fill(model, name, config, paths, tensors, folder):
         for key, parameter in part.in_file(model.get_submodule(path)).items()
     }
     wrong = [f"missing {key}" for key in expected if key not in tensors]
-    wrong += [f"unknown {key}" for key in tensors if key not in expected and not _is_base(model, key, tensors[key])]
+    wrong += [f"unknown {key}" for key in tensors if key not in expected and not _is_double(model, key, tensors)]
     for key, parameter in expected.items():
         shape = tuple(parameter.shape)
         if key in tensors and tuple(tensors[key].shape) != shape:
@@ -109,10 +109,14 @@ def _fill(model, name, config, paths, tensors, folder):
     return paths
 
 
-def _is_base(model, key, tensor):
-    """Is it a copy of this model's own weight? PEFT saves one beside an adapter on an embedding."""
+def _is_double(model, key, tensors):
+    """Does the tensor say nothing new? PEFT saves some twice: a table beside the adapter on it, which is this model's
+    own, and with bias = "all" the biases of modules_to_save and of the modules that these stand in for."""
+    plain = key.replace(".modules_to_save.", ".").replace(".original_module.", ".")
+    if plain != key and plain in tensors:
+        return ".original_module." in key or torch.equal(tensors[plain], tensors[key])
     own = model.state_dict().get(key.removeprefix(PREFIX).replace(".base_layer.", "."))
-    return own is not None and own.dtype == tensor.dtype and torch.equal(own.cpu(), tensor)
+    return own is not None and own.dtype == tensors[key].dtype and torch.equal(own.cpu(), tensors[key])
 
 
 def read_config(model, folder):

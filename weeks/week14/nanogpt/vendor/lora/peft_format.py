@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/peft_format.py, sha256 07e1ad9ed0f7ec178065b41876fee3323c6aca0b0b42393d78ad50bb256fadfb; edit there, then run: make vendor
+# vendored from weeks/week12/lora/peft_format.py, sha256 7b577d440c31e4129ec66c0ca3f25b0cc1a3072588a91802b5f2ff9e50431f4b; edit there, then run: make vendor
 """Adapters in the file format of Hugging Face PEFT, so that either side reads what the other wrote.
 
 A folder with adapter_config.json (which kind, its settings, target_modules, ...) and adapter_model.safetensors, whose
@@ -91,7 +91,7 @@ def _fill(model, name, config, paths, tensors, folder):
         for key, parameter in part.in_file(model.get_submodule(path)).items()
     }
     wrong = [f"missing {key}" for key in expected if key not in tensors]
-    wrong += [f"unknown {key}" for key in tensors if key not in expected and not _is_base(model, key, tensors[key])]
+    wrong += [f"unknown {key}" for key in tensors if key not in expected and not _is_double(model, key, tensors)]
     for key, parameter in expected.items():
         shape = tuple(parameter.shape)
         if key in tensors and tuple(tensors[key].shape) != shape:
@@ -110,10 +110,14 @@ def _fill(model, name, config, paths, tensors, folder):
     return paths
 
 
-def _is_base(model, key, tensor):
-    """Is it a copy of this model's own weight? PEFT saves one beside an adapter on an embedding."""
+def _is_double(model, key, tensors):
+    """Does the tensor say nothing new? PEFT saves some twice: a table beside the adapter on it, which is this model's
+    own, and with bias = "all" the biases of modules_to_save and of the modules that these stand in for."""
+    plain = key.replace(".modules_to_save.", ".").replace(".original_module.", ".")
+    if plain != key and plain in tensors:
+        return ".original_module." in key or torch.equal(tensors[plain], tensors[key])
     own = model.state_dict().get(key.removeprefix(PREFIX).replace(".base_layer.", "."))
-    return own is not None and own.dtype == tensor.dtype and torch.equal(own.cpu(), tensor)
+    return own is not None and own.dtype == tensors[key].dtype and torch.equal(own.cpu(), tensors[key])
 
 
 def read_config(model, folder):
