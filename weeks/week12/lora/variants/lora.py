@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..product import adapted_linear
 from .base import Variant, matrix
 
 # Starts that leave the base weights alone. Others (pissa, olora, corda, loftq) change them: the file is not enough.
@@ -44,6 +45,13 @@ class LoRA(Variant):
         """Costs r * (in + out) multiplications a row, not in * out."""
         (low,) = self.low(x, base, self.lora_A)
         return F.linear(low, self.lora_B) * self.scale  # (..., r) -> (..., out)
+
+    def with_base(self, x, base):
+        """Both products in one, where nothing but them is asked for: no dropout, no bias, no kind's own forward."""
+        plain = type(self).forward is LoRA.forward and self.bias is None and isinstance(base, nn.Linear)
+        if not plain or (self.training and self.dropout.p):
+            return None
+        return adapted_linear(x, base, self.lora_A, self.lora_B, self.scale)
 
     def pair(self):
         """(A, B) of the plain LoRA of the same scale that computes the same: change of the weight = scale * B A."""

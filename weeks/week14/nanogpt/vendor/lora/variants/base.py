@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/variants/base.py, sha256 9754d71632488703fe3c0d7e02eae464b218ae3d05abca8be08ae2b76be09dc8; edit there, then run: make vendor
+# vendored from weeks/week12/lora/variants/base.py, sha256 3917ce0b9a9babee583f4fd23f61a37fc6ccd2343589d2dae4c492809779ea91; edit there, then run: make vendor
 """What every kind of adapter offers. Nothing else in this week knows the shapes or the settings of a kind.
 
 An embedding is the linear layer of one-hot rows: its ids pick columns of a weight (out, in) = table^T. So every kind
@@ -68,6 +68,9 @@ class Variant(nn.Module):
         """All that the layer adds to y: the kind's own, and the change of the bias."""
         own = self.forward(x, base, y)
         return own if self.bias is None else own + (self.bias - base.bias)
+
+    def with_base(self, x, base):
+        """The layer's whole output, base included, where there is a faster way to it than delta; else None."""
 
     def merged(self, base):
         """{attribute of base: its value in the plain layer that computes the same}."""

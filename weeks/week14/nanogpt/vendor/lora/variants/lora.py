@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/variants/lora.py, sha256 bed33ba743d53a77ad56f88e905da3422aa8123b188bc79943aaf9301196fbb3; edit there, then run: make vendor
+# vendored from weeks/week12/lora/variants/lora.py, sha256 adb05b489d11cb3f21b9bdd0e216eb1c3cc6f5d67ee6bb0a0ac27ba52e5f2de2; edit there, then run: make vendor
 """The plain kind: y = x W^T + b + scale * dropout(x) A^T B^T. Hu et al. 2021, section 4.1."""
 
 import math
@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..product import adapted_linear
 from .base import Variant, matrix
 
 # Starts that leave the base weights alone. Others (pissa, olora, corda, loftq) change them: the file is not enough.
@@ -45,6 +46,13 @@ class LoRA(Variant):
         """Costs r * (in + out) multiplications a row, not in * out."""
         (low,) = self.low(x, base, self.lora_A)
         return F.linear(low, self.lora_B) * self.scale  # (..., r) -> (..., out)
+
+    def with_base(self, x, base):
+        """Both products in one, where nothing but them is asked for: no dropout, no bias, no kind's own forward."""
+        plain = type(self).forward is LoRA.forward and self.bias is None and isinstance(base, nn.Linear)
+        if not plain or (self.training and self.dropout.p):
+            return None
+        return adapted_linear(x, base, self.lora_A, self.lora_B, self.scale)
 
     def pair(self):
         """(A, B) of the plain LoRA of the same scale that computes the same: change of the weight = scale * B A."""

@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/variants/whole.py, sha256 7b4b85d52a95d515cdc6b32c84b0bcfcfa41b3068f7c6e5a22847021fa6b894d; edit there, then run: make vendor
+# vendored from weeks/week12/lora/variants/whole.py, sha256 6c4d5263c05205fc0ee7cfb36ca1e2c5ae6f4ff4f4b15df264a6e8309d7936d9; edit there, then run: make vendor
 """What an adapter trains whole: a copy of a module, or of its bias. No rows of VARIANTS, for they have no rank.
 
 They add the difference between the copy's output and the base's, so they are chosen, summed, mixed by row and taken off
@@ -25,6 +25,10 @@ class Whole(nn.Module):
     def delta(self, x, base, y):
         return self.copy(x) - y
 
+    def with_base(self, x, base):
+        """The copy's output stands for the base's, which need not be computed."""
+        return self.copy(x)
+
     def merged(self, base):
         return {key: p.detach().clone() for key, p in self.copy.named_parameters()}
 
@@ -39,6 +43,9 @@ class Bias(nn.Module):
         super().__init__()
         self.config = config
         self.bias = nn.Parameter(base.bias.detach().to(torch.promote_types(base.bias.dtype, torch.float32), copy=True))
+
+    def with_base(self, x, base):
+        """No faster way."""
 
     def delta(self, x, base, y):
         return (self.bias - base.bias).expand_as(y)
