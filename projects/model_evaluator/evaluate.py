@@ -46,8 +46,11 @@ PASSAGE = 2_000  # characters of a document that are read
 
 def loaded(source):
     """Something with `model` and `tokenizer`: a folder of week 11, or what week 14's package opens."""
-    if is_ours(Path(source)):
-        return models.open_model(source)
+    path = Path(source)
+    if is_ours(path):
+        return models.open_model(path)
+    if near := next(filter(is_ours, (path / "model", path.parent / "model")), None):  # of a run, of its shards
+        raise Mistake(f"{source} holds no model; what was trained there lies in {near}, so give that")
     sources = optional("nanogpt.sources", "-e weeks/week14")
     try:
         return sources.open_model(source)
@@ -134,10 +137,10 @@ def examined(args):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def whole(text):
-    """A number of 1 or more."""
-    if not re.fullmatch("[1-9][0-9]*", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+def whole(text, least=1):
+    """A number of `least` or more."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
     return int(text)
 
 
@@ -155,7 +158,7 @@ def parser():
     p.add_argument("--bytes", type=whole, default=20_000, help="held-out text that is read (default: %(default)s)")
     p.add_argument("--samples", type=whole, default=8, help="texts that a model writes (default: %(default)s)")
     p.add_argument("--length", type=whole, default=100, help="tokens of a text at most (default: %(default)s)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seed", type=lambda text: whole(text, 0), default=0)
     p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     p.add_argument("--page", type=Path, help=f"the HTML page (default: below runs/{OUT.name}/)")
     p.add_argument("--figure", type=Path, help="the picture as a PNG as well; it is in the page anyway")

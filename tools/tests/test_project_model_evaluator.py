@@ -165,6 +165,8 @@ def test_passages_come_from_all_over(evaluate):
     ("given", "sentence"),
     [
         (["nowhere"], "nowhere is no folder of week 11, and week 14 says: "),
+        (["mine"], "mine holds no model; what was trained there lies in mine/model, so give that"),
+        (["mine/run-0"], "mine/run-0 holds no model; what was trained there lies in mine/model, so give that"),
         (["mine/model", "--text", "none.txt"], "none.txt does not exist; run: make data/fables"),
         (["mine/model", "--text", "short.txt"], "and no held-out document is so long"),
     ],
@@ -179,7 +181,8 @@ def test_what_cannot_be_examined_is_a_sentence(evaluate, home, monkeypatch, give
 
 
 def test_wrong_use_is_refused(evaluate, capsys):
-    for given in (["m", "--items", "0"], ["m", "--exams", "latin"], []):
+    for given in (["m", "--items", "0"], ["m", "--seed", "-1"], ["m", "--exams", "latin"], []):
         with pytest.raises(SystemExit):
             evaluate.main(given)
-    assert "'0' is no whole number of 1 or more" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "'0' is no whole number of 1 or more" in told and "'-1' is no whole number of 0 or more" in told
