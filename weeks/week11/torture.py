@@ -60,8 +60,8 @@ PATIENCE = 60  # seconds to wait for a checkpoint
 def live(folder, steps: int, until=None) -> bool:
     """One life of the run in `folder`, in a process of its own, killed when `until()` returns; True if it was killed.
 
-    A fork of a process that has imported everything: importing takes longer than the whole run, and most kills would
-    come before its first step. This process itself never trains.
+    A fork of a process that has imported everything: importing takes as long as the whole run, and half of the kills
+    would come before its first step. This process itself never trains.
     """
     sys.stdout.flush()
     child = os.fork()
@@ -181,12 +181,15 @@ def summary(rows: list, steps: int, spikes: int) -> dict:
 
 @contextmanager
 def scratch():
-    """A folder for the runs; it is removed, but for the runs that differ."""
-    folder = Path(tempfile.mkdtemp(prefix="torture-"))
+    """A folder for the runs; it is removed, but for runs that differ, and whole where a run failed."""
+    folder, failed = Path(tempfile.mkdtemp(prefix="torture-")), False
     try:
         yield folder
+    except Mistake:
+        failed = True
+        raise
     finally:
-        if not list(folder.glob("trial-*")):
+        if not failed and not list(folder.glob("trial-*")):
             shutil.rmtree(folder)
 
 

@@ -87,11 +87,12 @@ def nan_run(folder, batch=poisoned, **changed):
     torch.manual_seed(0)
     model = Nan()
     plan = Plan(**{"steps": 8, "rows": rehearsal.ROWS, "save_every": 3, **changed})
-    return Trainer(model, torch.optim.AdamW(model.parameters(), lr=0.1), batch, plan, folder)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    return Trainer(model, optimizer, batch, plan, folder, rate=lambda step: 1 / (1 + step))
 
 
 def test_a_loss_that_is_no_number_is_taken_back_and_its_batch_skipped(tmp_path):
-    """The weights are those of a run that was never offered the blamed batches."""
+    """The weights are those of a run that was never offered the blamed batches, its learning rates too."""
     events = whole(nan_run(tmp_path / "a"))
     spike = next(event for event in events if event.kind == "spike")
     assert spike.step == 3 and spike.values["batches"] == [4, 5] and "loss is nan" in spike.values["why"]

@@ -62,6 +62,17 @@ def test_a_run_that_differs_is_told_and_kept(torture, tmp_path, monkeypatch, cap
     assert f"trial 0 differs; its run stays in {kept}" in capsys.readouterr().err
 
 
+def test_a_run_that_fails_is_told_and_kept(torture, tmp_path, monkeypatch, capfd):
+    def broken(*_, **__):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(torture, "trainer", broken)
+    with pytest.raises(Mistake, match="undisturbed failed, and what it said stands above"):
+        torture.main(["--trials", "1", "--steps", "5", "--out", str(tmp_path)])
+    assert "ValueError: no such thing" in capfd.readouterr().err and list(tmp_path.glob("torture-*"))
+
+
 def test_what_shows_nothing_is_refused(torture):
     with pytest.raises(Mistake, match="0 trials of 60 steps show nothing; give --trials 1 and --steps 5, or more"):
         torture.main(["--trials", "0"])
