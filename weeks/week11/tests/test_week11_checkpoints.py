@@ -111,9 +111,10 @@ def test_a_save_that_dies_anywhere_leaves_what_was_there(power, tmp_path):
         for step, path in checkpoint.checkpoints(folder):
             assert checkpoint.read(path)[1]["n"] == step
         assert 1 in steps(folder)
-        save(folder, 3)  # what the dead process left is in nobody's way
+        if 2 not in steps(folder):
+            save(folder, 2)  # what the dead process left is in nobody's way
         checkpoint.tidy(folder, Disk())
-        assert not list(folder.glob(".step-*")) and 3 in steps(folder)
+        assert not list(folder.glob(".step-*")) and steps(folder) == [1, 2]
 
 
 @pytest.mark.parametrize("name", [checkpoint.TENSORS, checkpoint.MANIFEST])

@@ -62,6 +62,7 @@ class Dying(Disk):
         if self._now():
             self._die()
         super().rename(old, new)
+        self.open = {path.replace(str(old), str(new), 1) for path in self.open}  # what a file lacks goes along
 
     def settle(self, folder):
         if self._now():
