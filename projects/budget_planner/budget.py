@@ -72,13 +72,28 @@ def draw(said, total, advised, label, path):
     ax.plot(advised.n, advised.loss, "*", color="#c2571a", markersize=15,
             label=f"advised: {advised.layers} layers x {advised.width}")  # fmt: skip
     low, high = flat(said, total, advised)
-    ax.axvspan(low, high, color="#8a8a8a", alpha=0.12, linewidth=0)
+    ax.axvspan(low, high, color="#8a8a8a", alpha=0.12, linewidth=0, label=f"within {CLOSE:g} nats of the best")
     ax.set(xscale="log", xlabel="parameters (the larger, the fewer tokens the budget pays for)",
            ylabel="expected loss (nats a token; not from 0)")  # fmt: skip
-    ax.set_title(f"{label}: from {low:,} to {high:,} parameters it hardly matters ({CLOSE:g} nats)", fontsize=11)
+    ax.set_xticks([], minor=True)
+    ax.set_xticks(sizes, [about(n).replace(" ", "\n") for n in sizes], fontsize=8)
+    ax.set_title(f"{label}: {plain(low, high)}", fontsize=11)
     ax.legend(frameon=False)
     common.save_figure(figure, path)
     plt.close(figure)
+
+
+def about(count):
+    """A count of parameters in two digits: 2.3 million."""
+    unit, word = (1e6, "million") if count >= 1e6 else (1e3, "thousand")
+    return f"{float(f'{count:.1e}') / unit:g} {word}"
+
+
+def plain(low, high):
+    """What the flat part of the valley says."""
+    if low == high:
+        return f"{about(low)} parameters, and no other size comes near"
+    return f"from {about(low)} to {about(high)} parameters it hardly matters"
 
 
 def report(said, total, rate, advised, label):

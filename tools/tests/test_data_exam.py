@@ -86,6 +86,10 @@ SOURCES = {  # recipe -> {path in the source: text or bytes}
     "wiki_leads": lambda: {
         "s.json": json.dumps({f"T{k}": {"title": f"T{k}", "extract": f"{words(k)}."} for k in range(200)})
     },
+    "stories": lambda: {
+        "a/tinystories.txt": "".join(f"A {words(k)}.\n{END}\n" for k in range(200)),
+        "a/more.json": json.dumps([f"A {words(k)}." for k in range(200, 220)]),
+    },
     "python_modules": lambda: {f"m{k}.py": f"# {words(k)}\n\n\n\n\nx = {k}\n" for k in range(200)},
     "names": lambda: {"yob2017.txt": "Emma,F,19738\nOlivia,F,18632\nLiam,M,18728\n"},
     "mnist": lambda: {

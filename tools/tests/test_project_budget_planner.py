@@ -71,6 +71,15 @@ def test_the_flat_part_of_the_valley(ask, budget, undrawn, tmp_path):
         assert (low <= choice.n <= high) == (choice.loss <= found.loss + 0.01)
 
 
+def test_a_count_is_told_in_two_digits(budget):
+    """Also where rounding reaches the next unit's size."""
+    assert [budget.about(n) for n in (2_312_112, 999_999, 651_280, 41_400_000, 8_040)] == [
+        "2.3 million", "1000 thousand", "650 thousand", "41 million", "8 thousand",
+    ]  # fmt: skip
+    assert budget.plain(651_280, 2_312_112) == "from 650 thousand to 2.3 million parameters it hardly matters"
+    assert budget.plain(651_280, 651_280) == "650 thousand parameters, and no other size comes near"
+
+
 def test_the_speed_is_that_of_the_cores(ask, budget, undrawn, monkeypatch):
     """Measured with as many threads as the budget has cores, at a shape that the sweep has, and told."""
     seen = []

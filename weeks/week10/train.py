@@ -197,7 +197,7 @@ class Sweep:
 
 SWEEPS = {
     "smoke": Sweep((1e9, 2e9, 4e9), 2, judged=2_048, fewest=4096, laws=5, sets=("shakespeare",), most=200_000),
-    "default": Sweep((1e11, 10**11.4, 10**11.8), 2, judged=131_072),
+    "default": Sweep((1e11, 10**11.4, 10**11.8), 2, judged=131_072, ahead=2.0),
     "full": Sweep(tuple(5e10 * 10 ** (k * 0.4) for k in range(6)), 5, judged=524_288, laws=300),
 }
 

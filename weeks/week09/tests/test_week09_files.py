@@ -34,7 +34,7 @@ def test_the_pattern_survives_in_use_and_not_only_in_name(tmp_path, pattern):
     loaded = Tokenizer.load(saved.save(tmp_path / "t.json"))
     assert loaded.pattern == PATTERNS.get(pattern, pattern)
     assert loaded.encode(TEXT) == saved.encode(TEXT)
-    assert loaded._regex.findall("it'S 12345") == saved._regex.findall("it'S 12345")
+    assert loaded._splitter.split("it'S 12345") == saved._splitter.split("it'S 12345")
 
 
 @pytest.mark.day(63)

@@ -48,6 +48,14 @@ def test_bits_are_those_of_the_chain_rule():
     assert bits_per_byte(small, texts).value == pytest.approx(expected, rel=1e-5)  # float32 sums
 
 
+def test_a_window_reads_what_the_last_one_judged():
+    """12 tokens, 8 at a time, 4 further each time: the last four are judged after the four before them. Float32."""
+    small, ids = gpt(block_size=8), [END, *encode("twelve bytes")]
+    ((_, first, _), (_, second, _)) = costs(small, ["twelve bytes"], stride=4)
+    assert first == pytest.approx(-plainly(small, [END], ids[1:9]), rel=1e-5)
+    assert second == pytest.approx(-plainly(small, ids[4:9], ids[9:]), rel=1e-5)
+
+
 def test_a_blind_guess_costs_eight_bits():
     """All logits 0 over 256 bytes and an end: log2(257) a byte."""
     small = gpt()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretrain.evaluation import copying
-from pretrain.evaluation.copying import Hashes, longest_copy, memorised, read_chunks
+from pretrain.evaluation.copying import Hashes, grown, longest_copy, memorised, read_chunks
 
 pytestmark = pytest.mark.day(77)
 
@@ -47,6 +47,25 @@ def test_a_copy_that_spans_chunks_is_found(monkeypatch):
     training = noise[:2980] + sentence.encode() + noise[2980:]
     found = longest_copy(f"He said: {sentence} Then he left.", [training])
     assert found.text == sentence and found.length == len(sentence)
+
+
+@pytest.mark.parametrize(
+    ("data", "chunk", "i", "j", "expected"),
+    [
+        (b"xabcdy", b"zabcdw", 2, 2, (1, 4)),  # to both sides, up to bytes that differ
+        (b"ab", b"bab", 0, 1, (0, 2)),  # the text begins here, though its last byte would go on
+        (b"bab", b"ab", 1, 0, (1, 2)),  # and here the chunk
+        (b"abc", b"ab", 0, 0, (0, 2)),  # one of them ends
+        (b"ab", b"abc", 1, 1, (0, 2)),
+    ],
+)
+def test_a_run_grows_to_both_sides(data, chunk, i, j, expected):
+    assert grown(data, chunk, i, j, 1) == expected
+
+
+def test_the_first_copy_is_not_the_longest():
+    """Every chunk is asked until it says no: "ab" comes first, and "abcd" later in the same chunk."""
+    assert longest_copy("ab cd abcd", [b"ab.abcd"]).text == "abcd"
 
 
 def test_equal_hashes_are_not_taken_for_equal_bytes(monkeypatch):

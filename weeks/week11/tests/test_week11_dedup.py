@@ -31,6 +31,14 @@ def test_shingles_see_words_alone():
     assert len(dedup.shingles("")) == len(dedup.shingles("two words")) == 1
 
 
+def test_the_similarity_of_two_texts_by_hand():
+    """Six words are two shingles. Another last word leaves one of them: one shared, three in all."""
+    assert dedup.jaccard("a b c d e f", "a b c d e f") == 1.0
+    assert dedup.jaccard("a b c d e f", "a b c d e g") == pytest.approx(1 / 3)  # a float's rounding
+    assert dedup.jaccard("a b c d e f", "f e d c b a") == 0.0
+    assert dedup.jaccard("a b c d e", "a b c d e f g") == pytest.approx(1 / 3)  # the shorter text is inside the longer
+
+
 def test_equal_minima_estimate_the_similarity():
     """With 4,000 functions the share of equal minima is within 0.04, five standard deviations, of the true Jaccard."""
     text = made_up(1)[0]
@@ -82,6 +90,13 @@ def test_the_first_of_a_group_stays_and_says_why_the_others_go():
     exact, near = dedup.duplicates(dedup.keys(texts))
     assert exact.tolist() == [False, False, True, False, True]
     assert near.tolist() == [False, False, False, True, False]
+
+
+def test_capitals_make_a_near_copy_and_no_exact_one():
+    """Bands see words alone; the exact hash sees every byte."""
+    (a,) = made_up(1)
+    exact, near = dedup.duplicates(dedup.keys([a, a.upper()]))
+    assert exact.tolist() == [False, False] and near.tolist() == [False, True]
 
 
 def test_hashes_are_the_same_in_every_process():

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from pretrain.evaluation.compression import costs
 from pretrain.evaluation.generation import alike, distinct, grams, judged, perplexity, repetition
 from week11_small import bigram, encode, gpt, plainly
 
@@ -54,6 +55,14 @@ def test_perplexity_is_that_of_the_chain_rule():
     table = perplexity(judge, texts)
     expected = [[-plainly(judge, [], encode(text)), len(encode(text))] for text in texts]
     assert table.tolist() == [pytest.approx(row, rel=1e-5) for row in expected]
+
+
+def test_a_long_text_is_the_sum_of_its_windows():
+    """20 bytes, 8 at a time: each token once, and the nats of all windows; 1e-9, for they are the same numbers."""
+    judge, text = gpt(block_size=8), "a text of 20 letters"
+    ((nats, tokens),) = perplexity(judge, [text]).tolist()
+    rows = costs(judge, [text])
+    assert tokens == 20 and len(rows) > 1 and nats == pytest.approx(sum(row[1] for row in rows), rel=1e-9)
 
 
 def test_a_judge_prefers_its_own_language():

@@ -1,23 +1,15 @@
 """A run that is killed goes on to the same weights, at whatever operation of the disk it dies."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from pretrain.trainer import checkpoint, rehearsal
-from pretrain.trainer.disk import Disk
 from pretrain.trainer.log import read_rows
-from pretrain.trainer.state import differences, pack, unpack
+from pretrain.trainer.plan import seed_of
 from pretrain.vendor.shared.errors import Mistake
 from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
+from week11_disk import Dying, Killed
 
-pytestmark = pytest.mark.day(74)
-WEEK = Path(rehearsal.__file__).resolve().parents[2]
+pytestmark = pytest.mark.day(75)
 SHORT = {"steps": 8, "save_every": 2, "keep_every": 4, "validate_every": 3, "sample_every": 0, "optimizer": "adamw"}
 
 
@@ -35,69 +27,6 @@ def assert_same(folder, wanted):
     weights, rows = outcome(folder)
     assert weights.keys() == wanted[0].keys() and all(torch.equal(weights[n], wanted[0][n]) for n in weights)
     assert rows == wanted[1]
-
-
-class Killed(BaseException):
-    """What no handler of the trainer may catch, as none can catch a kill."""
-
-
-class Dying(Disk):
-    """Dies at operation `at`, counted from 0, which is half done; with `power`, unflushed files lose their end."""
-
-    def __init__(self, at=None, power=False):
-        self.count, self.at, self.power, self.open = 0, at, power, set()
-
-    def _now(self):
-        self.count += 1
-        return self.count - 1 == self.at
-
-    def _die(self):
-        if self.power:
-            for path in filter(os.path.exists, self.open):
-                os.truncate(path, os.path.getsize(path) // 2)
-        raise Killed
-
-    def write(self, path, content):
-        if now := self._now():
-            content = content[: len(content) // 2]
-        super().write(path, content)
-        self.open.add(str(path))
-        if now:
-            self._die()
-
-    def append(self, path, content):
-        if now := self._now():
-            content = content[: len(content) // 2]
-        super().append(path, content)
-        if now:
-            raise Killed
-
-    def flush(self, path):
-        if self._now():
-            self._die()
-        super().flush(path)
-        self.open.discard(str(path))
-
-    def remove(self, folder):
-        if self._now():
-            next(Path(folder).iterdir()).unlink()
-            self._die()
-        super().remove(folder)
-
-    def make(self, folder):
-        if self._now():
-            self._die()
-        super().make(folder)
-
-    def rename(self, old, new):
-        if self._now():
-            self._die()
-        super().rename(old, new)
-
-    def settle(self, folder):
-        if self._now():
-            self._die()
-        super().settle(folder)
 
 
 @pytest.fixture(scope="module")
@@ -123,23 +52,18 @@ def test_a_run_may_die_at_any_operation_of_the_disk(power, undisturbed, tmp_path
         assert not list(folder.glob(".step-*"))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills are of forked processes")
-def test_five_real_kills(tmp_path):
-    """torture.py in small: SIGKILL at five random moments, with the spike and Muon."""
-    out = tmp_path / "torture.json"
-    command = [sys.executable, "torture.py", "--trials", "5", "--steps", "45", "--out", str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
-    done = subprocess.run(command, cwd=WEEK, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text())
-    assert found["kill_resume_trials"] == 5 and found["kill_resume_identical"] == 1
-    assert found["spikes_in_each_run"] == 1
-
-
 def test_a_finished_run_has_nothing_left_to_do(tmp_path, undisturbed):
     run(tmp_path)
     assert [event.kind for event in run(tmp_path)] == ["begin", "done"]
     assert_same(tmp_path, undisturbed[0])
+
+
+def test_a_dropout_seed_is_a_function_of_seed_step_and_rank():
+    """The same for the same three, another for any other: also where their sums or their digits are alike."""
+    threes = [(seed, step, rank) for seed in range(3) for step in range(120) for rank in range(12)]
+    assert len({seed_of(*three) for three in threes}) == len(threes)
+    assert all(0 <= seed_of(*three) < 2**63 for three in threes)
+    assert seed_of(1, 2, 3) == seed_of(1, 2, 3)
 
 
 def test_other_settings_are_named(tmp_path):
@@ -148,13 +72,6 @@ def test_other_settings_are_named(tmp_path):
         Mistake, match=r"other settings: optimizer was \"adamw\" and is \"sgd\", steps was 2 and is 8; give"
     ):
         run(tmp_path, optimizer="sgd")
-    old = {"model": {"width": 2, "heads": 1}, "data": "a"}
-    new = {"model": {"width": 4, "heads": 1}, "seed": 0}
-    assert differences(old, new) == [
-        'data was "a" and is absent',
-        "model.width was 2 and is 4",
-        "seed was absent and is 0",
-    ]
 
 
 @pytest.mark.parametrize("name", [checkpoint.TENSORS, checkpoint.MANIFEST])
@@ -179,22 +96,6 @@ def test_rows_without_their_checkpoints_are_not_overwritten(tmp_path):
     with pytest.raises(Mistake, match="has rows of a run whose checkpoints are gone"):
         run(tmp_path)
     assert (tmp_path / "metrics.jsonl").read_text() == '{"kind": "step", "step": 1}\n'
-
-
-def test_packing_loses_nothing():
-    shared = torch.arange(6.0).view(2, 3).T
-    state = {
-        "a": {0: (1, 2.5), "k": [True, None, float("inf")]},
-        "tied": [shared, shared],
-        "half": torch.ones(2).bfloat16(),
-    }
-    tensors, tree = pack(state)
-    assert len(tensors) == 2  # tied weights once
-    back = unpack(tensors, json.loads(json.dumps(tree)))
-    assert back["a"] == state["a"] and torch.equal(back["tied"][1], shared) and back["half"].dtype == torch.bfloat16
-    assert to_bytes(tensors)
-    with pytest.raises(ValueError, match="state.x is a set, which no checkpoint can hold"):
-        pack({"x": {1}})
 
 
 def test_the_budget_takes_the_oldest_of_every_k_and_nothing_of_others(tmp_path):

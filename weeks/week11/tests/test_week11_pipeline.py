@@ -43,6 +43,12 @@ def test_every_document_arrives_once_in_order_on_one_side(tmp_path):
     }  # fmt: skip
 
 
+def test_the_manifest_counts_bytes_and_not_characters(tmp_path):
+    """Bits per byte divide by it: cleaned text in UTF-8, without the ends of documents."""
+    ran(tmp_path, ["Ωμέγα  \n", "cafe\u0301"], val=0.0)
+    assert read_manifest(tmp_path / "out")["splits"]["train"]["bytes"] == 10 + 5  # five letters of 2 bytes; 3 and é
+
+
 def test_empty_and_repeated_documents_are_dropped_and_counted(tmp_path):
     near = TEXTS[0] + " and one more"
     assert len(TEXTS[0].split()) > 40  # so that one more word leaves it a near duplicate

@@ -103,6 +103,14 @@ def test_epochs_and_seeds_differ_and_each_is_a_permutation():
 PINNED = [7, 1, 6, 0, 4, 2, 3, 5]
 
 
+def test_the_windows_go_on_with_the_next_epochs_order():
+    """Seven windows in batches of three: the third batch takes the last of one epoch and the first two of the next."""
+    s = Sampler(tokens_of([27]), block_size=4, batch_size=3, seed=5)
+    places = np.concatenate([s.places(step) for step in range(7)])
+    orders = [order(5, epoch, 7).tolist() for epoch in range(3)]
+    assert s.windows == 7 and places.tolist() == sum(orders, []) and orders[0] != orders[1]
+
+
 def test_no_window_holds_both_train_and_val(tmp_path):
     """Windows of both splits, decoded: every word between two ends belongs to a document of that side alone."""
     texts = [text for text in made_up(150, words=(6, 40)) if text]

@@ -1,4 +1,4 @@
-"""Week 12: low-rank adapters from scratch, and their exchange with PEFT."""
+"""Week 12: low-rank adapters from scratch, their family, and their exchange with PEFT."""
 
 from .adapter import (
     BASE,
@@ -10,13 +10,18 @@ from .adapter import (
     detach,
     merge,
     parameters,
+    quantize,
     unmerge,
     using,
 )
+from .combine import MERGES, combine
+from .int8 import Int8Linear, memory
 from .peft_format import load, save
+from .rates import groups
 from .variants import VARIANTS, LoRA, Variant
 
 __all__ = [
-    "BASE", "VARIANTS", "LoRA", "LoRAConfig", "LoRALinear", "Variant", "adapters", "attach", "base_state", "detach",
-    "load", "merge", "parameters", "save", "unmerge", "using",
+    "BASE", "MERGES", "VARIANTS", "Int8Linear", "LoRA", "LoRAConfig", "LoRALinear", "Variant", "adapters", "attach",
+    "base_state", "combine", "detach", "groups", "load", "memory", "merge", "parameters", "quantize", "save", "unmerge",
+    "using",
 ]  # fmt: skip

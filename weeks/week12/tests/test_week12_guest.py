@@ -179,11 +179,11 @@ def test_targets(targets, expected):
 @pytest.mark.parametrize(
     "targets, sentence",
     [
-        (("qvk",), "matches no linear layer of the model; did you mean qkv"),
+        (("qvk",), "matches no linear layer or embedding of the model; did you mean qkv"),
         (("kv",), "'kv' matches no linear layer"),  # an end of a *path*, not of a word: "kv" is not "qkv"
-        (("q_proj",), r"did you mean|its linear layers are blocks\.\*\.attn\.qkv"),
+        (("q_proj",), r"did you mean|it has blocks\.\*\.attn\.qkv"),
         (("attn.qkv", "mlp.upp"), "did you mean mlp.up"),
-        (("wte",), "names a Embedding"),
+        (("norm",), "names a LayerNorm; only plain nn.Linear and nn.Embedding"),
     ],
 )
 def test_a_target_that_matches_nothing_raises(targets, sentence):
@@ -231,6 +231,10 @@ def test_rank_and_alpha_patterns():
         ({"rank_pattern": [2]}, "rank_pattern must be"),
         ({"rank_pattern": {"mlp.up": 0}}, "rank must be"),
         ({"alpha_pattern": {2: 2}}, "alpha_pattern must be"),
+        ({"bias": "some"}, "bias must be one of none, all, lora_only, got 'some'"),
+        ({"modules_to_save": "head"}, "modules_to_save must be a list of names, got 'head'"),
+        ({"parts": "vq", "variant": "fused"}, "some of the letters qkv in that order, got 'vq'"),
+        ({"parts": "qv"}, "parts 'qv' is for variant \"fused\", got 'lora'; leave parts out"),
     ],
 )
 def test_config_refuses_nonsense(wrong, sentence):
@@ -243,8 +247,8 @@ def test_config_refuses_nonsense(wrong, sentence):
 @pytest.mark.day(83)
 def test_a_setting_that_is_not_known_is_named():
     """A store of a later version may hold more; dropping it quietly would run another adapter than the one taught."""
-    with pytest.raises(ValueError, match="no setting 'use_dora', 'bias'; leave it out or use rank, alpha"):
-        LoRAConfig.from_dict({"rank": 4, "use_dora": True, "bias": "all"})
+    with pytest.raises(ValueError, match="no setting 'use_dora', 'lora_bias'; leave it out or use rank, alpha"):
+        LoRAConfig.from_dict({"rank": 4, "use_dora": True, "lora_bias": True})
     with pytest.raises(ValueError, match="names and values, got .'rank'.; give what to_dict gave"):
         LoRAConfig.from_dict(["rank"])
 

@@ -192,10 +192,13 @@ def refused(folder, kind, sentence):
 @pytest.mark.parametrize(
     "values, sentence",
     [
-        ({"use_dora": True}, "use_dora = true"),
-        ({"bias": "all"}, 'bias = "all"'),
+        ({"use_dora": True}, "missing base_model.model.up.lora_magnitude_vector"),
+        ({"bias": "all"}, "missing base_model.model.up.base_layer.bias"),
+        ({"bias": "some"}, "bias must be one of none, all, lora_only, got 'some'"),
+        ({"lora_bias": True}, "lora_bias = true"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
-        ({"modules_to_save": ["head"]}, "modules_to_save"),
+        ({"modules_to_save": ["head"]}, r"modules_to_save \['head'\] names no module here"),
+        ({"modules_to_save": "up"}, "modules_to_save must be a list of names, got 'up'"),
         ({"init_lora_weights": "pissa"}, 'init_lora_weights = "pissa"'),
         ({"layers_to_transform": [0]}, "layers_to_transform"),
         ({"a_key_of_next_year": 3}, "a_key_of_next_year = 3"),
@@ -227,7 +230,7 @@ def test_all_wrong_tensors_in_one_error(folder):
         r"4 wrong",
         r"missing base_model.model.up.lora_A.weight",
         r"unknown base_model.model.side.lora_A.weight",
-        r"inner.up.lora_B.weight is \(3, 2\) where \(10, 2\) is needed",
+        r"inner.up.lora_B.weight is \(3, 2\) where \(9, 2\) is needed",
         r"inner.down.lora_B.weight holds NaN",
     )
     refused(folder, ValueError, "(?s)" + ".*".join(sentences))

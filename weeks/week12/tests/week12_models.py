@@ -43,8 +43,8 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.up = nn.Linear(6, 10)
-        self.inner = nn.ModuleDict({"up": nn.Linear(10, 10), "down": nn.Linear(10, 5, bias=False)})
+        self.up = nn.Linear(6, 9)
+        self.inner = nn.ModuleDict({"up": nn.Linear(9, 9), "down": nn.Linear(9, 6, bias=False)})
         self.eval()  # a fresh module is in training mode, where the adapter's dropout would be on
 
     def forward(self, x):

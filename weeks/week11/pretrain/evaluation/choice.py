@@ -8,8 +8,8 @@ A model that only continues text cannot be asked "A, B, C or D?". It can be aske
     cloze       is each token of the one answer the likeliest? and its perplexity (LAMBADA, Paperno et al. 2016)
 
 The three are those of lm-evaluation-harness 0.4.13 (`ConfigurableTask.process_results`): its acc_norm divides by
-characters, though its guide speaks of bytes; the length is that of the choice alone, without the delimiter before it;
-among equals the first wins. Left out: few-shot examples, mutual information.
+characters; the length is that of the choice alone, without the delimiter before it; among equals the first wins. Left
+out: few-shot examples, mutual information.
 """
 
 import bz2

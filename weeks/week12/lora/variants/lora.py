@@ -2,10 +2,12 @@
 
 import math
 
+import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .base import Variant
+from ..product import adapted_linear
+from .base import Variant, matrix
 
 # Starts that leave the base weights alone. Others (pissa, olora, corda, loftq) change them: the file is not enough.
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
@@ -14,30 +16,72 @@ HARMLESS = ("megatron_core", "qalora_group_size", "runtime_config")  # these cha
 
 class LoRA(Variant):
     KEYS = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight"}
+    EMBEDDING_KEYS = {"lora_A": "lora_embedding_A", "lora_B": "lora_embedding_B"}
 
     @classmethod
-    def shapes(cls, n_in, n_out, rank):
+    def shapes(cls, n_in, n_out, rank, config):
         return {"lora_A": (rank, n_in), "lora_B": (n_out, rank)}
 
     def start(self, base):
         # B = 0 makes the first output bit-equal to the base. A must not be 0 as well: B's gradient is A x, so with
-        # both at zero neither would ever move.
-        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        # both at zero neither would ever move. On an embedding A^T is a table of r numbers an id, drawn as tables are.
+        if isinstance(base, nn.Embedding):
+            nn.init.normal_(self.lora_A)
+        else:
+            nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
 
-    def forward(self, x, base):
+    def low(self, x, base, *factors):
+        """[x A^T for A in factors]: (..., in) -> (..., r) each, under one mask of dropout.
+
+        Dropout of a one-hot row keeps its single 1 or drops it, so on an embedding a token's change is there or not.
+        """
+        if isinstance(base, nn.Embedding):
+            kept = self.dropout(torch.ones_like(x, dtype=factors[0].dtype))[..., None]
+            return [F.embedding(x, A.T) * kept for A in factors]
+        x = self.dropout(x.to(factors[0].dtype))
+        return [F.linear(x, A) for A in factors]
+
+    def forward(self, x, base, y):
         """Costs r * (in + out) multiplications a row, not in * out."""
-        x = self.dropout(x.to(self.lora_A.dtype))
-        return F.linear(F.linear(x, self.lora_A), self.lora_B) * self.scale  # (..., in) -> (..., r) -> (..., out)
+        (low,) = self.low(x, base, self.lora_A)
+        return F.linear(low, self.lora_B) * self.scale  # (..., r) -> (..., out)
+
+    def with_base(self, x, base):
+        """Both products in one, where nothing but them is asked for: no dropout, no bias, no kind's own forward."""
+        plain = type(self).forward is LoRA.forward and self.bias is None and isinstance(base, nn.Linear)
+        if not plain or (self.training and self.dropout.p):
+            return None
+        return adapted_linear(x, base, self.lora_A, self.lora_B, self.scale)
+
+    def pair(self):
+        """(A, B) of the plain LoRA of the same scale that computes the same: change of the weight = scale * B A."""
+        return self.lora_A, self.lora_B
 
     def weight(self, base):
-        return base.weight.to(self.lora_A.dtype) + self.scale * (self.lora_B @ self.lora_A)
+        A, B = self.pair()
+        return matrix(base).to(A.dtype) + self.scale * (B @ A)
+
+    @classmethod
+    def times(cls, config):
+        """How many times config.rank the rank of `pair` is."""
+        return 1
+
+    @classmethod
+    def size_in_file(cls, config, rank, alpha):
+        """The scale stays: alpha / rank, or alpha / sqrt(rank)."""
+        times = cls.times(config)
+        return rank * times, alpha * (math.sqrt(times) if config.rslora and times > 1 else times)
+
+    def own_tensors(self):
+        return dict(zip(("lora_A", "lora_B"), self.pair()))
 
     @classmethod
     def to_peft(cls, config):
+        rank, alpha = cls.size_in_file(config, config.rank, config.alpha)
         return {
             "peft_type": "LORA",
-            "r": config.rank,
-            "lora_alpha": config.alpha,
+            "r": rank,
+            "lora_alpha": alpha,
             "lora_dropout": config.dropout,
             "use_rslora": config.rslora,
             "use_dora": False,
@@ -46,7 +90,7 @@ class LoRA(Variant):
 
     @classmethod
     def from_peft(cls, fields):
-        if fields.get("peft_type") != "LORA":
+        if cls.SAVED_AS or fields.get("peft_type") != "LORA":
             return None
         for name in ("peft_type", *HARMLESS):
             fields.pop(name, None)

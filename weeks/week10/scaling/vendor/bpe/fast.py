@@ -1,10 +1,11 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 5c6a17e51b2b0299b7c1246dd4e558fc7f637f849b32cab1824833d50e61e552; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 cfd96809fb1908eefd1e14454c80c659436d81be9fa1aa90494a5c57619745fe; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
-One file that a later week can carry away. One representation: `ranks`, token bytes -> number, which is the token's id
-and its place in the order of merges. Parents need not be stored: of all neighbours, the two whose concatenation has the
-lowest rank merge first. What is learned here, GPT-2's vocabulary and `.tiktoken` files have this shape: one `encode`
-serves them all. Left out: vocabularies whose ids are not in the order of their merges, normalisation, threads.
+One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
+the token's id and its place in the order of merges. Parents need not be stored: of all neighbours, the two whose
+concatenation has the lowest rank merge first. What is learned here, GPT-2's vocabulary and `.tiktoken` files have this
+shape: one `encode` serves them all. Left out: vocabularies whose ids are not in the order of their merges,
+normalisation, threads.
 """
 
 import hashlib
@@ -19,21 +20,14 @@ from pathlib import Path
 
 import regex
 
+from .pieces import PATTERNS, Splitter
 from ..shared.progress import bar
 
-# How text is cut into pieces before any merge. These are the published patterns of their vocabularies: a vocabulary
-# and its pattern belong together. \p{L} is any letter, \p{N} any digit or number. SmolLM cuts out each \p{N} first
-# and takes what lies between as texts of their own: so in its look-ahead a number is an end too.
-PATTERNS = {
-    "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    "cl100k": r"(?i:'(?:[sdmt]|ll|ve|re))|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "smollm": r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+",
-}
 ENDOFTEXT = "<|endoftext|>"
 FORMAT, VERSION = "byte-level-bpe", 1
-CACHE_PIECES = 2**16  # the cache of encoded pieces is emptied when it holds this many ...
-CACHE_LENGTH = 64  # ... and takes no piece of more characters, so it stays below about 20 MB
+CACHE_PIECES = 2**17  # the cache of encoded pieces is emptied when it holds this many ...
+SHORT = 32  # bytes of a piece for which scanning is faster than a heap
+CACHE_LENGTH = 64  # ... and takes no piece of more characters, so it stays below about 40 MB
 
 # One printable character for each byte, as in GPT-2's files, so that any token can be read, and stored as text: the 188
 # bytes that Latin-1 prints stand for themselves; the other 68 (controls, blanks, the soft hyphen) take the characters
@@ -69,7 +63,7 @@ class Tokenizer:
         self.ranks = dict(sorted(ranks.items(), key=lambda item: item[1]))  # bytes -> id, in order of merges
         self.special_tokens = dict(special_tokens or {})  # text -> id
         self.pattern = PATTERNS.get(pattern, pattern)
-        self._regex = _compile(self.pattern)
+        self._splitter = Splitter(self.pattern)
         _any_of(self.special_tokens)  # raises for what cannot be one
         self._bytes = {}  # id -> bytes, of ordinary and special tokens alike
         specials = ((text.encode("utf-8"), i) for text, i in self.special_tokens.items())
@@ -78,7 +72,7 @@ class Tokenizer:
                 raise ValueError(f"token {token!r} has the id {i!r}; it needs a byte or more and an id >= 0 of its own")
             self._bytes[i] = token
         self.vocab_size = max(self._bytes, default=-1) + 1
-        self._cache = {}  # piece -> ids; see CACHE_PIECES
+        self._cache = _Encoded(self._encode_piece)  # piece -> ids
 
     def __repr__(self):
         return f"Tokenizer(vocab_size={self.vocab_size}, special_tokens={self.special_tokens})"
@@ -98,13 +92,13 @@ class Tokenizer:
         least = 256 + len(specials)
         if type(vocab_size) is not int or vocab_size < least:
             raise ValueError(f"vocab_size is {vocab_size!r}; bytes and special tokens alone need {least}: give more")
-        splitter, parts = _compile(PATTERNS.get(pattern, pattern)), _any_of(specials)
+        splitter, parts = Splitter(PATTERNS.get(pattern, pattern)), _any_of(specials)
         pieces = Counter()  # the text itself is not needed any more: a piece that occurs 1,000 times is merged once
         for text in texts if hasattr(texts, "__iter__") and not isinstance(texts, (str, bytes)) else [texts]:
             _check_text(text)
             for part in parts.split(text) if parts else [text]:
                 if part not in specials:
-                    pieces.update(_split(splitter, part))
+                    pieces.update(splitter.split(part))
         if not pieces:
             raise ValueError("the text to learn from is empty; give a text with at least a few words")
         ranks = _learn(pieces, vocab_size - 256 - len(specials), progress)
@@ -149,19 +143,11 @@ class Tokenizer:
     def encode_ordinary(self, text: str) -> list[int]:
         """Text -> ids, where special tokens are text like any other."""
         _check_text(text)
-        cache, ids = self._cache, []
-        for piece in _split(self._regex, text):
-            known = cache.get(piece)
-            if known is None:
-                known = self._encode_piece(piece.encode("utf-8"))
-                if len(piece) <= CACHE_LENGTH:
-                    if len(cache) >= CACHE_PIECES:
-                        cache.clear()  # crude, but the frequent pieces are back after a page of text
-                    cache[piece] = known
-            ids.extend(known)
-        return ids
+        # No loop of Python's: a piece that is known costs one look into a dict.
+        return list(chain.from_iterable(map(self._cache.__getitem__, self._splitter.split(text))))
 
-    def _encode_piece(self, piece: bytes) -> list[int]:
+    def _encode_piece(self, piece: str) -> list[int]:
+        piece = piece.encode("utf-8")
         if piece in self.ranks:  # merging would end here too; most words of a text are tokens
             return [self.ranks[piece]]
         try:
@@ -320,12 +306,47 @@ def _learn(pieces, n_merges, progress=False):
     return {token: i for i, token in enumerate(tokens)}
 
 
-def _merge(piece, ranks, below=float("inf")):
-    """The parts of a piece once every merge of a rank lower than `below` is done; the leftmost among equals first.
+class _Encoded(dict):
+    """{piece: ids} that encodes what it does not hold yet, and is bounded by CACHE_PIECES and CACHE_LENGTH."""
 
-    A heap of (rank, start), and links from each part to its neighbours: n log n steps. Scanning for the lowest rank
-    instead is as fast for a word, but its time grows with the square of the length: hopeless for a line of base64.
-    """
+    def __init__(self, encode):
+        super().__init__()
+        self.encode = encode
+
+    def __missing__(self, piece):
+        ids = self.encode(piece)
+        if len(piece) <= CACHE_LENGTH:
+            if len(self) >= CACHE_PIECES:
+                self.clear()  # crude, but the frequent pieces are back after a page of text
+            self[piece] = ids
+        return ids
+
+
+def _merge(piece, ranks, below=float("inf")):
+    """The parts of a piece once every merge of a rank lower than `below` is done; the leftmost among equals first."""
+    return (_merge_short if len(piece) <= SHORT else _merge_long)(piece, ranks, below)
+
+
+def _merge_short(piece, ranks, below):
+    """Scan for the lowest rank, again and again: its time grows with the square of the length, so for words only."""
+    n, none = len(piece), float("inf")
+    starts = list(range(n + 1))  # where the parts start, and the end
+    found = [ranks.get(piece[i : i + 2], none) for i in range(n - 1)]  # the rank of each part with the next one
+    while found:
+        lowest = min(found)
+        if lowest >= below or lowest == none:
+            break
+        i = found.index(lowest)  # the leftmost
+        del starts[i + 1], found[i]
+        if i < len(found):
+            found[i] = ranks.get(piece[starts[i] : starts[i + 2]], none)
+        if i:
+            found[i - 1] = ranks.get(piece[starts[i - 1] : starts[i + 1]], none)
+    return [piece[a:b] for a, b in zip(starts, starts[1:])]
+
+
+def _merge_long(piece, ranks, below):
+    """A heap of (rank, start), and links from each part to its neighbours: n log n steps, for a line of base64 too."""
     n = len(piece)
     end = list(range(1, n + 1))  # end[i]: where the part that starts at i ends; 0 once another has swallowed it
     before = list(range(-1, n - 1))  # where the part to its left starts
@@ -347,24 +368,6 @@ def _merge(piece, ranks, below=float("inf")):
     return [piece[i : end[i]] for i in range(n) if end[i]]
 
 
-def _compile(pattern):
-    try:
-        compiled = regex.compile(pattern)
-    except (regex.error, TypeError) as error:
-        raise ValueError(f"the pattern {pattern!r} is no regular expression ({error}); correct it") from None
-    if compiled.groups:
-        raise ValueError(f"the pattern {pattern!r} captures a group; write (?:...) in place of (...)")
-    return compiled
-
-
-def _split(compiled, text):
-    """Text -> pieces; a pattern that would lose characters is refused, since then decode(encode(x)) is not x."""
-    pieces = compiled.findall(text)
-    if sum(map(len, pieces)) != len(text):
-        raise ValueError("the pattern leaves out part of the text; end it with |\\s+|. so that it matches everything")
-    return pieces
-
-
 def _any_of(specials):
     """A regex that finds any of these, the longest first; its group makes split() keep what it found. None for none."""
     for text in specials:
@@ -378,7 +381,7 @@ def _check_text(text):
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, not {type(text).__name__}; read a file with Path(path).read_text()")
     try:
-        text.encode("utf-8")
+        text.isascii() or text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(f"character {error.start} of the text is a lone surrogate; read the file as UTF-8") from None
 

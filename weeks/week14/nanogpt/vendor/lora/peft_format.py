@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/peft_format.py, sha256 beba8ec81402e6a45ca0ee9ac50655b59e6df4164ac03b166efdab6c6e41569f; edit there, then run: make vendor
+# vendored from weeks/week12/lora/peft_format.py, sha256 7b577d440c31e4129ec66c0ca3f25b0cc1a3072588a91802b5f2ff9e50431f4b; edit there, then run: make vendor
 """Adapters in the file format of Hugging Face PEFT, so that either side reads what the other wrote.
 
 A folder with adapter_config.json (which kind, its settings, target_modules, ...) and adapter_model.safetensors, whose
@@ -20,12 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as bytes_from_tensors
 
-from .adapter import VARIANTS, LoRAConfig, attach, linears, output_layers, require
+from .adapter import build, check, install, require
+from .config import LoRAConfig
+from .layers import adaptable, all_linear, whole
+from .variants import VARIANTS, Variant
+from .variants.whole import Whole
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 
-PLACES = {"target_modules", "rank_pattern", "alpha_pattern"}  # these name layers
+PLACES = {"target_modules", "rank_pattern", "alpha_pattern", "bias", "modules_to_save"}  # these name layers
 # These say where an adapter came from, or how others run it; none changes what it computes.
 HARMLESS = {"auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type"}
 
@@ -36,25 +40,28 @@ def save(model, name, folder, *, base=None):
     Works while the adapter is merged, too: its parameters are what is saved, never the merged weight.
     """
     folder, found = Path(folder), require(model, name)
-    variants = {path: layer.adapters[name] for path, layer in found.items()}
+    parts = {path: layer.adapters[name] for path, layer in found.items()}
+    variants = {path: part for path, part in parts.items() if isinstance(part, Variant)}
     kind = next(iter(variants.values()))
     config = kind.config
     tensors = {
-        f"{PREFIX}{path}.{key}": getattr(variant, attribute).detach().cpu().contiguous()
-        for path, variant in variants.items()
-        for attribute, key in variant.KEYS.items()
+        f"{PREFIX}{path}.{key}": tensor.detach().cpu().contiguous()
+        for path, part in parts.items()
+        for key, tensor in part.in_file(found[path]).items()
     }
+    sizes = {path: v.size_in_file(config, v.rank, v.alpha) for path, v in variants.items()}
+    rank, alpha = kind.size_in_file(config, config.rank, config.alpha)
     record = {
         **kind.to_peft(config),
         "base_model_name_or_path": base,
         "task_type": None,
         "inference_mode": True,
-        "target_modules": _targets(model, list(found)),
-        "rank_pattern": _pattern({path: v.rank for path, v in variants.items()}, config.rank),
-        "alpha_pattern": _pattern({path: v.alpha for path, v in variants.items()}, config.alpha),
-        "bias": "none",
+        "target_modules": _targets(model, list(variants)),
+        "rank_pattern": _pattern({path: r for path, (r, _) in sizes.items()}, rank),
+        "alpha_pattern": _pattern({path: a for path, (_, a) in sizes.items()}, alpha),
+        "bias": config.bias,
         "fan_in_fan_out": False,
-        "modules_to_save": None,
+        "modules_to_save": [path for path, part in parts.items() if isinstance(part, Whole)] or None,
     }
     folder.mkdir(parents=True, exist_ok=True)
     ready = [
@@ -71,20 +78,22 @@ def save(model, name, folder, *, base=None):
 
 def load(model, folder, name):
     """Attach the adapter in `folder` as `name`; returns the module paths. Nothing is attached unless all of it fits."""
+    check(model, name)
     config, paths = read_config(model, folder)
     return _fill(model, name, config, paths, read_tensors(folder), folder)
 
 
 def _fill(model, name, config, paths, tensors, folder):
-    known, kind = linears(model), VARIANTS[config.variant]
-    expected = {}  # key in the file -> (path, attribute, shape)
-    for path in paths:
-        rank, _ = config.for_layer(path)
-        for attribute, shape in kind.shapes(known[path].in_features, known[path].out_features, rank).items():
-            expected[f"{PREFIX}{path}.{kind.KEYS[attribute]}"] = (path, attribute, shape)
+    parts = build(model, config, paths)
+    expected = {  # key in the file -> the parameter that it fills
+        f"{PREFIX}{path}.{key}": parameter
+        for path, part in parts.items()
+        for key, parameter in part.in_file(model.get_submodule(path)).items()
+    }
     wrong = [f"missing {key}" for key in expected if key not in tensors]
-    wrong += [f"unknown {key}" for key in tensors if key not in expected]
-    for key, (_, _, shape) in expected.items():
+    wrong += [f"unknown {key}" for key in tensors if key not in expected and not _is_double(model, key, tensors)]
+    for key, parameter in expected.items():
+        shape = tuple(parameter.shape)
         if key in tensors and tuple(tensors[key].shape) != shape:
             wrong.append(f"{key} is {tuple(tensors[key].shape)} where {shape} is needed")
         elif key in tensors and not (tensors[key].is_floating_point() and torch.isfinite(tensors[key]).all()):
@@ -94,12 +103,21 @@ def _fill(model, name, config, paths, tensors, folder):
             f"{Path(folder) / TENSORS} does not fit this model (was it trained for another one?); "
             + "\n  ".join([f"{len(wrong)} wrong:", *wrong])
         )
-    attach(model, name, config, paths=paths)
-    layers = require(model, name)
     with torch.no_grad():
-        for key, (path, attribute, _) in expected.items():
-            getattr(layers[path].adapters[name], attribute).copy_(tensors[key])
+        for key, parameter in expected.items():
+            parameter.copy_(tensors[key])
+    install(model, name, parts)
     return paths
+
+
+def _is_double(model, key, tensors):
+    """Does the tensor say nothing new? PEFT saves some twice: a table beside the adapter on it, which is this model's
+    own, and with bias = "all" the biases of modules_to_save and of the modules that these stand in for."""
+    plain = key.replace(".modules_to_save.", ".").replace(".original_module.", ".")
+    if plain != key and plain in tensors:
+        return ".original_module." in key or torch.equal(tensors[plain], tensors[key])
+    own = model.state_dict().get(key.removeprefix(PREFIX).replace(".base_layer.", "."))
+    return own is not None and own.dtype == tensors[key].dtype and torch.equal(own.cpu(), tensors[key])
 
 
 def read_config(model, folder):
@@ -122,6 +140,8 @@ def read_config(model, folder):
             **settings,
             variant=variant,
             targets=tuple(paths),
+            bias=raw.get("bias") or "none",
+            modules_to_save=_saved(model, raw.get("modules_to_save") or [], path),
             rank_pattern=_resolve(raw.get("rank_pattern") or {}, paths, settings["rank"]),
             alpha_pattern=_resolve(raw.get("alpha_pattern") or {}, paths, settings["alpha"]),
         )
@@ -161,24 +181,23 @@ def read_tensors(folder):
 
 
 def _harmless(key, value):
-    if key in PLACES or key in HARMLESS or (key == "bias" and value == "none"):
+    if key in PLACES or key in HARMLESS:
         return True
     return value is None or value is False or value in ({}, [], "")  # a feature that is not used
 
 
 def _named_by(model, targets, where):
     """PEFT's rule: a list holds ends of paths; a string is "all-linear" or a regular expression of the whole path."""
-    paths = list(linears(model))
+    paths = list(adaptable(model))
     if isinstance(targets, str) and targets.lower() == "all-linear":
-        outputs = output_layers(model)
-        found = [path for path in paths if path not in outputs]
+        found = all_linear(model)
     elif isinstance(targets, str):
         try:
             found = [path for path in paths if re.fullmatch(targets, path)]
         except re.error as error:
             raise ValueError(f"{where}: target_modules {targets!r} is not a regular expression: {error}") from None
     elif isinstance(targets, list) and all(isinstance(target, str) for target in targets):
-        found = [path for path in paths if any(f".{path}".endswith(f".{target}") for target in targets)]
+        found = _ending(paths, targets)
     else:
         raise ValueError(f"{where}: target_modules must be a list of names or a string, got {targets!r}")
     if not found:
@@ -186,9 +205,23 @@ def _named_by(model, targets, where):
     return found
 
 
+def _ending(paths, names):
+    return [path for path in paths if any(f".{path}".endswith(f".{name}") for name in names)]
+
+
+def _saved(model, names, where):
+    """The paths that modules_to_save names, by PEFT's rule for a list; a name of nothing raises."""
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"{where}: modules_to_save must be a list of names, got {names!r}")
+    paths = list(whole(model))
+    if strange := [name for name in names if not _ending(paths, [name])]:
+        raise ValueError(f"{where}: modules_to_save {strange!r} names no module here that can be trained as a copy")
+    return tuple(_ending(paths, names))
+
+
 def _targets(model, paths):
     """target_modules that PEFT reads as exactly `paths`: a list, unless one of them is the end of a layer left out."""
-    others = [path for path in linears(model) if path not in paths]
+    others = [path for path in adaptable(model) if path not in paths]
     if any(other.endswith(f".{path}") for other in others for path in paths):
         return "|".join(re.escape(path) for path in paths)
     return paths

@@ -1,0 +1,60 @@
+# vendored from weeks/week07-08/gpt/generate.py, sha256 59fa237e3c9d14f13d18a6363989484c41c867b7e821d8d23124e65acc3ed65a; edit there, then run: make vendor
+"""Text from a model, one token at a time: plainly, and with a key-value cache. Both give the same tokens.
+
+Plainly, each new token runs the whole context again: n tokens cost about n * T columns. With the cache each costs one
+column. Beyond block_size both read the last block_size tokens only. Left out: streaming text, batches that change.
+"""
+
+import torch
+
+from .cache import KVCache
+from .sampling import sample
+
+
+def next_logits(model, tokens, cache=None):
+    """Logits (B, V) for the token after `tokens` (B, T), of which a cache already holds the first `cache.offset`."""
+    block_size = model.config.block_size
+    if cache is None:
+        return model(tokens[:, -block_size:])[0][:, -1]
+    if tokens.shape[1] > block_size:
+        # subtle: once the window slides, every token stands at a new position, so every key of the cache is wrong.
+        # With learned positions nothing can be reused; relative ones (RoPE, week 14) are kinder.
+        cache.reset()
+        tokens = tokens[:, -block_size:]
+    return model(tokens[:, cache.offset :], cache=cache)[0][:, -1]
+
+
+def stream(model, tokens, n, *, cached=True, stop=None, **sampling):
+    """Yield n times the next token of each row, (B,) int64; `sampling` goes to sample(). tokens: (B, T), T >= 1.
+
+    `stop` is an id that ends a row: from there on the row repeats it, and the stream ends when all rows have met it.
+    """
+    if tokens.dim() != 2 or tokens.shape[1] == 0:
+        raise ValueError(f"tokens have shape {tuple(tokens.shape)}; give (batch, time) with at least one token")
+    if n < 0:
+        raise ValueError(f"cannot generate {n} tokens; give 0 or more")
+    weight = next(model.parameters())
+    cache = KVCache.of(model.config, tokens.shape[0], weight.dtype, weight.device) if cached else None
+    ended = torch.zeros(tokens.shape[0], dtype=torch.bool, device=tokens.device)
+    for _ in range(n):
+        was_training = model.training
+        model.eval()  # no dropout; put back before the caller sees a token
+        try:
+            with torch.no_grad():
+                logits = next_logits(model, tokens, cache)
+        finally:
+            model.train(was_training)
+        ids = sample(logits, **sampling)
+        if stop is not None:
+            ids = ids.masked_fill(ended, stop)
+            ended = ended | (ids == stop)
+        tokens = torch.cat([tokens, ids[:, None]], dim=1)  # (B, T + 1)
+        yield ids
+        if stop is not None and ended.all():
+            return
+
+
+def generate(model, tokens, n, *, cached=True, stop=None, **sampling):
+    """tokens (B, T) -> (B, T + n), or shorter where `stop` ended every row. See `stream` and `sampling.sample`."""
+    new = [ids[:, None] for ids in stream(model, tokens, n, cached=cached, stop=stop, **sampling)]
+    return torch.cat([tokens, *new], dim=1)

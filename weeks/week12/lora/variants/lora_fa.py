@@ -1,0 +1,11 @@
+"""LoRA-FA: A stays as it was drawn, only B learns. Zhang et al. 2023, "LoRA-FA", section 3.
+
+B's gradient needs A x, r numbers a token. A's would need x itself, `in` numbers a token: that is the memory saved.
+"""
+
+from .lora import LoRA
+
+
+class LoRAFA(LoRA):
+    SAVED_AS = "lora"
+    FROZEN = ("lora_A",)
