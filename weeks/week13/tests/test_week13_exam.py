@@ -18,6 +18,8 @@ V, T, STEPS = 13, 6, 5
 
 # name -> (settings to examine, settings of strength or budget 0 that must equal naive; [] where there is no such dial)
 EXAM = {
+    "l2": (dict(strength=0.5), [dict(strength=0)]),
+    "ewc": (dict(strength=100.0, fisher_rows=5), [dict(strength=0)]),
     "naive": ({}, []),
     "joint": ({}, []),
     "replay": (

@@ -2,6 +2,7 @@
 
 from ..strategy import Config, Strategy
 from .joint import Joint
+from .penalty import EWC, L2, EWCConfig, L2Config
 from .replay import Replay, ReplayConfig
 
 # name -> (its settings, the method)
@@ -9,6 +10,8 @@ METHODS = {
     "naive": (Config, Strategy),
     "joint": (Config, Joint),
     "replay": (ReplayConfig, Replay),
+    "l2": (L2Config, L2),
+    "ewc": (EWCConfig, EWC),
 }
 
 
