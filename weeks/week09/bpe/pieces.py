@@ -60,3 +60,12 @@ def common(pattern):
 def members(name):
     r"""The COMMON characters of a class such as \p{L}, as `regex` has them, written for the inside of brackets."""
     return "".join(f"\\u{code:04x}" for code in COMMON if regex.fullmatch(name, chr(code)))
+
+
+def any_of(specials):
+    """A regex that finds any of these, the longest first; its group makes split() keep what it found. None for none."""
+    for text in specials:
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{text!r} cannot be a special token; give a text of at least one character")
+    longest_first = sorted(specials, key=len, reverse=True)
+    return regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")") if longest_first else None

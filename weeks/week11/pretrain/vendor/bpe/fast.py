@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 cfd96809fb1908eefd1e14454c80c659436d81be9fa1aa90494a5c57619745fe; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 40a0ac6e5360aba8afde4ad8d54d478422bcf3ca87adc95825621ce8ea073a79; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
@@ -18,9 +18,7 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
-import regex
-
-from .pieces import PATTERNS, Splitter
+from .pieces import PATTERNS, Splitter, any_of
 from ..shared.progress import bar
 
 ENDOFTEXT = "<|endoftext|>"
@@ -64,7 +62,7 @@ class Tokenizer:
         self.special_tokens = dict(special_tokens or {})  # text -> id
         self.pattern = PATTERNS.get(pattern, pattern)
         self._splitter = Splitter(self.pattern)
-        _any_of(self.special_tokens)  # raises for what cannot be one
+        any_of(self.special_tokens)  # raises for what cannot be one
         self._bytes = {}  # id -> bytes, of ordinary and special tokens alike
         specials = ((text.encode("utf-8"), i) for text, i in self.special_tokens.items())
         for token, i in chain(self.ranks.items(), specials):
@@ -92,7 +90,7 @@ class Tokenizer:
         least = 256 + len(specials)
         if type(vocab_size) is not int or vocab_size < least:
             raise ValueError(f"vocab_size is {vocab_size!r}; bytes and special tokens alone need {least}: give more")
-        splitter, parts = Splitter(PATTERNS.get(pattern, pattern)), _any_of(specials)
+        splitter, parts = Splitter(PATTERNS.get(pattern, pattern)), any_of(specials)
         pieces = Counter()  # the text itself is not needed any more: a piece that occurs 1,000 times is merged once
         for text in texts if hasattr(texts, "__iter__") and not isinstance(texts, (str, bytes)) else [texts]:
             _check_text(text)
@@ -127,7 +125,7 @@ class Tokenizer:
             known = f"'none_raise', 'none', 'all' or a set of texts out of {list(specials)}"
             raise ValueError(f"allowed_special is {allowed_special!r}; give {known}")
         refused = set() if allowed_special == "none" else specials - allowed
-        found = refused and _any_of(refused).search(text)
+        found = refused and any_of(refused).search(text)
         if found:
             raise ValueError(
                 f"the text holds the special token {found[0]!r} at character {found.start()}; pass "
@@ -136,7 +134,7 @@ class Tokenizer:
         if not allowed:
             return self.encode_ordinary(text)
         ids = []
-        for part in _any_of(allowed).split(text):
+        for part in any_of(allowed).split(text):
             ids.extend([self.special_tokens[part]] if part in allowed else self.encode_ordinary(part))
         return ids
 
@@ -366,15 +364,6 @@ def _merge_long(piece, ranks, below):
                 if pair in ranks:
                     heapq.heappush(heap, (ranks[pair], start))
     return [piece[i : end[i]] for i in range(n) if end[i]]
-
-
-def _any_of(specials):
-    """A regex that finds any of these, the longest first; its group makes split() keep what it found. None for none."""
-    for text in specials:
-        if not isinstance(text, str) or not text:
-            raise ValueError(f"{text!r} cannot be a special token; give a text of at least one character")
-    longest_first = sorted(specials, key=len, reverse=True)
-    return regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")") if longest_first else None
 
 
 def _check_text(text):

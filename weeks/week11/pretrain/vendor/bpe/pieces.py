@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/pieces.py, sha256 c696523610712160443237c216610c92f0253a8f5c9ecf959b739adaa96c4c02; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/pieces.py, sha256 cb402a2a68bf00262917a91359baa03c65cd570d2e4303581a658a84ee98a4d4; edit there, then run: make vendor
 """Text -> pieces, by the published patterns: no merge ever crosses a border between two pieces.
 
 The patterns need Unicode's classes of characters, which Python's own `re` does not know. The package `regex` does, at a
@@ -61,3 +61,12 @@ def common(pattern):
 def members(name):
     r"""The COMMON characters of a class such as \p{L}, as `regex` has them, written for the inside of brackets."""
     return "".join(f"\\u{code:04x}" for code in COMMON if regex.fullmatch(name, chr(code)))
+
+
+def any_of(specials):
+    """A regex that finds any of these, the longest first; its group makes split() keep what it found. None for none."""
+    for text in specials:
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"{text!r} cannot be a special token; give a text of at least one character")
+    longest_first = sorted(specials, key=len, reverse=True)
+    return regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")") if longest_first else None
