@@ -124,7 +124,7 @@ def test_slopes_and_differences(week, monkeypatch):
 
 def test_a_row_is_read_by_the_sampler_as_its_documents(week):
     """Documents stand one after the other, each closed; before the first target stands the end."""
-    row = week.Row([[1, 2, 3], [4]], end=9)
+    row = week.row([[1, 2, 3], [4]], end=9)
     assert (len(row), row.end, row[:].tolist()) == (6, 9, [1, 2, 3, 9, 4, 9])
     sampler = week.Sampler(row, block_size=3, batch_size=2)
     inputs, targets = sampler.batch(0)

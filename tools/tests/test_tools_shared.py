@@ -326,3 +326,28 @@ def test_a_bar_that_is_off_writes_nothing(log):
     progress, now, lines = log
     run_bar(progress, now, 60, disable=True)
     assert lines() == []
+
+
+# --- several jobs -----------------------------------------------------------------------------------------------------
+
+
+def test_one_job_by_its_name_or_the_usual_ones_in_a_row(capsys):
+    """What follows a name is the job's own; without a name, all usual jobs get everything. --help names the jobs."""
+    from shared.jobs import perform
+
+    document, asked = "What it does.\n\npython train.py a", []
+
+    def run(name, options):
+        asked.append((name, options))
+        return {name: len(asked)}
+
+    do = lambda *argv: perform(list(argv), document, ("a", "b", "c"), ("a", "b"), run)
+    assert do("c", "--seed", "1") == {"c": 1} and asked == [("c", ["--seed", "1"])]
+    assert do("--seed", "1") == {"a": 2, "b": 3} and asked[1:] == [("a", ["--seed", "1"]), ("b", ["--seed", "1"])]
+    with pytest.raises(SystemExit) as stopped:
+        do("d")
+    assert stopped.value.code == 2 and "invalid choice: 'd'" in capsys.readouterr().err and len(asked) == 3
+    with pytest.raises(SystemExit) as stopped:
+        do("--help")
+    said = capsys.readouterr().out
+    assert stopped.value.code == 0 and "python train.py a" in said and "(default: a, b)" in said and len(asked) == 3

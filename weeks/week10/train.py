@@ -10,7 +10,6 @@ python weeks/week10/train.py teams                          # two processes agai
 python weeks/week10/train.py law --help                     # the options of a job
 """
 
-import argparse
 import math
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from scaling.vendor.gpt.model import GPTConfig
 from scaling.vendor.gpt.text import Characters
 from scaling.vendor.gpt.text import Corpus as Text
 from scaling.vendor.shared.errors import Mistake, entry
+from scaling.vendor.shared.jobs import perform
 from scaling.vendor.shared.results import (
     Stopwatch,
     command_line,
@@ -362,19 +362,7 @@ ROUND = ("race", "law", "predict")  # without a job: in this order
 
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else list(argv)
-    p = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog=__doc__.split("\n", 2)[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument("job", nargs="?", choices=JOBS, help=f"one job alone (default: {', '.join(ROUND)})")
-    if argv and not argv[0].startswith("-") or {"-h", "--help"} & set(argv):
-        name, rest = p.parse_args(argv[:1]).job, argv[1:]
-        return run(name, rest)
-    metrics = {}
-    for name in ROUND:
-        metrics |= run(name, argv)
-    return metrics
+    return perform(argv, __doc__, JOBS, ROUND, run)
 
 
 def run(name, argv):

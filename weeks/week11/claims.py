@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from pretrain.data import dedup, planted
 from pretrain.data.sampler import Sampler
+from pretrain.data.shards import Tokens
 from pretrain.evaluation.compression import bits_per_byte
 from pretrain.evaluation.copying import longest_copy
 from pretrain.evaluation.subject import subject
@@ -59,24 +60,16 @@ def tokenizer():
     return Tokenizer.train(entries("train")[:ENTRIES], VOCAB)
 
 
-class Row:
-    """Documents as one row of ids, each closed by `end`: what the sampler asks for."""
-
-    def __init__(self, documents, end):
-        self.ids, self.end = np.array([i for ids in documents for i in [*ids, end]], np.int64), end
-
-    def __len__(self):
-        return len(self.ids)
-
-    def __getitem__(self, place):
-        return self.ids[place]
+def row(documents, end):
+    """Documents, each a list of ids, as one row of ids, each closed by `end`: what the sampler asks for."""
+    return Tokens([np.array([i for ids in documents for i in [*ids, end]], np.int64)], end)
 
 
 def trained(run, seed, documents, layers, width, label):
     """A GPT after STEPS steps on documents, each a list of ids. Muon, one rate for all sizes."""
     ids = tokenizer()
-    row = Row(documents, ids.special_tokens[END])
-    sampler = Sampler(row, block_size=BLOCK, batch_size=BATCH, seed=seed)
+    tokens = row(documents, ids.special_tokens[END])
+    sampler = Sampler(tokens, block_size=BLOCK, batch_size=BATCH, seed=seed)
     torch.manual_seed(seed)
     model = GPT(GPTConfig(ids.vocab_size, BLOCK, layers, 4, width, bias=False))
     optimizer = optimizers.make("muon", named(model), lr=RATE, rest={"lr": RATE / 5})

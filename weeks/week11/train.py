@@ -37,6 +37,7 @@ from pretrain.vendor.bpe.fast import Tokenizer
 from pretrain.vendor.scaling.parallel import join
 from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import atomic_write, need
+from pretrain.vendor.shared.jobs import perform
 from pretrain.vendor.shared.results import (
     Stopwatch,
     command_line,
@@ -256,8 +257,8 @@ def evaluate(job, threads):
     preset, args = job.preset, job.args
     shard_folder = need(job.home / "shards", f"python weeks/week11/train.py data --preset {args.preset}")
     loaded = models.open_model(args.model or job.home / "model")
-    train_ids, val_ids = (shards.open_split(shard_folder, split) for split in shards.SPLITS)
     words = shards.load_tokenizer(shard_folder)
+    train_ids, val_ids = (shards.open_split(shard_folder, split, words) for split in shards.SPLITS)
     held = held_out(val_ids, words)
     block_size = loaded.model.config.block_size
     sitting = {"ours": subject(loaded.model, loaded.tokenizer), "bigram": bigram(train_ids, words, block_size)}
@@ -352,19 +353,7 @@ def options(name):
 
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else list(argv)
-    p = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog=__doc__.split("\n", 2)[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    p.add_argument("job", nargs="?", choices=JOBS, help=f"one job alone (default: {', '.join(ROUND)})")
-    if argv and not argv[0].startswith("-") or {"-h", "--help"} & set(argv):
-        name, rest = p.parse_args(argv[:1]).job, argv[1:]
-        return run(name, rest)
-    metrics = {}
-    for name in ROUND:
-        metrics |= run(name, argv)
-    return metrics
+    return perform(argv, __doc__, JOBS, ROUND, run)
 
 
 def run(name, argv):
