@@ -69,7 +69,7 @@ class Tokenizer:
                 raise ValueError(f"token {token!r} has the id {i!r}; it needs a byte or more and an id >= 0 of its own")
             self._bytes[i] = token
         self.vocab_size = max(self._bytes, default=-1) + 1
-        self._cache = _Encoded(self._encode_piece)  # piece -> ids
+        self._cache = Encoded(self.encode_piece)  # piece -> ids
 
     def __repr__(self):
         return f"Tokenizer(vocab_size={self.vocab_size}, special_tokens={self.special_tokens})"
@@ -141,9 +141,14 @@ class Tokenizer:
         """Text -> ids, where special tokens are text like any other."""
         _check_text(text)
         # No loop of Python's: a piece that is known costs one look into a dict.
-        return list(chain.from_iterable(map(self._cache.__getitem__, self._splitter.split(text))))
+        return list(chain.from_iterable(map(self._cache.__getitem__, self.split(text))))
 
-    def _encode_piece(self, piece: str) -> list[int]:
+    def split(self, text: str) -> list[str]:
+        """The pieces that are encoded one by one."""
+        return self._splitter.split(text)
+
+    def encode_piece(self, piece: str) -> list[int]:
+        """The ids of one of them, computed anew."""
         piece = piece.encode("utf-8")
         if piece in self.ranks:  # merging would end here too; most words of a text are tokens
             return [self.ranks[piece]]
@@ -303,8 +308,8 @@ def _learn(pieces, n_merges, progress=False):
     return {token: i for i, token in enumerate(tokens)}
 
 
-class _Encoded(dict):
-    """{piece: ids} that encodes what it does not hold yet, and is bounded by CACHE_PIECES and CACHE_LENGTH."""
+class Encoded(dict):
+    """{piece: encode(piece)}, asked for what it does not hold yet, and bounded by CACHE_PIECES and CACHE_LENGTH."""
 
     def __init__(self, encode):
         super().__init__()

@@ -31,7 +31,7 @@ def clean(text):
         text = UNSEEN.sub("", NEWLINE.sub("\n", text))
     while END in text:  # what stands around one can make another
         text = text.replace(END, "")
-    if not text.isascii():
+    if not text.isascii() and not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)
     if " \n" in text or "\t\n" in text or "\u00a0\n" in text:
         text = BEFORE_NEWLINE.sub("", text)

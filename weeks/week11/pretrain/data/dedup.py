@@ -106,10 +106,11 @@ def repeated(column, at_once=AT_ONCE):
 
 def duplicates(columns):
     """(exact, near) for the COLUMNS rows of hashes, (n,) bool each: which documents go, and why; none for both."""
-    same = repeated(columns[0])
+    columns = map(repeated, columns)
+    same = next(columns)
     near = np.zeros(len(same), bool)
-    for column in columns[1:]:
-        near |= repeated(column)
+    for column in columns:
+        near |= column
     return same, near & ~same
 
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 40a0ac6e5360aba8afde4ad8d54d478422bcf3ca87adc95825621ce8ea073a79; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 5040e630eec5470a3e89e6ba81d1816bbb247845de34ede34e7d691e974eae77; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
@@ -70,7 +70,7 @@ class Tokenizer:
                 raise ValueError(f"token {token!r} has the id {i!r}; it needs a byte or more and an id >= 0 of its own")
             self._bytes[i] = token
         self.vocab_size = max(self._bytes, default=-1) + 1
-        self._cache = _Encoded(self._encode_piece)  # piece -> ids
+        self._cache = Encoded(self.encode_piece)  # piece -> ids
 
     def __repr__(self):
         return f"Tokenizer(vocab_size={self.vocab_size}, special_tokens={self.special_tokens})"
@@ -142,9 +142,14 @@ class Tokenizer:
         """Text -> ids, where special tokens are text like any other."""
         _check_text(text)
         # No loop of Python's: a piece that is known costs one look into a dict.
-        return list(chain.from_iterable(map(self._cache.__getitem__, self._splitter.split(text))))
+        return list(chain.from_iterable(map(self._cache.__getitem__, self.split(text))))
 
-    def _encode_piece(self, piece: str) -> list[int]:
+    def split(self, text: str) -> list[str]:
+        """The pieces that are encoded one by one."""
+        return self._splitter.split(text)
+
+    def encode_piece(self, piece: str) -> list[int]:
+        """The ids of one of them, computed anew."""
         piece = piece.encode("utf-8")
         if piece in self.ranks:  # merging would end here too; most words of a text are tokens
             return [self.ranks[piece]]
@@ -304,8 +309,8 @@ def _learn(pieces, n_merges, progress=False):
     return {token: i for i, token in enumerate(tokens)}
 
 
-class _Encoded(dict):
-    """{piece: ids} that encodes what it does not hold yet, and is bounded by CACHE_PIECES and CACHE_LENGTH."""
+class Encoded(dict):
+    """{piece: encode(piece)}, asked for what it does not hold yet, and bounded by CACHE_PIECES and CACHE_LENGTH."""
 
     def __init__(self, encode):
         super().__init__()
