@@ -1,7 +1,8 @@
-"""Week 11: how fast the data pipeline is, how much memory it needs, and how many duplicates it finds.
+"""Week 11: how fast the data pipeline is, how much memory it needs, how many duplicates it finds; what a mask is worth.
 
     python weeks/week11/bench.py pipeline                      # 50, 200 and 800 MB; needs 3 GB of disk for a while
     python weeks/week11/bench.py pipeline --sizes 20 --threads 1
+    python weeks/week11/bench.py mask                          # six short trainings: about 6 minutes
 
 Each size is made and measured in processes of its own: a process keeps its highest memory for ever. The peak is the
 main process's plus, for every worker, the largest worker's; so it is an upper bound of what they had together.
@@ -12,9 +13,16 @@ import resource
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 
-from pretrain.data import imitation, pipeline, planted
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pretrain.data import imitation, pipeline, planted, shards
+from pretrain.recipe import Recipe, trainer
+from pretrain.trainer.follow import follow
 from pretrain.vendor.bpe.fast import Tokenizer
 from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import need
@@ -105,7 +113,62 @@ def bench_pipeline(args, workers):
     return metrics | {"pipeline_mb_s_per_core": metrics[f"pipeline_mb_s_per_core_{last}"], "pipeline_workers": workers}
 
 
-JOBS = {"pipeline": bench_pipeline}
+# --- the mask across documents ----------------------------------------------------------------------------------------
+
+SHORT = Recipe(4, 128, 128, 16, steps=150, save_every=10**6, validate_every=10**6)
+SEEDS, JUDGED = 3, 400  # trainings of each kind; held-out documents
+
+
+def bench_mask(args, workers):
+    """The same training with attention across documents and without, judged on documents that stand alone."""
+    metrics, kinds = {}, {"across": False, "masked": True}
+    with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
+        folder, files = Path(folder), [need(args.data / "wiki-leads", "make data/wiki-leads") / "train.txt"]
+        tokenizer = Tokenizer.train(documents(read_text(files[0])), 2048)
+        pipeline.prepare(files, folder / "shards", tokenizer, val=0.02, workers=workers)
+        held = shards.open_split(folder / "shards", "val", tokenizer)
+        found = {kind: [] for kind in kinds}
+        for seed in range(SEEDS):
+            for kind, masked in kinds.items():  # in turns, so that a machine that slows down slows both
+                run = trainer(replace(SHORT, mask=masked), folder / "shards", folder / f"{kind}-{seed}", seed=seed)
+                watch = Stopwatch()
+                if status := follow(run):
+                    raise SystemExit(status)
+                loss, first = alone(run.parts["model"].eval(), held)
+                found[kind].append({"loss": loss, "first_tokens_loss": first, "seconds": watch.seconds})
+                print(f"seed {seed}, {kind}: {loss:.4f} nats a token", flush=True)
+    for kind, rows in found.items():
+        for name in rows[0]:
+            values = [row[name] for row in rows]
+            metrics |= {f"{kind}_{name}": mean(values), f"{kind}_{name}_sd": stdev(values)}
+    gains = [a["loss"] - b["loss"] for a, b in zip(*found.values())]
+    lengths = [len(ids) for ids in each_document(held)]
+    return metrics | {
+        "mask_gain": mean(gains), "mask_gain_sd": stdev(gains), "seeds": SEEDS, "block_size": SHORT.block,
+        "document_tokens": mean(lengths), "mask_seconds_ratio": metrics["masked_seconds"] / metrics["across_seconds"],
+    }  # fmt: skip
+
+
+def each_document(tokens):
+    """The first documents of a split, each opened by the end-of-text id, as in a window."""
+    ids = tokens[:]
+    cuts = np.flatnonzero(ids == tokens.end)[: JUDGED + 1]
+    return [ids[start:stop] for start, stop in zip(cuts, cuts[1:])]
+
+
+@torch.no_grad()
+def alone(model, tokens, first=16):
+    """Mean nats a token of documents that stand alone, up to the context's length; and of their first tokens only."""
+    size, sums, counts = model.config.block_size, [0.0, 0.0], [0, 0]
+    for ids in each_document(tokens):
+        ids = torch.from_numpy(ids[: size + 1])[None]
+        losses = F.cross_entropy(model(ids[:, :-1])[0][0], ids[0, 1:], reduction="none")
+        for i, part in enumerate((losses, losses[:first])):
+            sums[i], counts[i] = sums[i] + part.sum().item(), counts[i] + len(part)
+    return sums[0] / counts[0], sums[1] / counts[1]
+
+
+JOBS = {"pipeline": bench_pipeline, "mask": bench_mask}
 APART = {function.__name__: function for function in (made, measured)}
 
 

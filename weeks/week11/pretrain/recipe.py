@@ -10,6 +10,7 @@ import torch
 
 from .data import shards
 from .data.sampler import Sampler, window
+from .documents import DocumentGPT
 from .trainer.loop import Trainer
 from .trainer.plan import Plan
 from .vendor.gpt.generate import generate
@@ -40,6 +41,7 @@ class Recipe:
     sample_every: int = 0
     judged: int = 65_536  # tokens of the held-out split that a validation reads
     budget: int = 10**9  # bytes of checkpoints
+    mask: bool = False  # may attention not cross the border of a document? `bench.py mask` measures what it gives
 
     def config(self, vocab_size):
         return GPTConfig(vocab_size, self.block, self.layers, self.width // HEAD, self.width)
@@ -60,7 +62,7 @@ def trainer(recipe, data, folder, *, seed=0, team=None, older=False, board=None)
     config = recipe.config(tokenizer.vocab_size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = GPT(config)
+        model = DocumentGPT(config, train.end) if recipe.mask else GPT(config)
     # All rows in every process: the trainer takes its own.
     sampler = Sampler(train, block_size=recipe.block, batch_size=recipe.rows, seed=seed)
     optimizer = optimizers.make(
@@ -70,7 +72,7 @@ def trainer(recipe, data, folder, *, seed=0, team=None, older=False, board=None)
     settings = {
         "model": vars(config), "data": [row["sha256"] for row in about["splits"]["train"]["shards"]],
         "tokenizer": about["tokenizer"], "lr": recipe.lr, "rest": recipe.rest, "warmup": recipe.warmup,
-        "decay": recipe.decay,
+        "decay": recipe.decay, "mask": recipe.mask,
     }  # fmt: skip
     return Trainer(
         model, optimizer, lambda step: tuple(map(torch.from_numpy, sampler.batch(step))), recipe.plan(seed), folder,
