@@ -1,7 +1,8 @@
 """A GPT whose attention stops at the border of a document: what a packed window costs, and what the mask gives back.
 
 The weights are those of the plain GPT, by name and by number, and a text without borders gets the same logits. So a
-model that was trained with the mask is saved, opened and asked as any other. Positions count on from the window's start.
+model that was trained with the mask is saved, opened and asked as any other. Positions count on
+from the start of the window.
 """
 
 import torch.nn.functional as F
