@@ -19,7 +19,7 @@ ALL_MOST = 1000  # gradients that labels="all" may take for a row
 
 @dataclass(frozen=True)
 class EWCConfig(QuadraticConfig):
-    strength: float = field(default=100.0, metadata={"help": "weight of the pull towards the old weights"})
+    strength: float = field(default=10.0, metadata={"help": "weight of the pull towards the old weights"})
     fisher_rows: int = field(default=64, metadata={"help": "training rows of a task that its Fisher is estimated from"})
     gamma: float = field(default=1.0, metadata={"help": "share of the old Fisher that stays at a new task"})
     labels: str = field(default="data", metadata={"help": "whose targets the Fisher takes: data, model or all"})
@@ -46,8 +46,9 @@ class EWC(Quadratic):
     possible target by its probability (no noise, a gradient a target and class: for pictures of ten digits).
 
     anchors: "last" pulls with the whole Fisher to the weights after the last task; "each" is the penalty of the paper,
-    one for each task to that task's weights. The sum over tasks i of F_i (w - a_i)^2 equals F (w - a)^2 plus a constant,
-    with F the sum of all F_i and a their weighted mean of the a_i. So it needs no more memory, and is still exact.
+    one for each task to that task's weights. The sum over tasks i of F_i (w - a_i)^2 equals F (w - a)^2 plus a
+    constant, where F is the sum of the F_i and a the mean of the a_i, weighted by them. So it needs no more memory, and
+    is still exact.
     """
 
     def __init__(self, config=None, *, seed=0, tasks=()):

@@ -9,7 +9,7 @@ from .quadratic import Quadratic, QuadraticConfig
 
 @dataclass(frozen=True)
 class L2Config(QuadraticConfig):
-    strength: float = field(default=1.0, metadata={"help": "weight of the pull towards the old weights"})
+    strength: float = field(default=0.03, metadata={"help": "weight of the pull towards the old weights"})
 
 
 class L2(Quadratic):

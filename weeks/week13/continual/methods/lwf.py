@@ -18,7 +18,7 @@ from .quadratic import part
 @dataclass(frozen=True)
 class LwFConfig(Config):
     strength: float = field(default=1.0, metadata={"help": "how much of the schedule 1 - 1/t is taken, from 0 to 1"})
-    temperature: float = field(default=2.0, metadata={"help": "above 1 the unlikely answers of the old model count too"})
+    temperature: float = field(default=2.0, metadata={"help": "above 1, what the old model finds unlikely counts too"})
 
     def __post_init__(self):
         if not 0 <= self.strength <= 1:
@@ -30,9 +30,9 @@ class LwFConfig(Config):
 class LwF(Strategy):
     """In task t: (1 - s) * loss on the new rows + s * distillation, with s = strength * (1 - 1/t).
 
-    The schedule is van de Ven & Tolias's (2019): each task gets its share, the t - 1 old ones through the old model. The
-    distillation is T^2 * KL(old || new) of the softmax at temperature T (Hinton et al. 2015), over what is judged; its
-    gradient is that of the paper's cross-entropy, and it is 0 where nothing has changed.
+    The schedule is van de Ven & Tolias's (2019): each task gets its share, the t - 1 old ones through the old model.
+    The distillation is T^2 * KL(old || new) of the softmax at temperature T (Hinton et al. 2015), over what is judged.
+    Its gradient is that of the paper's cross-entropy, and it is 0 as long as nothing has changed.
     """
 
     keeps = "weights"

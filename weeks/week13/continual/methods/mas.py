@@ -14,7 +14,7 @@ from .quadratic import Quadratic, QuadraticConfig, per_row
 
 @dataclass(frozen=True)
 class MASConfig(QuadraticConfig):
-    strength: float = field(default=1.0, metadata={"help": "weight of the pull towards the old weights"})
+    strength: float = field(default=0.003, metadata={"help": "weight of the pull towards the old weights"})
     rows: int = field(default=64, metadata={"help": "training rows of a task that the importance is estimated from"})
 
     def __post_init__(self):

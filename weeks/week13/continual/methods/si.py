@@ -1,8 +1,8 @@
 """SI, synaptic intelligence: a weight matters as much as its own moves have lowered the loss (Zenke et al. 2017).
 
-Along the path of training a small move changes the loss by gradient times move, weight by weight. Summed over a task,
-omega_k = -sum over steps of g_k * (w_k after - w_k before) is what weight k contributed, and all omegas together are the
-loss's whole fall. It costs no pass over the data and needs no task boundary to look back from: only `finish` does.
+A small move changes the loss by gradient times move, weight by weight. Summed over the steps of a task,
+omega_k = -sum of g_k * (w_k after - w_k before) is what weight k contributed, and all omegas together are the whole
+fall of the loss. It is gathered while training goes on: EWC and MAS need a pass over data afterwards, SI none.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from .quadratic import Quadratic, QuadraticConfig, part
 
 @dataclass(frozen=True)
 class SIConfig(QuadraticConfig):
-    strength: float = field(default=100.0, metadata={"help": "weight of the pull towards the old weights"})
+    strength: float = field(default=30.0, metadata={"help": "weight of the pull towards the old weights"})
     damping: float = field(default=0.1, metadata={"help": "keeps weights that hardly moved from counting too much"})
 
     def __post_init__(self):
