@@ -69,7 +69,7 @@ def test_a_step_feels_the_penalty_that_finite_differences_find(name):
         go(way, size)
         risen.append(added().item())
     assert added().item() > 0
-    # central differences have no error on a square but rounding: 1e-16 * loss of 2 / 1e-4 = 2e-12, beside slopes >= 1e-5
+    # central differences of a square are exact but for rounding: 1e-16 * a loss of 2 / 1e-4, far below the slope
     assert slope == pytest.approx((risen[0] - risen[1]) / 2e-4, rel=1e-5)
 
 
@@ -110,7 +110,7 @@ def coin(p, ids, **config):
 
 
 def test_two_rows_of_opposite_gradient_have_a_fisher():
-    """Heads pulls up, tails pulls down, just as hard: the batch's gradient is 0, and the weight matters all the same."""
+    """Heads pulls up, tails down, just as hard: the batch's gradient is 0, and the weight matters all the same."""
     assert coin(0.5, [[0, 1], [0, 0]]) == pytest.approx(0.25, rel=1e-6)
 
 
@@ -122,9 +122,8 @@ def test_the_fisher_of_a_coin(p):
     for length in (1, 9):
         rows = [[1] * (length + 1)] * 4
         assert coin(p, rows, labels="all") == pytest.approx(exact, rel=1e-5)  # float32
-        # the square of a sum of n fair draws over n: its relative deviation is about sqrt(2), or 2.7 where one side is
-        # rare; over 2000 rows 3 or 6 % of it, and the bound is four times that or more
-        assert coin(p, rows * 500, labels="model", fisher_rows=2000) == pytest.approx(exact, rel=0.25)
+    # one row's value deviates by 1.7 times the mean where one side is rare: 12 % over 200 rows
+    assert coin(p, [[1] * 10] * 200, labels="model", fisher_rows=200) == pytest.approx(exact, rel=0.35)
     assert coin(p, [[0, 1]] * 4) == pytest.approx((1 - p) ** 2, rel=1e-5)
 
 
@@ -147,27 +146,24 @@ def three_tasks(**config):
     return learner, method, seen
 
 
-def test_a_penalty_for_each_task_fits_into_one_anchor():
-    """The oracle is the paper's sum, with the Fisher and the weights of all three tasks kept: the same up to a constant,
-    so the differences between places are equal. With the last anchor they are not."""
-    for anchors, equal in (("each", True), ("last", False)):
-        learner, method, seen = three_tasks(anchors=anchors)
+@pytest.mark.parametrize("anchors, equal", [("each", True), ("last", False)])
+def test_a_penalty_for_each_task_fits_into_one_anchor(anchors, equal):
+    """The oracle is the paper's sum, with the Fisher and the weights of all three tasks kept: the same up to a
+    constant, so its differences between places are ours. With the last anchor they are not."""
+    learner, method, seen = three_tasks(anchors=anchors)
 
-        def paper():
-            return sum(
-                (fisher[n] * (p - old[n]) ** 2).sum()
-                for old, fisher in seen
-                for n, p in learner.parameters().items()
-            ).item()  # fmt: skip
+    def paper():
+        named = learner.parameters()
+        return sum((f[n] * (p - old[n]) ** 2).sum() for old, f in seen for n, p in named.items()).item()
 
-        differences = []
-        for _ in range(3):
-            differences.append(method.penalty(learner).item() - paper())
-            with torch.no_grad():
-                for p in learner.parameters().values():
-                    p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(differences)))
-        # float64; a weight whose Fisher is tiny loses digits in the division
-        assert (max(differences) - min(differences) < 1e-9) == equal
+    constants = []
+    for i in range(3):
+        constants.append(method.penalty(learner).item() - paper())
+        with torch.no_grad():
+            for p in learner.parameters().values():
+                p += torch.randn(p.shape, generator=torch.Generator().manual_seed(i), dtype=p.dtype)
+    spread = (max(constants) - min(constants)) / paper()
+    assert spread < 1e-12 if equal else spread > 1e-9, spread  # float64, sums of a thousand terms
 
 
 def test_gamma_lets_old_tasks_fade():
@@ -289,26 +285,40 @@ def test_the_mode_is_given_back(name):
     assert learner.model.training
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_the_default_strength_holds_and_lets_learn(name):
-    """A walk up, then a walk down, from the same weights: with the default a penalty forgets less of the first than
-    naive training does, and learns something of the second."""
-    walk = lambda d: (torch.arange(8)[:, None] + d * torch.arange(7)) % 8  # (8, 7)  # noqa: E731
-    up, down = Task("up", all_judged(walk(1))), Task("down", all_judged(walk(-1)))
-    after = {}
-    for strategy in (Strategy(), make(name)):
-        torch.manual_seed(0)
-        learner = Learner(GPT(GPTConfig(8, 6, n_layer=1, n_head=2, n_embd=16)))
-        for task in (up, down):
-            rows = strategy.start(learner, task)
-            before = learner.loss(down.train).item()
-            optimizer = torch.optim.AdamW(learner.parameters().values(), lr=1e-2)
-            for _ in range(25):
-                step(learner, strategy, optimizer, rows)
-            strategy.finish(learner, task)
-        after[type(strategy)] = learner.loss(up.train).item(), before - learner.loss(down.train).item()
-    (forgot, _), (held, learned) = after[Strategy], after[type(make(name))]
-    assert held < 0.9 * forgot and learned > 0.3
+class Pair(torch.nn.Module):
+    """Two weights: after token 0 the score of token 1 is w_0, after token 1 it is w_0 + w_1."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.zeros(2))
+
+    def forward(self, tokens, targets=None, cache=None):
+        score = self.w[0] + self.w[1] * tokens  # (B, T)
+        logits = torch.stack([torch.zeros_like(score), score], dim=-1)
+        return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+@pytest.mark.parametrize("name, strength", [("ewc", 16.0), ("si", 30.0), ("mas", 1.4), ("l2", 3.0)])
+def test_the_weight_that_matters_is_held_and_the_other_learns(name, strength):
+    """The first task needs w_0 alone, the second the sum of both. Naive training moves both alike, and forgets. Who
+    knows that w_1 did not matter leaves the whole move to it: nothing is forgotten, and as much learned. L2 does not
+    know, and is kept from learning."""
+    often, seldom = torch.tensor([[0, 1]] * 3 + [[0, 0]]), torch.tensor([[1, 0]] * 3 + [[1, 1]])
+    first, second = Task("often", all_judged(often)), Task("seldom", all_judged(seldom))
+    loss = {}
+    for strategy in (Strategy(), make(name, dict(strength=strength))):
+        learner = Learner(Pair())
+        for task in (first, second):
+            train(learner, strategy, task, steps=70, lr=0.3)
+        loss[strategy.keeps] = [learner.loss(task.train).item() for task in (first, second)]
+    best = 0.5623  # -3/4 ln 3/4 - 1/4 ln 1/4, nats
+    forgot, learned = loss["nothing"]
+    assert forgot > best + 0.1 and learned == pytest.approx(best, abs=0.001)
+    forgot, learned = loss["weights"]
+    if name == "l2":
+        assert learned > best + 0.1
+    else:
+        assert max(forgot, learned) < best + 0.001
 
 
 @pytest.mark.parametrize("name, config, said", [
