@@ -140,12 +140,14 @@ def judge(learner, strategy, tasks, evaluate):
 
 
 def learn_sequence(
-    learner, strategy, tasks, *, evaluate, baseline=True, higher_is_better=True, on_task=None, **settings
-):
+    learner, strategy, tasks, *, evaluate, steps, baseline=True, higher_is_better=True, on_task=None, schedules=None,
+    **settings,
+):  # fmt: skip
     """Learn `tasks` in order; after each, judge **all** of them, also those still to come. Returns a Matrix.
 
     baseline: judge once before any training (FWT needs it). on_task(i, row) is called with -1 for that row,
-    then after each task. `settings` go to `learn`.
+    then after each task. schedules(i, n, steps) -> the schedule of task i of n (schedules.py); without it all tasks
+    have the one in `settings`, which go to `learn` as `steps` does.
     """
     matrix = Matrix([task.name for task in tasks], [], higher_is_better=higher_is_better)
     if baseline:
@@ -153,7 +155,9 @@ def learn_sequence(
         if on_task:
             on_task(-1, matrix.baseline)
     for i, task in enumerate(tasks):
-        learn(learner, strategy, task, **settings)
+        if schedules:
+            settings["schedule"] = schedules(i, len(tasks), steps)
+        learn(learner, strategy, task, steps=steps, **settings)
         matrix.rows.append(judge(learner, strategy, tasks, evaluate))
         if on_task:
             on_task(i, matrix.rows[-1])
