@@ -99,7 +99,7 @@ def test_what_is_not_judged_is_not_distilled():
 
 def test_finch_is_slow_where_the_loss_is_high():
     """By hand: a fifth at the first loss; at a quarter of it twice that; never more than the schedule allows."""
-    finch = make("finch", dict(first=0.2, smoothing=0.0))
+    finch = make("finch", dict(first_rate=0.2, smoothing=0.0))
     assert [finch.rate(loss) for loss in (4.0, 1.0)] == [1.0, 1.0], "the first task is plain training"
     finch.finish(None, None)
     # the small number that keeps a loss of 0 from having no rate is 1e-6 of these losses
@@ -107,7 +107,7 @@ def test_finch_is_slow_where_the_loss_is_high():
     assert finch.rate(1e-9) == finch.rate(0.0) == 1.0
     finch.finish(None, None)
     assert finch.rate(9.0) == pytest.approx(0.2), "each task begins with its own first loss"
-    smooth = make("finch", dict(first=0.2))
+    smooth = make("finch", dict(first_rate=0.2))
     smooth.finish(None, None)
     assert [smooth.rate(loss) for loss in (4.0, 1.0)] == pytest.approx([0.2, 0.2 * math.sqrt(4 / 3.7)], rel=1e-5)
 
@@ -153,7 +153,7 @@ def test_less_is_forgotten(name):
 @pytest.mark.parametrize("name, config, said", [
     ("lwf", dict(strength=2), "strength is 2; use 0 .no distillation. to 1"),
     ("lwf", dict(temperature=0), "temperature is 0; use a number above 0"),
-    ("finch", dict(first=0), "first is 0; use a share above 0"),
+    ("finch", dict(first_rate=0), "first_rate is 0; use a share above 0"),
     ("finch", dict(smoothing=1), "smoothing is 1; use 0"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused(name, config, said):

@@ -329,7 +329,7 @@ def test_the_weight_that_matters_is_held_and_the_other_learns(name, strength):
     ("ewc", dict(labels="mine"), "labels is 'mine'; use one of data, model, all"),
     ("ewc", dict(anchors="first"), "anchors is 'first'; use one of last, each"),
     ("si", dict(damping=0), "damping is 0; use a number above 0"),
-    ("mas", dict(rows=0), "rows is 0; use 1"),
+    ("mas", dict(importance_rows=0), "importance_rows is 0; use 1"),
 ])  # fmt: skip
 def test_penalties_refuse_what_cannot_be(name, config, said):
     with pytest.raises(ValueError, match=said):

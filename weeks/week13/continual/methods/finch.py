@@ -16,18 +16,18 @@ EPS = 1e-6  # a loss of 0 would have no rate
 
 @dataclass(frozen=True)
 class FINCHConfig(Config):
-    first: float = field(default=0.2, metadata={"help": "share of the learning rate at a task's first loss"})
+    first_rate: float = field(default=0.2, metadata={"help": "share of the learning rate at a task's first loss"})
     smoothing: float = field(default=0.9, metadata={"help": "how slowly the running mean of the loss moves, 0 to 1"})
 
     def __post_init__(self):
-        if not 0 < self.first <= 1:
-            raise ValueError(f"first is {self.first}; use a share above 0 and up to 1, such as 0.2")
+        if not 0 < self.first_rate <= 1:
+            raise ValueError(f"first_rate is {self.first_rate}; use a share above 0 and up to 1, such as 0.2")
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing is {self.smoothing}; use 0 (each loss by itself) or more, below 1")
 
 
 class FINCH(Strategy):
-    """Naive training at min(1, first * sqrt(first loss / running mean of the loss)) of the learning rate.
+    """Naive training at min(1, first_rate * sqrt(first loss / running mean of the loss)) of the learning rate.
 
     Only a running mean is kept, and a step costs nothing more. The first task is trained at the full rate (ours: there
     is nothing to forget yet, and the paper starts from a trained model); each task has its own first loss.
@@ -46,7 +46,7 @@ class FINCH(Strategy):
         if self.first is None:
             self.first = self.mean = loss
         self.mean = self.config.smoothing * self.mean + (1 - self.config.smoothing) * loss
-        return min(1.0, self.config.first * math.sqrt((self.first + EPS) / (self.mean + EPS)))
+        return min(1.0, self.config.first_rate * math.sqrt((self.first + EPS) / (self.mean + EPS)))
 
     def finish(self, learner, task):
         self.learned, self.first, self.mean = self.learned + 1, None, None

@@ -15,12 +15,14 @@ from .quadratic import Quadratic, QuadraticConfig, per_row
 @dataclass(frozen=True)
 class MASConfig(QuadraticConfig):
     strength: float = field(default=0.003, metadata={"help": "weight of the pull towards the old weights"})
-    rows: int = field(default=64, metadata={"help": "training rows of a task that the importance is estimated from"})
+    importance_rows: int = field(
+        default=64, metadata={"help": "training rows of a task that the importance is estimated from"}
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        if self.rows < 1:
-            raise ValueError(f"rows is {self.rows}; use 1 or more")
+        if self.importance_rows < 1:
+            raise ValueError(f"importance_rows is {self.importance_rows}; use 1 or more")
 
 
 class MAS(Quadratic):
@@ -39,7 +41,7 @@ class MAS(Quadratic):
             return at_judged(row, learner.logits(row)).float().square().sum(-1).mean()  # (n, V) -> scalar
 
         felt, total = {name: torch.zeros_like(p) for name, p in learner.parameters().items()}, 0
-        for count, gradient in per_row(learner, task.train, self.config.rows, self.generator, norm):
+        for count, gradient in per_row(learner, task.train, self.config.importance_rows, self.generator, norm):
             total += count
             for name, g in gradient.items():
                 felt[name] += count * g.abs()
