@@ -65,13 +65,12 @@ def cat(parts):
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
 
 
-def at_judged(rows, values):
-    """What the learner says at each judged target: values (B, T, ...) -> (n, ...), in the order of the rows.
+def at_judged(rows, logits):
+    """The learner's logits at each judged target, in the order of the rows: (B, T, V) -> (n, V).
 
-    Rows without `judged` have one target each, as pictures do: their values (B, ...) stay as they are.
+    A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
     """
-    judged = rows.tensors.get("judged")
-    return values if judged is None else values[judged[:, 1:].to(values.device)]
+    return logits if logits.dim() == 2 else logits[rows.judged[:, 1:].to(logits.device)]
 
 
 def content_only(rows, end):

@@ -97,6 +97,29 @@ def test_what_is_not_judged_is_not_distilled():
     assert method.loss(learner, padded).item() == pytest.approx(method.loss(learner, short).item(), rel=1e-5)
 
 
+class OnlyJudged(Learner):
+    """Gives logits (n, V) at the judged positions alone, as learners with a large vocabulary do."""
+
+    def forward(self, rows):
+        logits, loss = super().forward(rows)
+        return logits[rows.judged[:, 1:]], loss
+
+
+@pytest.mark.parametrize("name", ["lwf", "mas", "ewc"])
+def test_a_learner_may_give_the_judged_logits_alone(name):
+    """The same loss, the same importance: what nobody asks for need not be computed."""
+    found = []
+    for kind in (Learner, OnlyJudged):
+        learner, task = setting()
+        learner = kind(learner.model)
+        method = make(name, {"ewc": dict(labels="model"), "mas": {}, "lwf": {}}[name])
+        method.finish(learner, task)
+        shaken(learner)
+        method.start(learner, task)
+        found.append(method.loss(learner, task.train).item())
+    assert found[0] == found[1]
+
+
 def test_finch_is_slow_where_the_loss_is_high():
     """By hand: a fifth at the first loss; at a quarter of it twice that; never more than the schedule allows."""
     finch = make("finch", dict(first_rate=0.2, smoothing=0.0))

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 d2bb8f6e6e19519e929c1e775f924e5cddb8be0d8467025de9daf98dd8798788; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 4e24cb17ca3c3366d28b8db59a6bd78c8673ceff67632fb485383f8eab3a3fdc; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -66,13 +66,12 @@ def cat(parts):
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
 
 
-def at_judged(rows, values):
-    """What the learner says at each judged target: values (B, T, ...) -> (n, ...), in the order of the rows.
+def at_judged(rows, logits):
+    """The learner's logits at each judged target, in the order of the rows: (B, T, V) -> (n, V).
 
-    Rows without `judged` have one target each, as pictures do: their values (B, ...) stay as they are.
+    A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
     """
-    judged = rows.tensors.get("judged")
-    return values if judged is None else values[judged[:, 1:].to(values.device)]
+    return logits if logits.dim() == 2 else logits[rows.judged[:, 1:].to(logits.device)]
 
 
 def content_only(rows, end):
