@@ -166,6 +166,21 @@ def test_a_penalty_for_each_task_fits_into_one_anchor(anchors, equal):
     assert spread < 1e-12 if equal else spread > 1e-9, spread  # float64, sums of a thousand terms
 
 
+@pytest.mark.parametrize("name", PENALTIES)
+def test_importance_adds_up_over_tasks_but_for_l2(name):
+    """EWC, SI and MAS know what each task needs, and sum it. L2 knows nothing: after ten tasks it pulls as after 1."""
+    learner, task = setting()
+    method, seen = make(name), []
+    for _ in range(2):
+        train(learner, method, task)
+        seen.append(method.weight["wpe.weight"].clone())
+    if name == "l2":
+        assert (seen[1] == 1).all()
+    else:
+        assert (seen[1] >= seen[0]).all() and (seen[1] > seen[0]).any()
+    assert all(torch.equal(method.anchor[n], p) for n, p in learner.parameters().items()), "the pull is to the last"
+
+
 def test_gamma_lets_old_tasks_fade():
     """1 is the sum of the Fishers, 0 the last one alone."""
     _, method, seen = three_tasks(gamma=0.5)
