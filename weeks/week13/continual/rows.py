@@ -65,6 +65,23 @@ def cat(parts):
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
 
 
+def at_judged(rows, logits):
+    """The learner's logits at each judged target, in the order of the rows: (B, T, V) -> (n, V).
+
+    A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
+    """
+    return logits if logits.dim() == 2 else logits[rows.judged[:, 1:].to(logits.device)]
+
+
+def content_only(rows, end):
+    """The same rows with no `end` judged, the id that closes an answer: for a score of what was answered.
+
+    Whether a model ends its answers is learned and forgotten by itself. In a score it can look as if the answers had
+    been forgotten (0.765 -> 0.265 in one such case), while each of them was still right.
+    """
+    return Rows(**{**rows.tensors, "judged": rows.judged & (rows.ids != end)})
+
+
 def all_judged(ids):
     """Rows of plain text, (N, T+1) ids: every token but the first of a row is predicted."""
     judged = torch.ones_like(ids, dtype=torch.bool)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 76b57370adf61720bbbbcd9c811b2176194556f65d41963b92924502a705a033; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 4e24cb17ca3c3366d28b8db59a6bd78c8673ceff67632fb485383f8eab3a3fdc; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -64,6 +64,23 @@ def cat(parts):
                 f"rows of shape {shape} cannot lie beside rows of shape {shapes[0]}; cut or pad all tasks to one length"
             )
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
+
+
+def at_judged(rows, logits):
+    """The learner's logits at each judged target, in the order of the rows: (B, T, V) -> (n, V).
+
+    A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
+    """
+    return logits if logits.dim() == 2 else logits[rows.judged[:, 1:].to(logits.device)]
+
+
+def content_only(rows, end):
+    """The same rows with no `end` judged, the id that closes an answer: for a score of what was answered.
+
+    Whether a model ends its answers is learned and forgotten by itself. In a score it can look as if the answers had
+    been forgotten (0.765 -> 0.265 in one such case), while each of them was still right.
+    """
+    return Rows(**{**rows.tensors, "judged": rows.judged & (rows.ids != end)})
 
 
 def all_judged(ids):
