@@ -39,14 +39,15 @@ def scenario(settings, count):
         judge=lambda learner, task: {"bits": bits(learner, task.valid)},
         floor=lambda task: {"bits": 8.0},
         settings={**settings, "count": count}, higher_is_better=False, unit="bits per byte",
-        configs={"replay": {"keep_rows": settings["budget"], "replay_rows": settings["joint_rows"]}},
+        configs={"replay": {"keep_rows": settings["budget"], "replay_rows": settings["replay_rows"]}},
     )  # fmt: skip
 
 
 def growth(record):
-    """(seconds, extra bytes) of the last task over those of the second: 1 where a task more costs what any did.
+    """(seconds, extra bytes) of the last tasks over those of the second and those after it: 1 where nothing grows.
 
-    The first task is left out, for most methods have nothing to do in it yet. The bytes are None where none are kept.
+    Seconds are means of three tasks, for one is too short to time. The first task is left out: most methods have
+    nothing to do in it yet. The bytes are None where a method keeps none.
     """
-    seconds, kept = record["seconds"], record["extra_bytes"]
-    return seconds[-1] / max(seconds[1], 1e-9), kept[-1] / kept[1] if kept[1] > 0 else None
+    seconds, kept, n = record["seconds"], record["extra_bytes"], min(3, len(record["seconds"]) - 1)
+    return sum(seconds[-n:]) / max(sum(seconds[1 : 1 + n]), 1e-9), kept[-1] / kept[1] if kept[1] > 0 else None

@@ -2,8 +2,10 @@
 
 from statistics import mean, stdev
 
-from ..metrics import Matrix, forgetting_cut, interval, intransigence, recovery, spurious
+from ..metrics import Matrix, bwt, forgetting_cut, interval, intransigence, recovery, spurious
 from .table import ALWAYS, BOUND, ORDERLESS
+
+LAST = ("separate", "joint")
 
 # column -> (what stands above it, how it is written)
 COLUMNS = {
@@ -41,15 +43,20 @@ def summarise(records):
     first = next((r for r in records if r["order"] == "forward"), records[0])
     out = {"tasks": first["tasks"], "unit": first["unit"], "higher_is_better": first["higher_is_better"]}
     out |= {"seeds": len(seeds), "orders": sorted({r["order"] for r in records if r["method"] not in ORDERLESS})}
-    for spec in sorted(numbers, key=lambda s: (ALWAYS.index(s) if s in ALWAYS else len(ALWAYS) - 2.5, s)):
+    for spec in sorted(numbers, key=place):
         out[spec] = with_spread(numbers[spec])
         if spec in drawn:
             out[spec]["matrix"] = average([scores(r["matrix"]) for r, _ in drawn[spec]])
             bases = [by_name(base, r["tasks"]) for r, base in drawn[spec] if base]
             out[spec] |= {"baseline": average(bases)} if bases else {}
-        elif "order" in found or spec in ("floor", "base", "separate"):
+        else:
             out[spec]["final"] = average([by_name(r, first["tasks"]) for r in records if r["method"] == spec])
     return out
+
+
+def place(spec):
+    """Where a row stands: floor, base, naive, the methods by name, and last what they are measured against."""
+    return (ALWAYS.index(spec) + (len(ALWAYS) if spec in LAST else 0), "") if spec in ALWAYS else (len(ALWAYS), spec)
 
 
 def row(record, base, naive, joint):
@@ -71,10 +78,9 @@ def row(record, base, naive, joint):
         at = [mean(scores(r["final"])) for r in (naive, joint)]
         share = recovery(n["acc"], *at)
         n["recovery_pct"] = None if share is None else 100 * share
-        if "rise" in n:
-            down = Matrix(naive["tasks"], scores(naive["matrix"]), None, up).summary()["rise"]
-            sign = -1 if up else 1  # a cut is of what got worse
-            cut = forgetting_cut(*(None if r is None else sign * r for r in (n["rise"], down)))
+        if n.get("bwt") is not None:
+            damage = bwt(scores(naive["matrix"]), up)
+            cut = forgetting_cut(-n["bwt"], -damage)
             n["forgetting_cut_pct"] = None if cut is None else 100 * cut
     if "seconds" in record:
         n["seconds"] = sum(record["seconds"])
@@ -130,12 +136,14 @@ def best(metrics):
 def lines(metrics):
     """The table for people: one line a method."""
     shown = [c for c in COLUMNS if any(c in metrics[name] for name in methods_of(metrics))]
+    more = [c for c in metrics["naive"] if c.startswith("acc_") and not c.endswith(("_sd", "_low", "_high"))][1:]
     width = max(len(name) for name in methods_of(metrics))
     told = [f"{metrics['unit']}; {metrics['seeds']} seed(s), order(s) {', '.join(metrics['orders'])}"]
-    told.append(" " * width + "".join(f"{COLUMNS[c][0]:>11}" for c in shown))
+    told.append(" " * width + "".join(f"{COLUMNS[c][0]:>11}" for c in shown) + "".join(f"{c[4:]:>11}" for c in more))
     for name in methods_of(metrics):
         numbers = metrics[name]
         hidden = ("bwt", "fwt", "forgetting", "intransigence") if name == "joint" else ()  # it has no past
         cells = (f"{numbers[c]:{COLUMNS[c][1]}}" if c in numbers and c not in hidden else "-" for c in shown)
-        told.append(f"{name:<{width}}" + "".join(f"{cell:>11}" for cell in cells))
+        others = (f"{numbers[c]:.3f}" for c in more)
+        told.append(f"{name:<{width}}" + "".join(f"{cell:>11}" for cell in (*cells, *others)))
     return "\n".join(told)

@@ -118,6 +118,7 @@ def read_cells(folder):
 def measure(scenario, spec, order, seed):
     """Run one cell. Returns its numbers: the final scores by name and task, and for a sequence its matrices."""
     tasks, (name, _) = scenario.ordered(order), parse(spec)
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])  # the first one imports for seconds, which are no method's
     names = [task.name for task in tasks]
     if name == "floor":
         floors = [scenario.floor(task) for task in tasks]
@@ -222,7 +223,7 @@ def training(scenario, *, total=1, joint=False, label=""):
 
     return dict(
         line=line, on_step=on_step, steps=s["steps"], clip=1.0,
-        batch_size=s["batch_size"] + (s.get("joint_rows", 0) if joint else 0),
+        batch_size=s["batch_size"] + (s.get("replay_rows", 0) if joint else 0),
         # up in a line, then down in a line, anew for each task
         schedule=lambda step: linear(step, s["steps"], warmup=s["steps"] // 10),
         make_optimizer=lambda named: torch.optim.AdamW(
