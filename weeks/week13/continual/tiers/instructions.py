@@ -132,8 +132,8 @@ def fitting(parts, text, settings):
     short = next((name for name, both in kept.items() if not all(both)), None)
     if short:
         raise Mistake(
-            f"{short}: no answer is as short as {settings['answer']} tokens, so nothing is left to learn or to judge by; "
-            "leave this task out, or allow longer answers"
+            f"{short}: no answer is as short as {settings['answer']} tokens, so nothing is left to learn or to judge "
+            "by; leave this task out, or allow longer answers"
         )
     return kept, sum(map(len, sum(parts.values(), ()))) - sum(map(len, sum(kept.values(), ())))
 
