@@ -10,6 +10,7 @@ the cells that are missing. Rows that stand in every table, for a number alone s
     joint     all tasks at once, from the start
 """
 
+import functools
 import json
 import re
 from pathlib import Path
@@ -78,7 +79,7 @@ class Table:
         record = {"tier": self.scenario.tier, "order": order, "method": spec, "seed": seed, "settings": settings}
         record |= {"higher_is_better": self.scenario.higher_is_better, "unit": self.scenario.unit}
         record |= measure(self.scenario, spec, order, seed)
-        record |= {"commit": commit(Path(__file__).parent), "machine": machine(torch.get_num_threads())}
+        record |= here(torch.get_num_threads())
         atomic_write(path, to_json(record) + "\n")
         return record
 
@@ -95,6 +96,12 @@ class Table:
                 for spec in wanted:
                     places.setdefault(self.path(spec, order, seed), (spec, order, seed))
         return [self.cell(*place) for place in places.values()]
+
+
+@functools.cache
+def here(threads):
+    """What measured a cell: the code as it was when the command began, and the machine."""
+    return {"commit": commit(Path(__file__).parent), "machine": machine(threads)}
 
 
 def read_cell(path):
