@@ -171,7 +171,7 @@ def sequence(scenario, tasks, spec, seed):
     def on_task(i, row):
         nonlocal spent
         seconds.append(round(watch.seconds - spent - each.seconds, 3))
-        kept.append(state_bytes(strategy) + weights(learner) - size)
+        kept.append(max(state_bytes(strategy), weights(learner) - size))  # adapters stand on the model and in the state
         spent = watch.seconds - each.seconds
 
     settings = training(scenario, joint=name == "joint", total=len(tasks), label=f"{spec} seed {seed}")
