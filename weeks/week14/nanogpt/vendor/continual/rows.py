@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 76b57370adf61720bbbbcd9c811b2176194556f65d41963b92924502a705a033; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 d2bb8f6e6e19519e929c1e775f924e5cddb8be0d8467025de9daf98dd8798788; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -64,6 +64,24 @@ def cat(parts):
                 f"rows of shape {shape} cannot lie beside rows of shape {shapes[0]}; cut or pad all tasks to one length"
             )
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
+
+
+def at_judged(rows, values):
+    """What the learner says at each judged target: values (B, T, ...) -> (n, ...), in the order of the rows.
+
+    Rows without `judged` have one target each, as pictures do: their values (B, ...) stay as they are.
+    """
+    judged = rows.tensors.get("judged")
+    return values if judged is None else values[judged[:, 1:].to(values.device)]
+
+
+def content_only(rows, end):
+    """The same rows with no `end` judged, the id that closes an answer: for a score of what was answered.
+
+    Whether a model ends its answers is learned and forgotten by itself. In a score it can look as if the answers had
+    been forgotten (0.765 -> 0.265 in one such case), while each of them was still right.
+    """
+    return Rows(**{**rows.tensors, "judged": rows.judged & (rows.ids != end)})
 
 
 def all_judged(ids):
