@@ -299,7 +299,7 @@ def test_polarity_leaves_out_what_is_neither(cook):
         ("sarcasm", "samples.jsonl", '{"input": [{}, {"content": 5}], "ideal": "1"}', "is not a sample with"),
         ("sarcasm", "samples.jsonl", "[1]", "is not a sample with"),
         ("polarity", "movieReviewSnippets_GroundTruth.txt", "<html>", "line 1: '<html>' is not the columns id"),
-        ("polarity", "movieReviewSnippets_GroundTruth.txt", "id\tsentiment\ttext\n1\t9\ta\n", "is not NUMBER, RATING from"),
+        ("polarity", "movieReviewSnippets_GroundTruth.txt", "id\tsentiment\ttext\n1\t9\ta\n", "is not NUMBER"),
         ("polarity", "movieReviewSnippets_GroundTruth.txt", "id\tsentiment\ttext\n1\tgood\n", "is not NUMBER, RATING"),
         ("sarcasm", "samples.jsonl", "version https://git-lfs.github.com/spec/v1\n", "line 1: 'version https://git-lfs"),
     ],
