@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/memory.py, sha256 7f8fc4237dcd0109664435de0fb6e0374191ac4b3432035e162ab91376655f73; edit there, then run: make vendor
+# vendored from weeks/week13/continual/memory.py, sha256 8f58b161ccb8d51debf1e055cb6fd9a47faf2e6eb932269c9e4fe056f341dff9; edit there, then run: make vendor
 """Memories of past rows with a fixed budget, each with its own random generator.
 
 The budget is a number of *rows* over all tasks together: it does not grow with the number of tasks.
@@ -119,18 +119,18 @@ class Balanced(Memory):
         rows = rows.to("cpu")
         if self.budget == 0 or len(rows) == 0:
             return
-        keys = self.keys_of(rows, embed)
-        rows = rows if self.rows is None else cat([self.rows, rows])
-        keys = torch.cat([self.keys, keys])
-        tasks = self.tasks + [task_name] * (len(rows) - len(self.tasks))
+        keys = torch.cat([self.keys, self.keys_of(rows, embed)])
+        tasks = self.tasks + [task_name] * len(rows)
         self.names += [task_name] if task_name not in self.names else []
         share, rest = divmod(self.budget, len(self.names))  # the first `rest` tasks get one row more
         kept = []
         for i, name in enumerate(self.names):
             own = torch.tensor([j for j, owner in enumerate(tasks) if owner == name], dtype=torch.long)
-            best = own[keys[own].argsort()[: share + (i < rest)]]
-            kept += best.tolist()
-        self.rows, self.keys, self.tasks = rows[kept], keys[kept], [tasks[j] for j in kept]
+            kept += own[keys[own].argsort(stable=True)[: share + (i < rest)]].tolist()
+        old, new = [j for j in kept if j < len(self)], [j for j in kept if j >= len(self)]
+        parts = [rows[[j - len(self) for j in new]]]  # only what stays is copied: new rows may be many, and wide
+        self.rows = cat(parts if self.rows is None else [self.rows[old], *parts])
+        self.keys, self.tasks = keys[old + new], [tasks[j] for j in old + new]
 
     def keys_of(self, rows, embed):
         """(N,) float64: the rows with the smallest ones stay longest."""
