@@ -119,7 +119,7 @@ def der(**settings):
 
 
 def test_derpp_is_the_loss_of_the_paper():
-    """mean(new) + alpha * MSE + beta * CE over the old, by hand, from logits that are those of the moment of storing."""
+    """mean(new) + alpha * MSE + beta * CE over the old, by hand, from the logits of the moment of storing."""
     method, who = der(alpha=0.3, beta=0.7), learner()
     train(method, who, [task("a")])
     with torch.no_grad():
@@ -300,10 +300,10 @@ def test_opr_leaves_out_what_scores_below_the_median():
     script = Script(lambda prompt: "a" if int(prompt[1:3]) % 2 or int(prompt[1:3]) > 14 else "b x y z")
     method = make("opr", dict(keep_rows=30))
     train(method, learner(script), [task("a")])
-    kept = [pair for pair in TEXT.pairs(method.buffer)]
-    assert method.report["a"]["median"] == pytest.approx(0.4)  # 7 such answers: 1 of 4 tokens and 1 of 1: F1 0.4
-    assert {pair.response for pair in kept} <= {"a", "b x y z"}
-    assert not any(pair.prompt in ("a16?", "a18?") and pair.response == "a" for pair in kept)
+    kept = TEXT.pairs(method.buffer)
+    assert method.report["a"]["median"] == pytest.approx(0.4)  # 1 of 4 tokens, and 1 of 1: F1 is 2 / 5
+    assert {pair.prompt for pair in kept} == {f"a{i:02}?" for i in range(20)} - {"a16?", "a18?"}  # these score 0
+    assert Counter(pair.response for pair in kept) == {"a": 10, "b x y z": 8}
 
 
 def test_opr_costs_the_same_however_many_tasks_came():
@@ -387,13 +387,13 @@ def test_ssr_goes_on_with_what_could_be_read():
     """Most texts are no example, or too long for a row: the few others are used, and the report says how few."""
     texts = [" only a question", " q\nOutput: a\nOutput: b", " \nOutput: b", " " + "q" * 30 + "\nOutput: b"]
     method, *_ = ssr([" good\nOutput: yes", *texts * 99])
-    assert method.report["add"] == {"written": 120, "pieces": 120, "parsed": 31, "usable": 1, "kept": 1}
+    assert method.report["add"] == {"written": 120, "pieces": 120, "parsed": 30, "usable": 1, "kept": 1}
     assert TEXT.pairs(method.memory.rows) == [Pair("Add: good", "new")]
 
 
 def test_ssr_without_room_for_examples_writes_nothing():
     method, *_ = ssr([], context=24)
-    assert method.report["add"] == {"written": 0, "pieces": 1 - 1, "parsed": 0, "usable": 0, "kept": 0}
+    assert method.report["add"] == {"written": 0, "pieces": 0, "parsed": 0, "usable": 0, "kept": 0}
 
 
 def test_what_was_written_is_cut_into_pairs():
