@@ -1,21 +1,39 @@
-# vendored from weeks/week13/continual/methods/__init__.py, sha256 d47f5c2787ce85b6e067d30b38a7be5a91567c3d3454c84954495b154245959d; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/__init__.py, sha256 ab05c9c8c2ba34d5be227d6a69ebf64f1c4f6165ebb0aef512fb06ba2aa4a6e3; edit there, then run: make vendor
 """The table of methods. A new one is a file here, a row below, and the exam in the tests takes it from there."""
 
 from ..strategy import Config, Strategy
+from .agem import AGEM, AGEMConfig
+from .derpp import DERpp, DERppConfig
 from .ewc import EWC, EWCConfig
 from .finch import FINCH, FINCHConfig
-from .joint import Joint
+from .gdumb import GDumb, GDumbConfig
+from .generic import Generic, GenericConfig
+from .joint import Cumulative, Joint
+from .kl_replay import KLReplay, KLReplayConfig
 from .l2 import L2, L2Config
 from .lwf import LwF, LwFConfig
 from .mas import MAS, MASConfig
-from .replay import Replay, ReplayConfig
+from .opr import OPR
+from .rehearsal import RehearsalConfig
+from .replay import Replay
+from .self_labels import SelfLabels
 from .si import SI, SIConfig
+from .ssr import SSR, SSRConfig
 
 # name -> (its settings, the method)
 METHODS = {
     "naive": (Config, Strategy),
     "joint": (Config, Joint),
-    "replay": (ReplayConfig, Replay),
+    "cumulative": (Config, Cumulative),
+    "replay": (RehearsalConfig, Replay),
+    "gdumb": (GDumbConfig, GDumb),
+    "a-gem": (AGEMConfig, AGEM),
+    "der++": (DERppConfig, DERpp),
+    "generic": (GenericConfig, Generic),
+    "self-labels": (RehearsalConfig, SelfLabels),
+    "opr": (RehearsalConfig, OPR),
+    "kl-replay": (KLReplayConfig, KLReplay),
+    "ssr": (SSRConfig, SSR),
     "l2": (L2Config, L2),
     "ewc": (EWCConfig, EWC),
     "si": (SIConfig, SI),
