@@ -1,9 +1,19 @@
 """The table of methods. A new one is a file here, a row below, and the exam in the tests takes it from there."""
 
 from ..strategy import Config, Strategy
+from .ema import EMA, EMAConfig
+from .grown import AdapterConfig
+from .hat import HAT, HATConfig
+from .interpolation import Interpolation, InterpolationConfig
 from .joint import Joint
+from .lora import IncLoRA, SequentialLoRA
+from .merging import TIES, MagMax, MagMaxConfig, TIESConfig
+from .olora import OLoRA, OLoRAConfig
+from .packnet import PackNet, PackNetConfig
 from .penalty import EWC, L2, EWCConfig, L2Config
 from .replay import Replay, ReplayConfig
+from .router import RoutedLoRA, RouterConfig
+from .slow_lora import SlowLoRA, SlowLoRAConfig
 
 # name -> (its settings, the method)
 METHODS = {
@@ -12,6 +22,17 @@ METHODS = {
     "replay": (ReplayConfig, Replay),
     "l2": (L2Config, L2),
     "ewc": (EWCConfig, EWC),
+    "packnet": (PackNetConfig, PackNet),
+    "hat": (HATConfig, HAT),
+    "interpolation": (InterpolationConfig, Interpolation),
+    "ema": (EMAConfig, EMA),
+    "ties": (TIESConfig, TIES),
+    "magmax": (MagMaxConfig, MagMax),
+    "sequential_lora": (AdapterConfig, SequentialLoRA),
+    "inc_lora": (AdapterConfig, IncLoRA),
+    "o_lora": (OLoRAConfig, OLoRA),
+    "routed_lora": (RouterConfig, RoutedLoRA),
+    "slow_lora": (SlowLoRAConfig, SlowLoRA),
 }
 
 
