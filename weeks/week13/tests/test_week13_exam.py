@@ -226,6 +226,17 @@ def test_a_view_is_left_as_it_was_entered(name):
     assert same(before, run.weights())
 
 
+@pytest.mark.parametrize("name", [name for name in EXAM if not METHODS[name][1].needs_view])
+def test_what_needs_no_view_is_the_same_without(name):
+    """`needs_view` is a promise to whoever serves the plain weights: they are what was judged, to the bit."""
+    run = Run(fresh(name)).sequence(tasks())
+    run.learner.model.eval()
+    for task in tasks():
+        with torch.no_grad(), run.strategy.view(run.learner, task.name):
+            inside = run.learner.loss(task.train)
+        assert torch.equal(inside, run.learner.loss(task.train))
+
+
 @pytest.mark.parametrize("name", EXAM)
 def test_random_numbers_are_the_methods_own(name):
     """start, finish, state and view draw nothing from torch's global generator, which dropout uses."""

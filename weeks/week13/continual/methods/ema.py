@@ -33,6 +33,7 @@ class EMA(Strategy):
     """Train naively, serve the moving average."""
 
     keeps = "weights"
+    needs_view = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(EMAConfig() if config is None else config, seed=seed, tasks=tasks)

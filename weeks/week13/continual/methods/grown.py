@@ -34,7 +34,7 @@ class Grown(Strategy):
     """Base: adapters that are attached, kept and put back. Subclasses say when one is grown, and which of them run."""
 
     keeps = "weights"
-    grows = True  # adds parameters to the model: its own state_dict has more names afterwards
+    needs_view = True  # the base alone has learned nothing
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(AdapterConfig() if config is None else config)

@@ -74,8 +74,6 @@ def joints(model, units):
 class HAT(Holding):
     """Choose units for each task; hold what an earlier task's units hang on."""
 
-    grows = True
-
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(HATConfig() if config is None else config)
         self.seed = seed

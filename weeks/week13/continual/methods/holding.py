@@ -14,7 +14,7 @@ class Holding(Strategy):
     """Base of methods that give parts of the weights to a task for good; the subclass says what is free."""
 
     keeps = "weights"
-    needs_task = True  # judged and served right only where the task is known
+    needs_task = needs_view = True
 
     def __init__(self, config):
         super().__init__(config)

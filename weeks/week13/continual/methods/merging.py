@@ -43,6 +43,7 @@ class Merging(Strategy):
     """Base of both: the first weights, and the view. Subclasses say what is remembered and how it is merged."""
 
     keeps = "weights"
+    needs_view = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(config)

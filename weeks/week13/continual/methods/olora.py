@@ -3,7 +3,8 @@
     loss + strength * sum over layers and old adapters of sum |A_old A_new^T|
 
 The rows of A span what an adapter reads of its input. Where the new ones are orthogonal to the old, the new adapter
-hardly answers to what the old ones answer to. The sum of absolute values is that of the authors' code; the paper writes squares.
+hardly answers to what the old ones answer to. The sum of absolute values is that of the authors' code; the paper
+writes squares.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/strategy.py, sha256 ede7aec899962a85a489993e6abf9b466e12df46800c1e7125cef6dbd35ab02d; edit there, then run: make vendor
+# vendored from weeks/week13/continual/strategy.py, sha256 f0711811baa3bbd1e70c1569f278d2eccecf9ecc36c02e812dafb8c5db0fbe6e; edit there, then run: make vendor
 """The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
 
 One task goes by like this (loop.py calls, in this order):
@@ -33,6 +33,8 @@ class Strategy:
     # What outlives a task inside the method: "nothing", "weights" (or statistics of them), "rows" of the training
     # data, or "synthetic" rows. Where rows may not be kept, for privacy, this line is what decides.
     keeps = "nothing"
+    needs_task = False  # is a task judged right only where it is named? Tables must say so
+    needs_view = False  # is what is judged inside `view` another model than the weights outside?
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         """`config`: an instance of the method's Config. `seed` is of what the method draws itself.

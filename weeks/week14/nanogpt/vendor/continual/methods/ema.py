@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ema.py, sha256 f6df514ba7c2c95d02be9fbcf45b5122527f01dbe038e5a00dfb255faec71ba9; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ema.py, sha256 eb256b4fa89d3dc7acdd3baf013d2ad71f8caaec23233a2352485c878f7d58ff; edit there, then run: make vendor
 """EMA: beside the weights that learn, slow ones follow them, and these are what is served.
 
     slow <- decay * slow + (1 - decay) * w          after every step
@@ -34,6 +34,7 @@ class EMA(Strategy):
     """Train naively, serve the moving average."""
 
     keeps = "weights"
+    needs_view = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(EMAConfig() if config is None else config, seed=seed, tasks=tasks)

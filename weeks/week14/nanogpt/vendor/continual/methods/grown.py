@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/grown.py, sha256 820014888b926e2fe31b62af7d3dc9136d2469aefe8fa4172be46a36587f4ecf; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/grown.py, sha256 e223d3050d011f111c1af047520c8ba34f98e7ab1a1e6195779cd7dccf563133; edit there, then run: make vendor
 """Methods that learn in adapters on a base that never changes (week 12's LoRA): what they share.
 
 An adapter is grown in `start` and is called task0, task1, ... on the model. The state of such a method is all of its
@@ -35,7 +35,7 @@ class Grown(Strategy):
     """Base: adapters that are attached, kept and put back. Subclasses say when one is grown, and which of them run."""
 
     keeps = "weights"
-    grows = True  # adds parameters to the model: its own state_dict has more names afterwards
+    needs_view = True  # the base alone has learned nothing
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(AdapterConfig() if config is None else config)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/hat.py, sha256 801b5db843f1419af7931692d82c3ad904a823110ff748025455d0c967517cfe; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/hat.py, sha256 3e8982a1f4125278de4d310149215cd9f7f615d994fb850380dd3e2bbdbc6da1; edit there, then run: make vendor
 """HAT, hard attention to the task (Serra et al. 2018): each task learns which hidden units it uses.
 
 A task has one number e for each hidden unit, and the unit is multiplied by sigmoid(s * e). While the task is learned,
@@ -74,8 +74,6 @@ def joints(model, units):
 
 class HAT(Holding):
     """Choose units for each task; hold what an earlier task's units hang on."""
-
-    grows = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(HATConfig() if config is None else config)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/holding.py, sha256 ace6f3ad2cf1693f3bc096b5f70e544334484ab03de1029059af530cbc8869e3; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/holding.py, sha256 e6b74f0cf5ade96b88842b8bc480d4d31d46bfc8d4c1ca5d647a9d5cb96f470f; edit there, then run: make vendor
 """Weights that may not move: what PackNet and HAT share.
 
 A gradient of zero is not enough. AdamW's momentum still moves such a weight, and its decay shrinks it; so after each
@@ -15,7 +15,7 @@ class Holding(Strategy):
     """Base of methods that give parts of the weights to a task for good; the subclass says what is free."""
 
     keeps = "weights"
-    needs_task = True  # judged and served right only where the task is known
+    needs_task = needs_view = True
 
     def __init__(self, config):
         super().__init__(config)

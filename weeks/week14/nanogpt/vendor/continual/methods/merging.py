@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/merging.py, sha256 5ae0b6a59457ed12602ac96cf10fefffe143d8445f9356e16afd9ef8647725d1; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/merging.py, sha256 a5f3db28d294451053ecf99e1b4733b3e131d6e3e4059f039141aec88a613a8f; edit there, then run: make vendor
 """Merging task vectors: train naively, and serve the first weights plus one merge of what every task has changed.
 
     vector_t = weights after task t - first weights        served = first + scale * merge(vector_1, ..., vector_t)
@@ -44,6 +44,7 @@ class Merging(Strategy):
     """Base of both: the first weights, and the view. Subclasses say what is remembered and how it is merged."""
 
     keeps = "weights"
+    needs_view = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(config)

@@ -1,10 +1,11 @@
-# vendored from weeks/week13/continual/methods/olora.py, sha256 d3d1841fc14c0e3d557733008dda9695c9088bd2731e47b9e74630afd2d9b938; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/olora.py, sha256 41583a1d2d63c61399bd2b4ab36a8c63f068f8636bf59e0805cdd387c68f5e24; edit there, then run: make vendor
 """O-LoRA (Wang et al. 2023, section 3): a new adapter each task, which reads other directions than the old ones do.
 
     loss + strength * sum over layers and old adapters of sum |A_old A_new^T|
 
 The rows of A span what an adapter reads of its input. Where the new ones are orthogonal to the old, the new adapter
-hardly answers to what the old ones answer to. The sum of absolute values is that of the authors' code; the paper writes squares.
+hardly answers to what the old ones answer to. The sum of absolute values is that of the authors' code; the paper
+writes squares.
 """
 
 from dataclasses import dataclass, field
