@@ -203,7 +203,7 @@ def run_instructions(job):
     if left:
         print(f"{left} pairs are left out: their answers are longer than {settings['answer']} tokens")
     settings = {**settings, "model": str(args.model)}
-    known = {"labelled": tier == "instructions"}
+    known = {"labelled": tier == "instructions", "reads": args.data / "wiki-leads" / "train.txt"}
     metrics = table(job, instructions.scenario(tier, base, parts, settings, main=main, generic=generic, **known))
     print(told(metrics))
     return job.record(metrics, tier)
@@ -242,10 +242,11 @@ def run_compare(job):
         found = report.summarise(records)
         print(f"\n{tier}: {' > '.join(found['tasks'])}; {report.lines(found)}\n{told(found)}")
         metrics[tier] = found
-        if name := report.best(found):
-            for column in ("recovery_pct", "bwt", "time_ratio", "generic_rise"):
-                metrics[f"{tier}_{column}_best"] = found[name].get(column)
-            metrics[f"{tier}_best"] = name
+        for kind, name in (("best", report.best(found)), ("rowless", report.best(found, without_rows=True))):
+            if name:
+                metrics[f"{tier}_{kind}"] = name
+                for column in ("recovery_pct", "bwt", "time_ratio", "generic_rise"):
+                    metrics[f"{tier}_{column}_{kind}"] = found[name].get(column)
     if len(metrics) == 1:
         raise Mistake(f"{job.results / 'cells'} holds no table yet; run: python weeks/week13/train.py domains")
     print("To see it: python weeks/week13/figures.py")

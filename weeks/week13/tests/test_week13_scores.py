@@ -1,7 +1,6 @@
 """How answers are scored: by hand, against slow definitions, and the traps that others paid for."""
 
 import math
-from functools import cache
 
 import pytest
 import torch
@@ -11,8 +10,6 @@ from continual.text import bits_per_byte
 from continual.tiers import scores
 from continual.tiers.base import byte_format
 from continual.tiers.domains import byte_gpt
-from hypothesis import given
-from hypothesis import strategies as st
 
 pytestmark = pytest.mark.day(90)
 
@@ -31,27 +28,9 @@ def learner():
 PAIRS = [Pair("is it?", "yes"), Pair("a longer question, is it?", "no"), Pair("x", "maybe")]
 
 
-def test_exact_and_rouge_by_hand():
-    """Spaces around an answer do not count, capitals do; ROUGE-L is F1 of the longest common run of words."""
+def test_exact_by_hand():
+    """Spaces around an answer do not count, capitals do."""
     assert scores.exact(" yes\n", "yes") == 1 and scores.exact("Yes", "yes") == 0
-    assert scores.rouge_l("the cat sat", "the cat has sat") == pytest.approx(2 * 3 / 7)
-    assert scores.rouge_l("b a", "a b") == pytest.approx(0.5), "order matters: only one word is in common"
-    assert scores.rouge_l("", "a") == scores.rouge_l("a", "") == 0
-    assert scores.rouge_l("it's", "it ' s") == 1, "a sign is a word of its own"
-
-
-@given(st.lists(st.sampled_from("abc"), max_size=6), st.lists(st.sampled_from("abc"), max_size=6))
-def test_rouge_is_its_definition(a, b):
-    """The longest common subsequence by its recursion, no table."""
-
-    @cache
-    def lcs(i, j):
-        if i == len(a) or j == len(b):
-            return 0
-        return 1 + lcs(i + 1, j + 1) if a[i] == b[j] else max(lcs(i + 1, j), lcs(i, j + 1))
-
-    want = 2 * lcs(0, 0) / (len(a) + len(b)) if a and b else 0.0
-    assert scores.rouge_l(" ".join(a), " ".join(b)) == pytest.approx(want, abs=1e-12)
 
 
 def test_bits_of_rows_average_to_bits_per_byte(learner):

@@ -14,7 +14,7 @@ from continual.vendor.shared.errors import Mistake
 
 pytestmark = pytest.mark.day(91)
 
-SETTINGS = dict(n_layer=1, n_head=2, n_embd=16, length=12, batch_size=4, steps=8, lr=1e-2, replay_rows=2)
+SETTINGS = dict(n_layer=1, n_head=2, n_embd=16, length=12, batch_size=4, steps=8, lr=1e-2, budget=12, replay_rows=2)
 
 
 def words(letters, n, seed=0):
@@ -31,7 +31,7 @@ def scenario(**changes):
         "toy", tasks, lambda seed, method: Learner(byte_gpt(settings, seed)),
         lambda learner, task: {"bits": bits(learner, task.valid), "twice": [2 * b for b in bits(learner, task.valid)]},
         lambda task: {"bits": 2.0, "twice": 4.0}, settings, higher_is_better=False, unit="bits per byte",
-        configs={"replay": {"keep_rows": 12, "replay_rows": 2}}, generic=words("qrst", 4),
+        generic=words("qrst", 4),
     )  # fmt: skip
 
 
@@ -143,8 +143,9 @@ def test_the_report_follows_the_cells(filled):
     assert got["generic_rise"] == pytest.approx(one["generic"][1] - one["generic"][0])
     assert got["acc_low"] <= got["acc"] <= got["acc_high"]
     text = report.lines(metrics)
-    assert "bits per byte; 2 seed(s)" in text and len(text.splitlines()) == 2 + 6
-    assert report.best(metrics) == "replay"
+    assert "bits per byte; 2 seed(s)" in text and len(text.splitlines()) == 2 + 6 + 1
+    assert "separate *" in text and text.endswith("* is told which task it is judged on")
+    assert report.best(metrics) == "replay" and report.best(metrics, without_rows=True) is None
 
 
 def test_other_settings_than_those_of_the_cells_are_refused(tmp_path):
@@ -168,6 +169,13 @@ def test_a_row_is_a_method_and_its_settings():
         table.parse("replay:keep_rows")
     with pytest.raises(ValueError, match="replay has no setting size"):
         Table(scenario(), "nowhere").fill(["replay:size=3"], ["forward"], [0])
+
+
+def test_a_method_that_cannot_take_part_is_told_and_left_out(tmp_path, capsys):
+    """SSR writes rows, and here nothing is text: the others are measured, and a bound that breaks is no such case."""
+    records = Table(scenario(), tmp_path).fill(["ssr", "l2"], ["forward"], [0])
+    assert {r["method"] for r in records} == {"floor", "base", "naive", "separate", "joint", "l2"}
+    assert "ssr takes no part: ssr needs to read and write text" in capsys.readouterr().out
 
 
 def test_a_method_with_other_settings_is_a_row_of_its_own(tmp_path):

@@ -34,5 +34,4 @@ def scenario(data, settings, names=DOMAINS):
         settings={**settings, "tasks": list(names)},
         higher_is_better=False,
         unit="bits per byte",
-        configs={"replay": {"keep_rows": settings["budget"], "replay_rows": settings["replay_rows"]}},
     )

@@ -39,7 +39,6 @@ def scenario(settings, count):
         judge=lambda learner, task: {"bits": bits(learner, task.valid)},
         floor=lambda task: {"bits": 8.0},
         settings={**settings, "count": count}, higher_is_better=False, unit="bits per byte",
-        configs={"replay": {"keep_rows": settings["budget"], "replay_rows": settings["replay_rows"]}},
     )  # fmt: skip
 
 

@@ -15,7 +15,9 @@ import torch.nn.functional as F
 
 from ..learner import Learner
 from ..methods import METHODS
+from ..methods.grown import Grown
 from ..pairs import Format, Pair
+from ..rouge import rouge_l
 from ..rows import windows
 from ..task import Task
 from ..text import spread
@@ -27,7 +29,7 @@ from ..vendor.shared.text import documents, read_text
 from .base import READS, byte_format, byte_gpt
 from .labels import labelled, labels, majority
 from .scenario import Scenario
-from .scores import exact, likeliest, rouge_l, teacher_forced
+from .scores import exact, likeliest, teacher_forced
 
 PYPI = ("reuters-r8", "trec-6", "sms-spam", "sarcasm")
 SSR = ("sa", "trans", "para", "pe", "qa")  # those of the ten whose rows are short
@@ -141,11 +143,12 @@ def fitting(parts, text, settings):
 # --- the scenario -----------------------------------------------------------------------------------------------------
 
 
-def scenario(tier, base, parts, settings, *, main="exact", labelled=False, generic=None):
+def scenario(tier, base, parts, settings, *, main="exact", labelled=False, generic=None, reads=None):
     """`parts`: {name: (train pairs, test pairs)}. `main` is the score that counts; the others stand beside it.
 
     settings: rank, alpha, answer (the most new tokens), generate (false: nothing is written, only judged), and those
-    of every scenario. `labelled`: the answers are labels, whose likelihood can be compared.
+    of every scenario. `labelled`: the answers are labels, whose likelihood can be compared. `generic` are rows of no
+    task that tell what else was lost, and `reads` is the text that generic replay may read.
     """
     text = base.text
     tasks = [
@@ -191,13 +194,13 @@ def scenario(tier, base, parts, settings, *, main="exact", labelled=False, gener
     return Scenario(
         tier, tasks, learner, judge, floor, settings={**settings, "tasks": list(parts)},
         unit=f"{main} of what it writes" if settings["generate"] else "share of answers right, teacher-forced",
-        configs={"replay": {"keep_rows": settings["budget"], "replay_rows": settings["replay_rows"]}}, generic=generic,
+        generic=generic, configs={"generic": {"generic_text": str(reads)}} if reads else {},
     )  # fmt: skip
 
 
 def adapts(method):
     """Does the method put adapters of its own on a bare model?"""
-    return getattr(METHODS[method][1], "adapts", False)
+    return issubclass(METHODS[method][1], Grown)
 
 
 def instruction(pairs):

@@ -9,7 +9,7 @@ from ..pairs import Pair, read_pairs
 from ..task import Task
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import need
-from .base import byte_format, on_base, pretrained, read
+from .base import READS, byte_format, on_base, pretrained, read
 from .scenario import Scenario
 from .scores import likeliest
 
@@ -76,6 +76,7 @@ def scenario(data, settings, folder, names=tuple(SETS)):
     return Scenario(
         "labels", tasks, learner, judge, floor=lambda task: {"likelihood": majority(task.test)},
         settings={**settings, "tasks": list(names)}, unit="share of labels right", generic=wiki.valid,
+        configs={"generic": {"generic_text": str(Path(data) / READS / "train.txt")}},
     )  # fmt: skip
 
 

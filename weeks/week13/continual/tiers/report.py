@@ -2,10 +2,12 @@
 
 from statistics import mean, stdev
 
+from ..methods import METHODS
 from ..metrics import Matrix, bwt, forgetting_cut, interval, intransigence, recovery, spurious
-from .table import ALWAYS, BOUND, ORDERLESS
+from .table import ALWAYS, BOUND, ORDERLESS, parse
 
 LAST = ("separate", "joint")
+EVERYTHING = "cumulative"  # keeps all rows and trains on them all: a bound, not a way to learn on
 
 # column -> (what stands above it, how it is written)
 COLUMNS = {
@@ -127,9 +129,27 @@ def methods_of(metrics):
     return [name for name, value in metrics.items() if isinstance(value, dict) and "acc" in value]
 
 
-def best(metrics):
-    """The row of the highest recovery that is neither bound nor a model a task; None where there is no such row."""
-    rows = [name for name in methods_of(metrics) if name not in ALWAYS and "recovery_pct" in metrics[name]]
+def keeps(spec):
+    """What a row keeps between tasks: "nothing", "weights", "rows" of the data, or "synthetic" ones."""
+    return METHODS[parse(spec)[0]][1].keeps if parse(spec)[0] in METHODS else "nothing"
+
+
+def knows(spec):
+    """Must a row be told which task it is judged on?"""
+    return spec == "separate" or spec not in ALWAYS and getattr(METHODS[parse(spec)[0]][1], "needs_task", False)
+
+
+def best(metrics, without_rows=False):
+    """The row of the highest recovery that keeps less than everything and is told no task; None where there is none.
+
+    without_rows: among those that keep no row of the data.
+    """
+    rows = [
+        name
+        for name in methods_of(metrics)
+        if name not in (*ALWAYS, EVERYTHING) and "recovery_pct" in metrics[name] and not knows(name)
+        if not (without_rows and keeps(name) == "rows")
+    ]
     return max(rows, key=lambda name: metrics[name]["recovery_pct"], default=None)
 
 
@@ -137,13 +157,21 @@ def lines(metrics):
     """The table for people: one line a method."""
     shown = [c for c in COLUMNS if any(c in metrics[name] for name in methods_of(metrics))]
     more = [c for c in metrics["naive"] if c.startswith("acc_") and not c.endswith(("_sd", "_low", "_high"))][1:]
-    width = max(len(name) for name in methods_of(metrics))
+    width = max(len(name) for name in methods_of(metrics)) + 2
     told = [f"{metrics['unit']}; {metrics['seeds']} seed(s), order(s) {', '.join(metrics['orders'])}"]
-    told.append(" " * width + "".join(f"{COLUMNS[c][0]:>11}" for c in shown) + "".join(f"{c[4:]:>11}" for c in more))
+    told.append(
+        " " * width
+        + f"{'keeps':>10}"
+        + "".join(f"{COLUMNS[c][0]:>11}" for c in shown)
+        + "".join(f"{c[4:]:>11}" for c in more)
+    )
     for name in methods_of(metrics):
         numbers = metrics[name]
         hidden = ("bwt", "fwt", "forgetting", "intransigence") if name == "joint" else ()  # it has no past
         cells = (f"{numbers[c]:{COLUMNS[c][1]}}" if c in numbers and c not in hidden else "-" for c in shown)
         others = (f"{numbers[c]:.3f}" for c in more)
-        told.append(f"{name:<{width}}" + "".join(f"{cell:>11}" for cell in (*cells, *others)))
+        mark = f"{name} *" if knows(name) else name
+        told.append(f"{mark:<{width}}{keeps(name):>10}" + "".join(f"{cell:>11}" for cell in (*cells, *others)))
+    if any(map(knows, methods_of(metrics))):
+        told.append("* is told which task it is judged on")
     return "\n".join(told)

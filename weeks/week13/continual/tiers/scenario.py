@@ -14,7 +14,9 @@ ORDERS = {"forward": lambda tasks: list(tasks), "reverse": lambda tasks: list(ta
 class Scenario:
     """`settings` are plain JSON: lr, steps (a task), batch_size and whatever else changes a number.
 
-    They are the same for every method. `configs` holds the settings of a method that differ from its defaults.
+    They are the same for every method. Two become a method's own, where it has such a setting: `budget`, the rows that
+    it may keep of all tasks together, and `replay_rows`, those that join each step. `configs` holds what else a method
+    must be told here, such as the file that generic replay reads.
     """
 
     tier: str

@@ -5,38 +5,17 @@ looks better than what it writes; a likelihood improves from format alone. The t
 scored, only what the answer says: a model that forgets to stop has not forgotten what it was taught.
 """
 
-import re
-
 import torch
 import torch.nn.functional as F
 
 from ..rows import Rows
 
 AT_ONCE = 32  # rows of one forward pass: what is measured must not depend on it, see the tests
-WORDS = re.compile(r"[A-Za-z0-9]+|[^\sA-Za-z0-9]")
 
 
 def exact(answer, wanted):
     """1.0 where the answer is the wanted one, spaces around it aside; 0.0 otherwise."""
     return float(answer.strip() == wanted.strip())
-
-
-def rouge_l(answer, wanted):
-    """ROUGE-L: F1 of the longest common subsequence of words (Lin 2004), from 0 to 1.
-
-    A word is a run of letters and digits, or one other sign; upper and lower case differ, nothing is stemmed. SSR cuts
-    words by another tool, so its numbers lie near these, not on them.
-    """
-    a, b = WORDS.findall(answer), WORDS.findall(wanted)
-    if not a or not b:
-        return 0.0
-    before = [0] * (len(b) + 1)  # longest common subsequence of a[:i] and b[:j], for j = 0 ... len(b)
-    for word in a:
-        now = [0]
-        for j, other in enumerate(b):
-            now.append(before[j] + 1 if word == other else max(before[j + 1], now[j]))
-        before = now
-    return 2 * before[-1] / (len(a) + len(b))
 
 
 def at_targets(learner, rows):
