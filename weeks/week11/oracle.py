@@ -31,9 +31,10 @@ from pretrain import evaluation
 from pretrain.evaluation.choice import LENGTHS, Marks, ask, choice, read_items
 from pretrain.evaluation.compression import costs
 from pretrain.evaluation.interval import metrics as as_metrics
-from pretrain.evaluation.subject import of_transformers, opened, optional
+from pretrain.evaluation.subject import of_transformers, opened
 from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import locked, need
+from pretrain.vendor.shared.opener import optional
 from pretrain.vendor.shared.progress import bar
 from pretrain.vendor.shared.results import (
     Stopwatch,

@@ -1,183 +1,319 @@
-"""Week 13: one byte-level GPT learns Shakespeare, the Bible, recipes and code, in this order, and is asked all along
-what it still knows. Once naively, once with replay of a few old rows, once (the upper bound) with everything at once.
+"""Week 13: tasks one after another, every method beside the same bounds; each run a cell that is kept as it comes.
+
+python weeks/week13/train.py                        # domains: what `make week13` runs
+python weeks/week13/train.py domains                # Shakespeare, Bible, recipes, code: a byte-level GPT, bits per byte
+python weeks/week13/train.py labels                 # five classifications on a small base, label likelihood
+python weeks/week13/train.py instructions           # SmolLM2-135M with LoRA; also --ssr FOLDER or --trace FOLDER
+python weeks/week13/train.py growth                 # what one task more costs after 5, 10 and 20
+python weeks/week13/train.py compare                # the whole comparison, from the cells that are there
+python weeks/week13/train.py --tasks a.jsonl b.jsonl --method replay    # your own tasks, one file each
+python weeks/week13/train.py labels --methods ewc ewc:strength=1000 --orders forward reverse --seeds 3
+python weeks/week13/train.py domains --help         # the options of a job
+
+A table that was stopped goes on with the same command: it measures only the cells that are missing.
 """
 
+import argparse
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 import torch
-from continual import Learner, learn_sequence, make
-from continual.metrics import forgetting_cut, recovery
-from continual.text import bits_per_byte, load_domain, unigram_bits
-from continual.vendor.gpt.model import GPT, GPTConfig
-from continual.vendor.makemore.schedules import linear
+from continual import METHODS
+from continual.tiers import domains, growth, instructions, labels, own, report
+from continual.tiers.scenario import ORDERS
+from continual.tiers.table import Table, parse, read_cells
 from continual.vendor.shared.errors import Mistake, entry
-from continual.vendor.shared.files import need
-from continual.vendor.shared.progress import bar
-from continual.vendor.shared.results import Stopwatch, command_line, parser, results_folder, thread_count, write_results
+from continual.vendor.shared.jobs import perform
+from continual.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    models_folder,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
 
-HERE = Path(__file__).resolve().parent
-DOMAINS = ("shakespeare", "bible", "recipes", "code")
+WEEK = Path(__file__).resolve().parent
+DATA = WEEK.parents[1] / "data"
+OPENER, GENERATE, MODEL = "nanogpt.sources:open_model", "nanogpt.infer.batch:generate_batch", "smollm2-135m"
 
-# budget: rows that replay may keep, of all old domains together; replay_rows: how many join each batch of `batch` rows.
-# Joint training gets batch + replay_rows rows a step, as many as replay: else the bound would have seen less text.
-SIZE = dict(n_layer=3, n_head=4, n_embd=128, length=64, batch=16, steps=180, lr=3e-3, train_rows=8000, valid_rows=200,
-            budget=800, replay_rows=8, seeds=1)  # fmt: skip
+
+@dataclass(frozen=True)
+class Preset:
+    """`settings` are those of the scenario, the same for every method; `methods` the rows beside the five of always."""
+
+    settings: dict
+    methods: tuple = ("replay",)
+    seeds: int = 1
+    orders: tuple = ("forward",)
+    tasks: tuple = ()  # () takes all
+
+
+# budget: rows that replay may keep, of all old tasks together; replay_rows: how many join each batch.
+# Joint training gets as many rows a step as replay: else the bound would have seen less than what it bounds.
+GPT = dict(n_layer=3, n_head=4, n_embd=128)
+TINY = dict(n_layer=1, n_head=2, n_embd=16)
+TEXT = dict(**GPT, length=64, batch_size=16, steps=180, lr=3e-3, train_rows=8000, valid_rows=200, budget=800,
+            replay_rows=8)  # fmt: skip
+LABELS = dict(**GPT, length=96, batch_size=8, steps=120, lr=1e-3, train_rows=400, test_rows=100, valid_rows=100,
+              budget=100, replay_rows=4, base_steps=120, base_batch=16, base_lr=3e-3, base_rows=20_000)  # fmt: skip
+WORDS = dict(rank=8, alpha=16, length=96, answer=8, batch_size=4, steps=15, lr=1e-3, train_rows=60, test_rows=10,
+             budget=12, replay_rows=2, generate=True, generic_rows=8, weight_decay=0.0)  # fmt: skip
+MADE_UP = dict(**GPT, length=64, batch_size=16, steps=40, lr=3e-3, train_rows=200, valid_rows=8, budget=80,
+               replay_rows=8)  # fmt: skip
+FOUR = domains.DOMAINS[:4]
+ALL = ("all",)
 PRESETS = {
-    "smoke": dict(n_layer=1, n_head=2, n_embd=16, length=16, batch=8, steps=4, lr=1e-2, train_rows=64, valid_rows=8,
-                  budget=8, replay_rows=4, seeds=1),
-    "default": SIZE,
-    "full": SIZE | dict(seeds=3),  # the same run with three seeds: mean and standard deviation
+    "domains": {
+        "smoke": Preset(TINY | dict(length=16, batch_size=8, steps=4, lr=1e-2, train_rows=64, valid_rows=8, budget=8,
+                                    replay_rows=4), tasks=FOUR),
+        "default": Preset(TEXT, tasks=FOUR),
+        "full": Preset(TEXT, ALL, 3, tuple(ORDERS)),
+    },
+    "labels": {
+        "smoke": Preset(LABELS | TINY | dict(length=48, batch_size=4, steps=3, train_rows=24, test_rows=8, valid_rows=4,
+                                             budget=8, replay_rows=2, base_steps=3, base_batch=4, base_rows=50),
+                        tasks=tuple(labels.SETS)[2:4]),
+        "default": Preset(LABELS | dict(steps=60), tasks=tuple(labels.SETS)[:4]),
+        "full": Preset(LABELS | dict(base_steps=3000), ALL, 3, tuple(ORDERS)),
+    },
+    "instructions": {
+        "smoke": Preset(WORDS | dict(rank=2, length=160, steps=2, train_rows=8, test_rows=2, answer=8, budget=4,
+                                     generic_rows=2), tasks=instructions.PYPI[2:]),
+        "default": Preset(WORDS, tasks=instructions.PYPI[2:]),
+        "full": Preset(WORDS | dict(length=192, answer=48, batch_size=8, steps=100, train_rows=200, test_rows=100,
+                                    budget=80, replay_rows=4, generic_rows=32), ALL, 3),
+    },
+    "growth": {
+        "smoke": Preset(MADE_UP | TINY | dict(length=16, batch_size=4, steps=2, train_rows=8, valid_rows=2, budget=8),
+                        tasks=(2, 4)),
+        "default": Preset(MADE_UP, ("naive", "replay", "ewc"), tasks=(5, 10, 20)),
+        "full": Preset(MADE_UP | dict(steps=80), ALL, tasks=(5, 10, 20)),
+    },
 }  # fmt: skip
+TIERS = ("domains", "labels", "instructions", "ssr", "trace")  # tables that `compare` looks for
 
 
-def build(method, tasks, size, seed):
-    """The strategies of this run. Only their arguments differ: model, data order and steps are the same for all."""
-    config = {"keep_rows": size["budget"], "replay_rows": size["replay_rows"]} if method == "replay" else {}
-    return make(method, config, seed=seed, tasks=tasks if method == "joint" else ())
+@dataclass
+class Job:
+    """What every job is given: its name, its arguments, and where its things lie."""
+
+    name: str
+    args: argparse.Namespace
+    argv: list
+    clock: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def preset(self):
+        return PRESETS[self.name][self.args.preset]
+
+    @property
+    def results(self):
+        return results_folder(__file__, self.args.out)
+
+    @property
+    def models(self):
+        return models_folder(__file__, self.args.out)
+
+    def cells(self, tier):
+        return self.results / "cells" / tier / self.args.preset
+
+    def methods(self):
+        """The rows that were asked for; `all` is every method with its default settings."""
+        asked = self.args.methods or self.preset.methods
+        return [spec for each in asked for spec in (METHODS if each == "all" else [each])]
+
+    def record(self, metrics, name=None):
+        """Write the results file. That of the domains is the week's: it has no name but its preset."""
+        name = name or self.name
+        path = write_results(
+            self.results / f"{'' if name == 'domains' else f'{name}-'}{self.args.preset}.json",
+            command=command_line(__file__, [self.name, *self.argv]),
+            preset=self.args.preset,
+            seed=self.args.seed,
+            seconds=self.clock.seconds,
+            metrics=metrics,
+            threads=torch.get_num_threads(),
+        )
+        print(f"results: {path}")
+        return metrics
 
 
-def run(method, tasks, size, seed):
-    """Learn the whole sequence with one method, from the same first weights. Returns its matrix and seconds."""
-    torch.manual_seed(seed)
-    shape = {key: size[key] for key in ("n_layer", "n_head", "n_embd")}
-    model = GPT(GPTConfig(vocab_size=256, block_size=size["length"], **shape))
-    strategy = build(method, tasks, size, seed)
-    watch = Stopwatch()
-    learner = Learner(model)
-
-    def rate(step):  # up in a line, then down in a line, anew for each task (re-warm, re-decay)
-        return linear(step, size["steps"], warmup=size["steps"] // 10)
-
-    total = size["steps"] * len(tasks)
-    batch = size["batch"] + (size["replay_rows"] if method == "joint" else 0)
-    with bar(total=total, label=f"{method:>6} seed {seed}", unit="step") as line:
-
-        def on_step(step, info):
-            rate = line.n * batch * size["length"] / max(watch.seconds, 1e-9)
-            line.set_postfix(loss=f"{info['loss']:.3f}", new_tok_s=f"{rate:,.0f}", refresh=False)
-            line.update()
-
-        def on_task(i, row):
-            name = tasks[i].name if i >= 0 else "nothing"
-            line.write(f"  {method:>6}  after {name:<12}" + "".join(f"{score:>12.3f}" for score in row))
-
-        matrix = learn_sequence(
-            learner, strategy, tasks, evaluate=bits_per_byte, higher_is_better=False, on_step=on_step, on_task=on_task,
-            steps=size["steps"], batch_size=batch, schedule=rate, clip=1.0, seed=seed,
-            make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=size["lr"], betas=(0.9, 0.95)),
-        )  # fmt: skip
-    return matrix, watch.seconds
-
-
-def average(values):
-    """Mean over seeds of numbers, or cell by cell of lists of them."""
-    return [average(column) for column in zip(*values)] if isinstance(values[0], list) else mean(values)
-
-
-def with_spread(per_seed):
-    """[{name: number}, ...] of the seeds -> {name: mean, name_sd: standard deviation where there are two or more}."""
-    out = {}
-    for name in per_seed[0]:
-        values = [numbers[name] for numbers in per_seed]
-        if None in values:
-            continue  # undefined for this run, e.g. recovery where naive equals joint
-        out[name] = round(mean(values), 4)
-        if len(values) > 1:
-            out[f"{name}_sd"] = round(stdev(values), 4)
-    return out
-
-
-def summarise(runs, tasks):
-    """runs: {method: [(matrix, seconds) of each seed]} -> the metrics that the results file holds."""
-    seeds = range(len(runs["naive"]))
-    numbers = {method: [matrix.summary() for matrix, _ in of_seeds] for method, of_seeds in runs.items()}
-    metrics = {"domains": [task.name for task in tasks], "seeds": len(seeds)}
-    for method, of_seeds in runs.items():
-        for s in seeds:
-            n = numbers[method][s]
-            share = recovery(n["acc"], numbers["naive"][s]["acc"], numbers["joint"][s]["acc"])
-            cut = forgetting_cut(n["rise"], numbers["naive"][s]["rise"])
-            n["recovery_pct"] = None if share is None else 100 * share
-            n["forgetting_cut_pct"] = None if cut is None else 100 * cut
-            n["seconds"] = of_seeds[s][1]
-        metrics[method] = {
-            "matrix": average([matrix.rows for matrix, _ in of_seeds]),
-            "baseline": average([matrix.baseline for matrix, _ in of_seeds]),
-            **with_spread(numbers[method]),
-        }
-    if "forgetting_cut_pct" in metrics["replay"]:
-        metrics["forgetting_cut_pct"] = metrics["replay"]["forgetting_cut_pct"]
+def table(job, scenario):
+    """Fill the table of a scenario, print it, and return its metrics."""
+    preset, args = job.preset, job.args
+    orders, seeds = args.orders or preset.orders, range(args.seed, args.seed + (args.seeds or preset.seeds))
+    cells = Table(scenario, job.cells(scenario.tier))
+    print(f"{' > '.join(task.name for task in scenario.tasks)}; {scenario.settings['steps']} steps each, rate "
+          f"{scenario.settings['lr']}; {len(seeds)} seed(s), {', '.join(orders)}; {torch.get_num_threads()} threads; "
+          f"cells: {cells.folder}", flush=True)  # fmt: skip
+    metrics = report.summarise(cells.fill(job.methods(), orders, seeds))
+    metrics["settings"] = scenario.settings
+    print(report.lines(metrics))
     return metrics
 
 
-def table(metrics):
-    """What was measured, for people: one line a method."""
-    names = ("acc", "learning_accuracy", "rise", "forgetting", "bwt", "fwt", "recovery_pct", "forgetting_cut_pct")
-    lines = [f"{'':>8}" + "".join(f"{name.replace('learning_accuracy', 'learned'):>20}" for name in names)]
-    for method in ("naive", "replay", "joint"):
-        row = metrics[method]
-        lines.append(f"{method:>8}" + "".join(f"{row[n]:>20.3f}" if n in row else f"{'-':>20}" for n in names))
-    return "\n".join(lines)
+def told(metrics):
+    """What a table showed, in one sentence."""
+    naive, name = metrics["naive"], report.best(metrics)
+    said = f"What it showed: naive training ends at {naive['acc']:.3f} {metrics['unit']}"
+    said += f", joint at {metrics['joint']['acc']:.3f}"
+    return said + (f"; {name} recovers {metrics[name]['recovery_pct']:.0f} % of the way." if name else ".")
+
+
+def run_domains(job):
+    """Five kinds of text, a byte-level GPT from scratch, bits per byte."""
+    scenario = domains.scenario(job.args.data, job.preset.settings, job.preset.tasks or domains.DOMAINS)
+    metrics = table(job, scenario)
+    floor = {task.name: round(scenario.floor(task)["bits"], 4) for task in scenario.tasks}
+    share = 100 * scenario.settings["budget"] / sum(len(task.train) for task in scenario.tasks)
+    metrics |= {"domains": metrics["tasks"], "unigram_floor": floor, "unigram_acc": mean(floor.values())}
+    metrics |= {"uniform_floor": 8.0, "memory_share_pct": share}
+    if "forgetting_cut_pct" in metrics.get("replay", {}):
+        metrics["forgetting_cut_pct"] = metrics["replay"]["forgetting_cut_pct"]
+    print(told(metrics))
+    print("To try next, a smaller memory: python weeks/week13/train.py domains --methods replay:keep_rows=80")
+    return job.record(metrics)
+
+
+def run_labels(job):
+    """Five classifications on a small base, the likeliest label."""
+    names = job.preset.tasks or tuple(labels.SETS)
+    metrics = table(job, labels.scenario(job.args.data, job.preset.settings, job.models, names))
+    print(told(metrics))
+    return job.record(metrics)
+
+
+def run_instructions(job):
+    """SmolLM2-135M with LoRA: what it writes beside what it would choose."""
+    args, settings = job.args, job.preset.settings
+    base = base_of(args, settings)
+    generic = instructions.generic_rows(args.data, base.text, settings["generic_rows"])
+    if args.ssr:
+        tier, parts, main = "ssr", instructions.ssr(args.ssr, settings), "rouge_l"
+    elif args.trace:
+        tier, parts, main = "trace", instructions.trace(args.trace, settings), "exact"
+    else:
+        names = job.preset.tasks or instructions.PYPI
+        tier, parts, main = "instructions", instructions.pypi(args.data, settings, names), "exact"
+    parts, left = instructions.fitting(parts, base.text, settings)
+    if left:
+        print(f"{left} pairs are left out: their answers are longer than {settings['answer']} tokens")
+    settings = {**settings, "model": str(args.model)}
+    known = {"labelled": tier == "instructions", "reads": args.data / "wiki-leads" / "train.txt"}
+    metrics = table(job, instructions.scenario(tier, base, parts, settings, main=main, generic=generic, **known))
+    print(told(metrics))
+    return job.record(metrics, tier)
+
+
+def base_of(args, settings):
+    """The model that --model and --open name; smoke takes a tiny one that has read nothing."""
+    args.model = args.model or (instructions.BYTES if args.preset == "smoke" else MODEL)
+    return instructions.opened(args.model, args.open, settings["length"], args.generate)
+
+
+def run_growth(job):
+    """Seconds and bytes of the last tasks over those of the first, for 5, 10 and 20 tasks."""
+    metrics = {"counts": list(job.preset.tasks)}
+    for count in job.preset.tasks:
+        cells = Table(growth.scenario(job.preset.settings, count), job.cells("growth") / str(count))
+        for spec in job.methods():
+            record = cells.cell(spec, "forward", job.args.seed)
+            seconds, kept = growth.growth(record)
+            metrics.setdefault(spec, {})[str(count)] = {"time": seconds, "bytes": kept}
+            print(f"{spec:>12}, {count:>2} tasks: the last ones take {seconds:.2f} times the seconds of the first"
+                  + (f", and {kept:.2f} times the bytes" if kept else ""))  # fmt: skip
+    last = str(max(job.preset.tasks))
+    shown = {spec: of[last]["time"] for spec, of in metrics.items() if isinstance(of, dict)}
+    metrics["cost_per_task_growth"] = shown.get("replay", mean(shown.values()))
+    return job.record(metrics)
+
+
+def run_compare(job):
+    """Every table whose cells are there, one below the other, and the numbers that the goal speaks of."""
+    metrics = {"methods": len(METHODS)}
+    for tier in TIERS:
+        records = read_cells(job.cells(tier))
+        if not {r["method"] for r in records} >= {"base", "naive", "joint"}:
+            continue
+        found = report.summarise(records)
+        print(f"\n{tier}: {' > '.join(found['tasks'])}; {report.lines(found)}\n{told(found)}")
+        metrics[tier] = found
+        for kind, name in (("best", report.best(found)), ("rowless", report.best(found, without_rows=True))):
+            if name:
+                metrics[f"{tier}_{kind}"] = name
+                for column in ("recovery_pct", "bwt", "time_ratio", "generic_rise"):
+                    metrics[f"{tier}_{column}_{kind}"] = found[name].get(column)
+    if len(metrics) == 1:
+        raise Mistake(f"{job.results / 'cells'} holds no table yet; run: python weeks/week13/train.py domains")
+    print("To see it: python weeks/week13/figures.py")
+    return job.record(metrics)
+
+
+def run_own(job):
+    """Your own files: before, naive, and with a method, on rows that were held out."""
+    args, settings = job.args, PRESETS["instructions"][job.args.preset].settings
+    spec = args.method
+    parse(spec)
+    base = base_of(args, settings)
+    parts = own.parts(args.tasks, settings["train_rows"], settings["test_rows"])
+    settings = {**settings, "model": str(args.model)}
+    scenario = instructions.scenario("own", base, parts, settings)
+    cells = Table(scenario, job.cells("own"))
+    records = cells.fill([spec], ["forward"], [args.seed])
+    metrics = report.summarise(records)
+    print(report.lines(metrics))
+    for name in ("base", "naive", spec):
+        final = metrics[name].get("final") or metrics[name]["matrix"][-1]
+        print(f"{name:>12}: " + "".join(f"{task} {score:.2f}   " for task, score in zip(metrics["tasks"], final)))
+    return job.record(metrics)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+JOBS = {"domains": run_domains, "labels": run_labels, "instructions": run_instructions, "growth": run_growth,
+        "compare": run_compare, "own": run_own}  # fmt: skip
+ROUND = ("domains",)  # without a job
+
+
+def options(name):
+    p = parser(JOBS[name].__doc__, data=DATA)
+    p.prog = f"train.py {name}"
+    if name in PRESETS:
+        p.add_argument("--methods", nargs="+", help="rows of the table, e.g. ewc ewc:strength=1000, or all")
+        p.add_argument("--orders", nargs="+", choices=ORDERS, help="orders of the tasks (default: the preset's)")
+        p.add_argument("--seeds", type=int, help="so many seeds, from --seed on (default: the preset's)")
+    if name in ("instructions", "own"):
+        p.add_argument("--model", help=f"what --open opens (default: {MODEL})")
+        p.add_argument("--open", default=OPENER, help="who opens it, as package:function (default: %(default)s)")
+        p.add_argument("--generate", default=GENERATE, help="who writes its answers (default: %(default)s)")
+    if name == "instructions":
+        p.add_argument("--ssr", type=Path, help="folder with SSR's tasks, in place of the sets of make")
+        p.add_argument("--trace", type=Path, help="folder with TRACE-3")
+    if name == "own":
+        p.add_argument("--tasks", type=Path, nargs="+", required=True, help="JSONL files, one a task, in their order")
+        p.add_argument("--method", default="replay", help="beside naive training (default: %(default)s)")
+    return p
 
 
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else list(argv)
-    p = parser(__doc__, data=HERE.parents[1] / "data", epilog="example: python weeks/week13/train.py --preset smoke")
-    p.add_argument("--budget", type=int, default=None, help="rows that replay may keep (default: the preset's)")
-    args = p.parse_args(argv)
-    threads = thread_count(args.threads)
-    torch.set_num_threads(threads)
-    size = dict(PRESETS[args.preset])
-    if args.budget is not None:
-        size["budget"] = args.budget
-    watch = Stopwatch()
+    if "--tasks" in argv and argv[0] not in JOBS:
+        return run("own", argv)
+    return perform(argv, __doc__, JOBS, ROUND, run)
+
+
+def run(name, argv):
+    """One job; what goes wrong with numbers is told in a sentence."""
+    args = options(name).parse_args(argv)
+    torch.set_num_threads(thread_count(args.threads))
     try:
-        sizes = {key: size[key] for key in ("length", "train_rows", "valid_rows")}
-        tasks = [load_domain(need(args.data / name, f"make data/{name}"), name, **sizes) for name in DOMAINS]
-        build("replay", tasks, size, args.seed)  # a budget that cannot be is told before any training
-    except ValueError as error:
-        raise Mistake(str(error)) from None
-    print(f"GPT {size['n_layer']} layers x {size['n_embd']}, bytes, {size['length']} of context; "
-          f"{' > '.join(DOMAINS)}, {size['steps']} steps each; {size['seeds']} seed(s); "
-          f"cpu, {threads} threads, float32")  # fmt: skip
-    floor = {task.name: round(unigram_bits(task), 4) for task in tasks}
-    print("bits per byte of validation text:      " + "".join(f"{name:>12}" for name in DOMAINS))
-    print("  floor   byte frequencies alone " + "".join(f"{floor[name]:>12.3f}" for name in DOMAINS))
-    runs = {
-        method: [run(method, tasks, size, args.seed + s) for s in range(size["seeds"])]
-        for method in ("naive", "replay", "joint")
-    }
-    metrics = summarise(runs, tasks)
-    share = 100 * size["budget"] / sum(len(task.train) for task in tasks)
-    metrics.update(uniform_floor=8.0, unigram_floor=floor, unigram_acc=mean(floor.values()), settings=size,
-                   memory_share_pct=share)  # fmt: skip
-    print(table(metrics))
-    path = write_results(
-        results_folder(__file__, args.out) / f"{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(said(metrics, path, args.preset))
-    return metrics
-
-
-def said(metrics, path, preset):
-    """The last lines, for people: what was shown, where it lies, what to try next."""
-    naive, replay, budget = metrics["naive"]["rise"], metrics["replay"]["rise"], metrics["settings"]["budget"]
-    cut = metrics.get("forgetting_cut_pct")
-    spared = "" if cut is None else f", {cut:.0f} % less"
-    return (
-        f"What it showed: while {', '.join(DOMAINS[1:])} were learned, older text rose by {naive:+.3f} bits per byte "
-        f"on average\nwith naive training, and by {replay:+.3f} with replay of {budget} kept rows{spared}.\n"
-        f"To try next, a smaller memory: python weeks/week13/train.py --preset {preset} --budget {budget // 10}\n"
-        f"results: {path}"
-    )
+        return JOBS[name](Job(name, args, list(argv)))
+    except (FloatingPointError, ValueError) as error:
+        raise Mistake(f"{name}: {error}") from None
 
 
 if __name__ == "__main__":

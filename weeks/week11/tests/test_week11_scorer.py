@@ -128,7 +128,7 @@ def test_a_model_comes_in_by_a_name(monkeypatch, tmp_path):
     who = opened("some_package:open_model", tmp_path)
     assert who.model is loaded.model and who.block_size == 32 and who.end == 256
     for name, sentence in (
-        ("some_package", "--open 'some_package' names no way to open a model; give transformers, or package:function"),
+        ("some_package", "--open 'some_package' names no way to open a model; give package:function"),
         ("some_package:close", "some_package has no close; check the name after the colon"),
         ("no_such_package:f", "no_such_package cannot be imported .*; run: pip install no_such_package"),
     ):

@@ -49,6 +49,15 @@ class Learner:
         """(B, T+1) -> (B, T, V), at the positions whose targets `loss` may judge."""
         return self.forward(rows)[0]
 
+    def mask(self, rows):
+        """(B, T) bool: the positions that the loss is the mean over."""
+        return rows.judged[:, 1:]
+
+    def predict(self, rows):
+        """The logits at these positions alone, (M, V), row by row; and the scalar mean loss over them."""
+        logits, loss = self.forward(rows)
+        return logits if logits.dim() == 2 else logits[self.mask(rows).to(logits.device)], loss
+
     def gradient(self, rows):
         """Gradient of `loss(rows)` by parameter name. A training step's own `.grad` is neither read nor written."""
         named = self.parameters()

@@ -33,6 +33,8 @@ class Strategy:
     # What outlives a task inside the method: "nothing", "weights" (or statistics of them), "rows" of the training
     # data, or "synthetic" rows. Where rows may not be kept, for privacy, this line is what decides.
     keeps = "nothing"
+    needs_task = False  # is a task judged right only where it is named? Tables must say so
+    needs_view = False  # is what is judged inside `view` another model than the weights outside?
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         """`config`: an instance of the method's Config. `seed` is of what the method draws itself.

@@ -28,12 +28,14 @@ def data(tmp_path):
     return tmp_path
 
 
+def start(train, data, out, *more):
+    return train.main([*more, "--preset", "smoke", "--data", str(data), "--out", str(out), "--threads", "1"])
+
+
 def test_smoke_writes_every_number_that_is_told_about(load_script, data, tmp_path):
-    """The whole path in seconds: four domains, three methods, one results file, two figures drawn from it."""
+    """The whole path in seconds: four domains, the rows of always and replay, one results file, its figures."""
     out = tmp_path / "out"
-    metrics = load_script("week13", "train").main(
-        ["--preset", "smoke", "--data", str(data), "--out", str(out), "--threads", "1"]
-    )
+    metrics = start(load_script("week13", "train"), data, out)
     record = json.loads((out / "smoke.json").read_text())
     assert json.loads(json.dumps(metrics)) == record["metrics"] and record["preset"] == "smoke"
     for method in ("naive", "replay", "joint"):
@@ -47,17 +49,18 @@ def test_smoke_writes_every_number_that_is_told_about(load_script, data, tmp_pat
     assert math.log2(7) < metrics["unigram_floor"]["bible"] < 3.5  # 7 letters; adding one to 256 counts costs the rest
     figures = load_script("week13", "figures")
     figures.main(["--preset", "smoke", "--results", str(out), "--out", str(tmp_path / "png")])
-    assert {f.name for f in (tmp_path / "png").iterdir()} == {"matrices.png", "first-domain.png"}
+    drawn = {"matrices.png", "first-domain.png", "over-time.png", "cost.png"}
+    assert {f.name for f in (tmp_path / "png").iterdir()} == drawn
+    compared = start(load_script("week13", "train"), data, out, "compare")
+    assert compared["domains"]["replay"] == metrics["replay"], "the comparison reads the same cells"
+    assert compared["domains_best"] == "replay"
 
 
 def test_the_same_seed_gives_the_same_numbers(load_script, data, tmp_path):
     """Determinism by seed: without it no difference between two methods could be trusted."""
     train = load_script("week13", "train")
     first, again, other = (
-        train.main(
-            ["--preset", "smoke", "--data", str(data), "--out", str(tmp_path / "o"), "--threads", "1", "--seed", s]
-        )
-        for s in ("5", "5", "6")
+        start(train, data, tmp_path / name, "--seed", seed) for name, seed in (("a", "5"), ("b", "5"), ("c", "6"))
     )
     assert first["replay"]["matrix"] == again["replay"]["matrix"] != other["replay"]["matrix"]
 
@@ -65,17 +68,20 @@ def test_the_same_seed_gives_the_same_numbers(load_script, data, tmp_path):
 def test_expected_failures_are_sentences(load_script, data, tmp_path):
     """Data not yet made, a text too short, bytes that are no text, a budget below zero: each says what to do."""
     train = load_script("week13", "train")
-    args = ["--preset", "smoke", "--out", str(tmp_path / "o"), "--data"]
     with pytest.raises(Mistake, match=r"shakespeare does not exist; run: make data/shakespeare"):
-        train.main([*args, str(tmp_path / "nowhere")])
+        start(train, tmp_path / "nowhere", tmp_path / "o")
     with pytest.raises(Mistake, match="keep_rows is -1; use 0"):
-        train.main([*args, str(data), "--budget", "-1"])
+        start(train, data, tmp_path / "o", "domains", "--methods", "replay:keep_rows=-1")
+    with pytest.raises(Mistake, match="no method is called 'magic'; choose from naive"):
+        start(train, data, tmp_path / "o", "domains", "--methods", "magic")
+    with pytest.raises(Mistake, match="holds no table yet; run: python weeks/week13/train.py domains"):
+        start(train, data, tmp_path / "o", "compare")
     (data / "code" / "train.txt").write_text("x = 1\n")
     with pytest.raises(Mistake, match=r"code/train.txt holds 7 bytes of text, too few.*give a longer text"):
-        train.main([*args, str(data)])
+        start(train, data, tmp_path / "o")
     (data / "code" / "train.txt").write_bytes(b"caf\xe9 " * 100)
     with pytest.raises(Mistake, match="train.txt is not UTF-8: byte 3 is 0xe9"):
-        train.main([*args, str(data)])
+        start(train, data, tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
 

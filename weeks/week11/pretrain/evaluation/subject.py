@@ -6,7 +6,6 @@ A model of another week, or of any package, comes in by a name that is typed: `-
 Left out: chat templates (week 14), several devices.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from ..vendor.shared.errors import Mistake
+from ..vendor.shared.opener import named, optional
 from ..vendor.shared.text import END
 
 
@@ -91,19 +91,5 @@ def opened(opener, path):
     """
     if opener == "transformers":
         return of_transformers(path)
-    package, colon, function = opener.partition(":")
-    if not colon:
-        raise Mistake(f"--open {opener!r} names no way to open a model; give transformers, or package:function")
-    found = getattr(optional(package, package.split(".")[0]), function, None)
-    if found is None:
-        raise Mistake(f"{package} has no {function}; check the name after the colon of --open {opener}")
-    loaded = found(path)
+    loaded = named(opener)(path)
     return subject(loaded.model, loaded.tokenizer)
-
-
-def optional(module, package):
-    """A module that the core does not need; a Mistake says what to install."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise Mistake(f"{module} cannot be imported ({error}); run: pip install {package}") from None

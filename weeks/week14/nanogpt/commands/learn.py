@@ -157,14 +157,20 @@ def method_settings(argv):
     """The settings class of the method that the command line names, so that its fields become options."""
     words = [word.removeprefix("--method=") for i, word in enumerate(argv)
              if word.startswith("--method=") or (i and argv[i - 1] == "--method")]  # fmt: skip
-    return METHODS.get(words[-1] if words else "replay", METHODS["replay"])[0]
+    return offered().get(words[-1] if words else "replay", METHODS["replay"])[0]
+
+
+def offered():
+    """The methods that leave all they learned in the weights: what is saved here, and served."""
+    return {name: row for name, row in METHODS.items() if not row[1].needs_view}
 
 
 def method_of(options, **defaults):
     """The Method that the options ask for."""
     name = options.method or "replay"
-    if name not in METHODS:
-        raise Mistake(f"--method {name} is not known; choose one of {', '.join(METHODS)}")
+    if name not in offered():
+        why = "is judged with other weights than those that are saved" if name in METHODS else "is not known"
+        raise Mistake(f"--method {name} {why}; choose one of {', '.join(offered())}")
     settings = METHODS[name][0]
     chosen = given(options, settings)
     try:

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 9cd15c129cb841234132915a19beaaab4460c73559ab95ce77402164dd417971; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 40f45c93d902021412ba8a1fc383cd5af7bf1e9bffa21dc5e938862e30eb8f18; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -49,6 +49,15 @@ class Learner:
     def logits(self, rows):
         """(B, T+1) -> (B, T, V), at the positions whose targets `loss` may judge."""
         return self.forward(rows)[0]
+
+    def mask(self, rows):
+        """(B, T) bool: the positions that the loss is the mean over."""
+        return rows.judged[:, 1:]
+
+    def predict(self, rows):
+        """The logits at these positions alone, (M, V), row by row; and the scalar mean loss over them."""
+        logits, loss = self.forward(rows)
+        return logits if logits.dim() == 2 else logits[self.mask(rows).to(logits.device)], loss
 
     def gradient(self, rows):
         """Gradient of `loss(rows)` by parameter name. A training step's own `.grad` is neither read nor written."""

@@ -1,18 +1,22 @@
-# vendored from weeks/week13/continual/memory.py, sha256 6b4e26090943b8fb7ac10fb0dddb43acdbdedb88530cb183bf4fb1a91a307487; edit there, then run: make vendor
+# vendored from weeks/week13/continual/memory.py, sha256 8f58b161ccb8d51debf1e055cb6fd9a47faf2e6eb932269c9e4fe056f341dff9; edit there, then run: make vendor
 """Memories of past rows with a fixed budget, each with its own random generator.
 
 The budget is a number of *rows* over all tasks together: it does not grow with the number of tasks.
-Two ways to spend it: Reservoir (every row ever seen has the same chance) and Balanced (every task has the same room).
-Left out: choosing rows by what is in them (k-means, gradients); the random choice is the baseline that those must beat.
+Three ways to spend it: Reservoir (every row ever seen has the same chance), Balanced (every task has the same room) and
+KMeans (every task has the same room, for the rows that represent it best). The random choice is the baseline to beat.
+Left out: choosing rows by their gradients or their loss.
 """
 
 import torch
 
+from .kmeans import by_nearness
 from .rows import Rows, cat
+
+CLUSTERS = 20  # of a task's rows: the number of Huang et al. 2024
 
 
 class Memory:
-    """Base of both: holds M Rows, the task of each, and the generator. Subclasses say which rows stay."""
+    """Base of all: holds M Rows, the task of each, and the generator. Subclasses say which rows stay."""
 
     def __init__(self, budget, seed=0):
         if budget < 0:
@@ -26,8 +30,11 @@ class Memory:
     def __len__(self):
         return len(self.tasks)
 
-    def add(self, task_name, rows):
-        """See the Rows of a task and keep some. May be called many times, also again for the same task."""
+    def add(self, task_name, rows, embed=None):
+        """See the Rows of a task and keep some. May be called many times, also again for the same task.
+
+        embed(rows) -> (N, C), such as `learner.embed`, is called only by a memory that looks at what is in the rows.
+        """
         raise NotImplementedError
 
     def sample(self, k):
@@ -68,7 +75,7 @@ class Reservoir(Memory):
         super().__init__(budget, seed)
         self.seen = 0
 
-    def add(self, task_name, rows):
+    def add(self, task_name, rows, embed=None):
         rows = rows.to("cpu")
         if self.budget == 0 or len(rows) == 0:
             return
@@ -108,22 +115,26 @@ class Balanced(Memory):
         self.keys = torch.empty(0, dtype=torch.float64)  # (M,)
         self.names = []  # tasks seen, also those that the budget has no row for
 
-    def add(self, task_name, rows):
+    def add(self, task_name, rows, embed=None):
         rows = rows.to("cpu")
         if self.budget == 0 or len(rows) == 0:
             return
-        keys = torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
-        rows = rows if self.rows is None else cat([self.rows, rows])
-        keys = torch.cat([self.keys, keys])
-        tasks = self.tasks + [task_name] * (len(rows) - len(self.tasks))
+        keys = torch.cat([self.keys, self.keys_of(rows, embed)])
+        tasks = self.tasks + [task_name] * len(rows)
         self.names += [task_name] if task_name not in self.names else []
         share, rest = divmod(self.budget, len(self.names))  # the first `rest` tasks get one row more
         kept = []
         for i, name in enumerate(self.names):
             own = torch.tensor([j for j, owner in enumerate(tasks) if owner == name], dtype=torch.long)
-            best = own[keys[own].argsort()[: share + (i < rest)]]
-            kept += best.tolist()
-        self.rows, self.keys, self.tasks = rows[kept], keys[kept], [tasks[j] for j in kept]
+            kept += own[keys[own].argsort(stable=True)[: share + (i < rest)]].tolist()
+        old, new = [j for j in kept if j < len(self)], [j for j in kept if j >= len(self)]
+        parts = [rows[[j - len(self) for j in new]]]  # only what stays is copied: new rows may be many, and wide
+        self.rows = cat(parts if self.rows is None else [self.rows[old], *parts])
+        self.keys, self.tasks = keys[old + new], [tasks[j] for j in old + new]
+
+    def keys_of(self, rows, embed):
+        """(N,) float64: the rows with the smallest ones stay longest."""
+        return torch.rand(len(rows), generator=self.generator, dtype=torch.float64)
 
     def state(self):
         return {**super().state(), "keys": self.keys.clone(), "names": list(self.names)}
@@ -133,4 +144,13 @@ class Balanced(Memory):
         self.keys, self.names = state["keys"].clone(), list(state["names"])
 
 
-MEMORIES = {"reservoir": Reservoir, "balanced": Balanced}
+class KMeans(Balanced):
+    """As Balanced, but a task keeps the rows nearest the centres of its clusters, of each cluster its share."""
+
+    def keys_of(self, rows, embed):
+        if embed is None:
+            raise ValueError("a k-means memory chooses rows by what is in them; give embed, for example learner.embed")
+        return by_nearness(embed(rows), CLUSTERS, self.generator)
+
+
+MEMORIES = {"reservoir": Reservoir, "balanced": Balanced, "kmeans": KMeans}

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/metrics.py, sha256 1f393285d1ea30d8dd9aeca55f94f232301621201e010dabfcc10d8b4818c072; edit there, then run: make vendor
+# vendored from weeks/week13/continual/metrics.py, sha256 eb1034448fa159a37bf8250d5c6ec06fba799a84b78ae6d57b5b616b04a8c441; edit there, then run: make vendor
 """The results matrix and what is read off it. Pure Python: no torch, nothing changed in place.
 
 R[i][j] is the score on task j after training task i; `baseline[j]` the score on task j before any training.
@@ -10,6 +10,7 @@ So a positive BWT or FWT is always good news and a positive forgetting always ba
 With one task learned there is no old task: bwt, fwt, fwt_raw, forgetting and rise are then None, not 0.
 """
 
+import random
 from dataclasses import dataclass
 
 
@@ -112,6 +113,46 @@ def forgetting_cut(rise_method, rise_naive):
     Above 1 where old tasks even got better.
     """
     return None if rise_naive is None or rise_naive <= 0 else 1 - rise_method / rise_naive
+
+
+def intransigence(rows, joint, higher_is_better=True):
+    """Mean_i joint[i] - R[i][i]: how much worse a task is learned at its turn than in joint training.
+
+    Chaudhry et al. 2018, section 3, with one joint model of all tasks. `joint`: its score on each task, in the order
+    of learning. The other side of forgetting: a method that never moves forgets nothing and is all intransigence.
+    """
+    n = _size(rows)
+    if len(joint) < n:
+        raise ValueError(f"joint has {len(joint)} scores for {n} tasks; judge the joint model on every task")
+    sign = 1 if higher_is_better else -1
+    return _mean(sign * (_cell([joint], 0, i, "joint") - _cell(rows, i, i)) for i in range(n))
+
+
+def spurious(learned, now, realigned, higher_is_better=True):
+    """Share of what the old tasks lost that a short look at ten old rows each brings back.
+
+    The three are scores on the old tasks: right after each was learned, at the end, and at the end after a few steps
+    on ten of its own rows. What so little brings back was never lost: the model only had forgotten how to answer
+    ("spurious forgetting", Zheng et al. 2025). 0: all of the loss is real. None where nothing was lost.
+    """
+    sign = 1 if higher_is_better else -1
+    lost = sum(sign * (a - b) for a, b in zip(learned, now, strict=True))
+    back = sum(sign * (c - b) for b, c in zip(now, realigned, strict=True))
+    return None if lost <= 0 else back / lost
+
+
+def interval(groups, *, level=0.95, draws=1000, seed=0):
+    """(low, high): bootstrap interval of the mean over groups of each group's mean (Efron 1979, percentile method).
+
+    groups: for each task the scores of its test rows. Rows are drawn anew inside each task, so a task keeps its weight.
+    It tells the chance of the test rows; that of training is told by the spread over seeds.
+    """
+    if not groups or not all(groups):
+        raise ValueError("an interval needs at least one score in every group; judge every task on one row or more")
+    draw = random.Random(seed)
+    means = sorted(_mean(_mean(draw.choices(group, k=len(group))) for group in groups) for _ in range(draws))
+    cut = round((1 - level) / 2 * draws)
+    return means[cut], means[draws - 1 - cut]
 
 
 def _size(rows):

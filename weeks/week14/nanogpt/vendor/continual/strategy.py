@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/strategy.py, sha256 c9d33a54ea810388810fff5e65b83fed3d2223ab2bd2c18e3d07b359b3cd9361; edit there, then run: make vendor
+# vendored from weeks/week13/continual/strategy.py, sha256 16d113e56a666d000b8090aa57635f18cd08c14cbaf4abf61f857ef31a6daafd; edit there, then run: make vendor
 """The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
 
 One task goes by like this (loop.py calls, in this order):
@@ -34,6 +34,8 @@ class Strategy:
     # What outlives a task inside the method: "nothing", "weights" (or statistics of them), "rows" of the training
     # data, or "synthetic" rows. Where rows may not be kept, for privacy, this line is what decides.
     keeps = "nothing"
+    needs_task = False  # is a task judged right only where it is named? Tables must say so
+    needs_view = False  # is what is judged inside `view` another model than the weights outside?
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         """`config`: an instance of the method's Config. `seed` is of what the method draws itself.

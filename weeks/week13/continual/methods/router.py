@@ -1,0 +1,128 @@
+"""An adapter for each task, learned on the bare base, and a router that reads the prompt and chooses one of them.
+
+Nothing learned is ever touched again, so all that can be lost is lost by routing: `routed` says how well that goes.
+The router knows each task by the mean of its prompts' embeddings (Learner.embed, with no adapter running) and takes the
+nearest, every coordinate measured in standard deviations within a task. No task needs to be named; but where prompts
+carry an instruction that tells the task, this is as good as being told, and a table should say so.
+
+Keeps means and mean squares, no rows. Left out: a learned router, and a mixture of adapters (GainLoRA's gates).
+"""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+
+from ..rows import Rows
+from ..vendor.lora.adapter import BASE, using
+from .grown import AdapterConfig, Grown, label
+
+
+@dataclass(frozen=True)
+class RouterConfig(AdapterConfig):
+    router_rows: int = field(
+        default=256, metadata={"help": "training rows of a task that its prompts' mean is taken of"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.router_rows < 2:
+            raise ValueError(f"router_rows is {self.router_rows}; use 2 or more, for a spread needs two")
+
+
+class RoutedLoRA(Grown):
+    """One adapter a task, each on the bare base; every row is answered by the adapter that its prompt is nearest to."""
+
+    def __init__(self, config=None, *, seed=0, tasks=()):
+        super().__init__(RouterConfig() if config is None else config, seed=seed)
+        self.means, self.squares = [], []  # (C,) of each task: mean of an embedding, and of its square
+
+    def running(self):
+        return range(len(self.adapters))[-1:]  # the others are no part of what the newest learns on
+
+    def start(self, learner, task):
+        rows = super().start(learner, task)
+        if len(self.means) < len(self.names):
+            n = min(self.config.router_rows, len(task.train))
+            found = self.embedded(learner, task.train[torch.arange(n) * len(task.train) // n])  # evenly spaced
+            self.means.append(found.mean(0))
+            self.squares.append((found**2).mean(0))
+        return rows
+
+    def embedded(self, learner, rows):
+        """(N, C): what the base makes of the prompts. It never changes, so means of old tasks stay comparable."""
+        with using(learner.model, BASE):
+            return learner.embed(rows)
+
+    def route(self, learner, rows):
+        """The number of the task, for each row: (N,) int64."""
+        means = torch.stack(self.means)  # (tasks, C)
+        within = (torch.stack(self.squares) - means**2).clamp(min=0).mean(0)  # (C,) variance within a task
+        scale = (within + within.mean() / 100 + 1e-12).rsqrt()  # a coordinate that hardly varies must not decide alone
+        return torch.cdist(self.embedded(learner, rows) * scale, means * scale).argmin(dim=1)
+
+    def routed(self, learner, name, rows):
+        """Share of these rows of the task `name` that its own adapter answers."""
+        return (self.route(learner, rows) == self.names.index(name)).double().mean().item()
+
+    def view(self, learner, name):
+        self.place(learner.model)
+        return self.routing(learner) if self.means else nullcontext()
+
+    @contextmanager
+    def routing(self, learner):
+        """Inside, whatever the learner is asked goes to the adapter that each row's prompt is nearest to."""
+        forward, generate = learner.forward, learner.generate
+
+        def routed_forward(rows):
+            numbers = self.route(learner, rows)
+            logits, total = None, 0.0
+            for number, places in groups(numbers):
+                with using(learner.model, label(number)):
+                    part, loss = forward(rows[places])
+                if logits is None:
+                    logits = part.new_empty(len(rows), *part.shape[1:])
+                logits[places.to(part.device)] = part
+                count = learner.count(rows[places])
+                total = total + loss * count if count else total  # of nothing judged the mean is nan
+            return logits, total / learner.count(rows)
+
+        def routed_generate(prompts, n, **options):
+            answers = [None] * len(prompts)
+            numbers = self.route(learner, as_rows(prompts)) if prompts else torch.empty(0)
+            for number, places in groups(numbers):
+                with using(learner.model, label(number)):
+                    found = generate([prompts[i] for i in places.tolist()], n, **options)
+                for i, answer in zip(places.tolist(), found):
+                    answers[i] = answer
+            return answers
+
+        learner.forward, learner.generate = routed_forward, routed_generate
+        try:
+            yield
+        finally:
+            learner.forward, learner.generate = forward, generate
+
+    def state(self):
+        means = {f"mean{i}": t.clone() for i, t in enumerate(self.means)}
+        return super().state() | means | {f"square{i}": t.clone() for i, t in enumerate(self.squares)}
+
+    def load(self, state):
+        super().load(state)
+        self.means = [state[f"mean{i}"].clone() for i in range(len(self.names))]
+        self.squares = [state[f"square{i}"].clone() for i in range(len(self.names))]
+
+
+def groups(numbers):
+    """[(number, places (k,) that have it)] of a tensor of numbers."""
+    return [(number, (numbers == number).nonzero().flatten()) for number in numbers.unique().tolist()]
+
+
+def as_rows(prompts):
+    """Lists of ids as Rows whose prompts they are: the token after each is judged, what follows is padding."""
+    width = max(map(len, prompts)) + 1
+    ids, judged = torch.zeros(len(prompts), width, dtype=torch.long), torch.zeros(len(prompts), width, dtype=torch.bool)
+    for i, prompt in enumerate(prompts):
+        ids[i, : len(prompt)] = torch.tensor(prompt)
+        judged[i, len(prompt)] = True
+    return Rows(ids=ids, judged=judged)

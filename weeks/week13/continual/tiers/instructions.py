@@ -1,0 +1,216 @@
+"""Tier 2: a published model with one LoRA adapter learns to follow one instruction after another.
+
+The model comes in by a name that is typed (`nanogpt.sources:open_model`), as in week 11. Three sources of tasks: the
+classifications of tier 1b with their long instructions, on any machine; SSR's ten tasks (Huang et al. 2024) and TRACE-3
+(arXiv 2606.27634) where somebody has the files and names the folder.
+"""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from ..learner import Learner
+from ..methods import METHODS
+from ..methods.grown import Grown
+from ..pairs import Format, Pair
+from ..rouge import rouge_l
+from ..rows import windows
+from ..task import Task
+from ..text import spread
+from ..vendor.lora.adapter import LoRAConfig, attach
+from ..vendor.shared.errors import Mistake
+from ..vendor.shared.files import need
+from ..vendor.shared.opener import named
+from ..vendor.shared.text import documents, read_text
+from .base import READS, byte_format, byte_gpt
+from .labels import labelled, labels, majority
+from .scenario import Scenario
+from .scores import exact, likeliest, teacher_forced
+
+PYPI = ("reuters-r8", "trec-6", "sms-spam", "sarcasm")
+SSR = ("sa", "trans", "para", "pe", "qa")  # those of the ten whose rows are short
+TRACE = ("fomc", "scienceqa", "numglue_cm")  # in the order of the published table
+ADAPTER = "learned"
+BYTES = "bytes"  # in place of a model's path: a tiny byte-level GPT that has read nothing, for a try in seconds
+
+
+class Answers(Learner):
+    """A learner that computes logits only where something is judged: (M, V) in place of (B, T, V).
+
+    With 49,152 words the head is the dearest matrix of a small model, and most of a row is prompt.
+    """
+
+    def forward(self, rows):
+        if not hasattr(self.model, "hidden"):
+            return super().forward(rows)
+        rows = rows.to(next(self.model.parameters()).device)
+        judged = rows.judged[:, 1:]  # (B, T)
+        length = int(judged.any(dim=0).nonzero().max()) + 1  # what lies behind the last judged token is padding
+        with self.autocast():
+            states = self.model.hidden(rows.ids[:, :length])  # (B, T', C)
+            logits = self.model.head(states[judged[:, :length]])  # (M, V)
+        return logits, F.cross_entropy(logits.float(), rows.ids[:, 1 : length + 1][judged[:, :length]])
+
+
+@dataclass
+class Base:
+    """A published model: its weights, how it writes pairs, and how it answers quickly where it can."""
+
+    model: torch.nn.Module
+    text: Format
+    how: dict  # what else the learner gets: autocast, generate
+
+
+def opened(path, opener, length, generate=None):
+    """The Base that `opener` finds at `path`: something with `model`, `tokenizer` and `template()`."""
+    if str(path) == BYTES:
+        return Base(byte_gpt(dict(n_layer=1, n_head=2, n_embd=16, length=length), seed=0), byte_format(length), {})
+    loaded = named(opener)(path)
+    template, tokenizer = loaded.template(), loaded.tokenizer
+    if template.end_of_reply is None:
+        raise Mistake(f"{path} has no token that ends a reply, so its answers would never end; give a chat model")
+    ask = lambda prompt: template.encode([{"role": "user", "content": prompt}])
+    text = Format(tokenizer.encode_ordinary, tokenizer.decode, ask, template.end_of_reply, length)
+    return Base(loaded.model, text, {"generate": faster(named(generate))} if generate else {})
+
+
+def faster(function):
+    """A function of nanogpt's shape for a learner. What it may lack, a penalty, is asked for only where it is used."""
+
+    def generate(model, prompts, n, *, repetition_penalty=1.0, **how):
+        extra = {} if repetition_penalty == 1.0 else {"repetition_penalty": repetition_penalty}
+        return function(model, prompts, n, **extra, **how)
+
+    return generate
+
+
+# --- where tasks come from --------------------------------------------------------------------------------------------
+
+
+def pypi(data, settings, names=PYPI):
+    """{name: (train, test)} of the data sets that make writes."""
+    return {name: labelled(data, name, settings["train_rows"], settings["test_rows"]) for name in names}
+
+
+def ssr(folder, settings, names=SSR):
+    """{name: (train, test)} of SSR's tasks: the definition, an empty line, the input; then the output."""
+    folder = Path(folder)
+    if not (folder / "tasks.json").exists():
+        raise Mistake(f"{folder} has no tasks.json, so it does not hold SSR's tasks; give their folder to --ssr")
+    about = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+
+    def pairs(name, part, n):
+        rows = [json.loads(line) for line in read_text(folder / f"{name}.{part}.jsonl").splitlines() if line.strip()]
+        return [Pair(f"{about[name]['definition']}\n\n{row['input']}", row["output"]) for row in rows[:n]]
+
+    return {name: (pairs(name, "train", settings["train_rows"]), pairs(name, "test", settings["test_rows"]))
+            for name in names}  # fmt: skip
+
+
+def trace(folder, settings, names=TRACE):
+    """{name: (train, test)} of TRACE-3: prompt and answer as they are."""
+    folder = Path(folder)
+
+    def pairs(name, part, n):
+        path = need(folder / f"{name}.{part}.jsonl", f"... --trace FOLDER, with {name}.{part}.jsonl in it")
+        rows = [json.loads(line) for line in read_text(path).splitlines() if line.strip()]
+        return [Pair(row["prompt"], row["answer"]) for row in rows[:n]]
+
+    return {name: (pairs(name, "train", settings["train_rows"]), pairs(name, "test", settings["test_rows"]))
+            for name in names}  # fmt: skip
+
+
+def fitting(parts, text, settings):
+    """The parts without pairs whose answer is longer than `settings["answer"]`, and how many pairs that leaves out."""
+
+    def fits(pair):
+        return 0 < len(text.encode(pair.response)) <= settings["answer"]
+
+    kept = {name: tuple(list(filter(fits, pairs)) for pairs in both) for name, both in parts.items()}
+    short = next((name for name, both in kept.items() if not all(both)), None)
+    if short:
+        raise Mistake(
+            f"{short}: no answer is as short as {settings['answer']} tokens, so nothing is left to learn or to judge "
+            "by; leave this task out, or allow longer answers"
+        )
+    return kept, sum(map(len, sum(parts.values(), ()))) - sum(map(len, sum(kept.values(), ())))
+
+
+# --- the scenario -----------------------------------------------------------------------------------------------------
+
+
+def scenario(tier, base, parts, settings, *, main="exact", labelled=False, generic=None, reads=None):
+    """`parts`: {name: (train pairs, test pairs)}. `main` is the score that counts; the others stand beside it.
+
+    settings: rank, alpha, answer (the most new tokens), generate (false: nothing is written, only judged), and those
+    of every scenario. `labelled`: the answers are labels, whose likelihood can be compared. `generic` are rows of no
+    task that tell what else was lost, and `reads` is the text that generic replay may read.
+    """
+    text = base.text
+    tasks = [
+        Task(name, text.rows(train), test=test, instruction=instruction(train)) for name, (train, test) in parts.items()
+    ]
+    known = {name: labels(train) for name, (train, _) in parts.items()}
+
+    def learner(seed, method):
+        model = copy.deepcopy(base.model)
+        torch.manual_seed(seed)
+        if not adapts(method):
+            attach(model, ADAPTER, LoRAConfig(rank=settings["rank"], alpha=settings["alpha"]))
+        return Answers(model, text=text, **base.how)
+
+    def judge(learner, task):
+        scores = {"teacher": teacher_forced(learner, task.test)}
+        asked = [text.fit(pair.prompt, text.length - settings["answer"]) for pair in task.test]
+        if labelled:
+            chosen = likeliest(learner, asked, known[task.name])
+            scores["likelihood"] = [exact(label, pair.response) for label, pair in zip(chosen, task.test)]
+        if settings["generate"]:
+            written = [text.decode(ids) for ids in learner.generate(asked, settings["answer"])]
+            scores["exact"] = [exact(answer, pair.response) for answer, pair in zip(written, task.test)]
+            scores["rouge_l"] = [rouge_l(answer, pair.response) for answer, pair in zip(written, task.test)]
+        return first(scores)
+
+    def first(scores):
+        return {main: scores[main], **scores} if main in scores else scores
+
+    def floor(task):
+        """The best of two answers that need no model: the most frequent one, and the input itself."""
+        often = max((pair.response for pair in task.test), key=[pair.response for pair in task.test].count)
+        inputs = [pair.prompt.split("\n\n", 1)[-1] for pair in task.test]
+        scores = {}
+        for name, score in (("exact", exact), ("rouge_l", rouge_l)):
+            one = [score(often, pair.response) for pair in task.test]
+            other = [score(given, pair.response) for given, pair in zip(inputs, task.test)]
+            scores[name] = max(sum(one), sum(other)) / len(task.test)
+        scores |= {"teacher": scores["exact"], "likelihood": majority(task.test)}
+        wanted = ["teacher", *["likelihood"] * labelled, *["exact", "rouge_l"] * bool(settings["generate"])]
+        return first({name: scores[name] for name in wanted})
+
+    return Scenario(
+        tier, tasks, learner, judge, floor, settings={**settings, "tasks": list(parts)},
+        unit=f"{main} of what it writes" if settings["generate"] else "share of answers right, teacher-forced",
+        generic=generic, configs={"generic": {"generic_text": str(reads)}} if reads else {},
+    )  # fmt: skip
+
+
+def adapts(method):
+    """Does the method put adapters of its own on a bare model?"""
+    return issubclass(METHODS[method][1], Grown)
+
+
+def instruction(pairs):
+    """What every prompt of a task begins with, up to the empty line; "" where they differ."""
+    heads = {pair.prompt.split("\n\n", 1)[0] for pair in pairs if "\n\n" in pair.prompt}
+    return f"{heads.pop()}\n\n" if len(heads) == 1 and all("\n\n" in pair.prompt for pair in pairs) else ""
+
+
+def generic_rows(data, text, rows):
+    """Windows of Wikipedia leads in the model's own tokens: what it knew, and was not asked to forget."""
+    path = need(Path(data) / READS, f"make data/{READS}") / "val.txt"
+    ids = [i for part in documents(read_text(path))[: 4 * rows] for i in [*text.encode(part), text.end]]
+    return spread(windows(torch.tensor(ids), min(text.length, len(ids) - 1)), rows)

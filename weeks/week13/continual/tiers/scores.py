@@ -1,0 +1,116 @@
+"""How an answer is scored: by likelihood, teacher-forced, and as the model writes it. One number a test row.
+
+They stand side by side because they disagree. Teacher-forced, a model sees the right beginning before every token and
+looks better than what it writes; a likelihood improves from format alone. The token that ends an answer is never
+scored, only what the answer says: a model that forgets to stop has not forgotten what it was taught.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from ..rows import Rows
+
+AT_ONCE = 32  # rows of one forward pass: what is measured must not depend on it, see the tests
+
+
+def exact(answer, wanted):
+    """1.0 where the answer is the wanted one, spaces around it aside; 0.0 otherwise."""
+    return float(answer.strip() == wanted.strip())
+
+
+def at_targets(learner, rows):
+    """For rows (N, T+1) -> log-probability of each target, and is it the model's first choice: two (N, T), 0 elsewhere.
+
+    What is not judged is 0 and False.
+    """
+    logs, hits = [], []
+    for part in rows.split(AT_ONCE):
+        judged = part.judged[:, 1:]  # (B, T)
+        logits = learner.logits(part)
+        if logits.dim() == 3:  # a learner may also give the judged positions alone, (M, V)
+            logits = logits[:, : judged.shape[1]][judged.to(logits.device)]
+        targets = part.ids[:, 1:][judged].to(logits.device)  # (M,)
+        log = torch.zeros(judged.shape).masked_scatter_(
+            judged, -F.cross_entropy(logits.float(), targets, reduction="none").cpu()
+        )
+        hit = torch.zeros_like(judged).masked_scatter_(judged, (logits.argmax(-1) == targets).cpu())
+        logs.append(log)
+        hits.append(hit)
+    return torch.cat(logs), torch.cat(hits)
+
+
+def bits(learner, rows):
+    """Bits per judged token of every row; for a byte-level model bits per byte."""
+    logs, _ = at_targets(learner, rows)
+    return (-logs.sum(1) / rows.judged[:, 1:].sum(1) / torch.log(torch.tensor(2.0))).tolist()
+
+
+def nats(learner, rows):
+    """Mean nats per judged token of all rows together: the loss on generic text."""
+    logs, _ = at_targets(learner, rows)
+    return (-logs.sum() / rows.judged[:, 1:].sum()).item()
+
+
+def teacher_forced(learner, pairs):
+    """1.0 for each pair whose answer the model would have chosen token by token, given the right ones before."""
+    rows = without_end(learner.text, learner.text.rows(pairs))
+    _, hits = at_targets(learner, rows)
+    return (hits.sum(1) == rows.judged[:, 1:].sum(1)).float().tolist()
+
+
+def without_end(text, rows):
+    """The rows with the token that ends an answer no longer judged."""
+    n = rows.judged.shape[1]
+    last = n - 1 - rows.judged.flip(1).int().argmax(1)  # (N,) the last judged place
+    ends = (torch.arange(n) == last[:, None]) & (rows.ids == text.end)
+    return Rows(**{**rows.tensors, "judged": rows.judged & ~ends})
+
+
+def stems(codes):
+    """Label -> its tokens up to the first that sets it apart from every other label.
+
+    What comes after says nothing about which label it is. A label that another begins with has no such token.
+    """
+    found = {}
+    for label, code in codes.items():
+        others = [other for name, other in codes.items() if name != label]
+        depth = next((d for d in range(1, len(code) + 1) if all(o[:d] != code[:d] for o in others)), None)
+        if depth is None:
+            raise ValueError(f"label {label!r} is how another label begins, so it is never told apart; rename one")
+        found[label] = code[:depth]
+    return found
+
+
+def likeliest(learner, prompts, labels):
+    """For each prompt (a list of ids) the label of the highest likelihood, among `labels` alone.
+
+    The log-probability of a label is summed up to the token that sets it apart (`stems`). Where labels differ in their
+    first token, as most do, one forward pass a prompt judges all of them.
+    """
+    codes = stems({label: learner.text.encode(label) for label in labels})
+    begun = sorted({code[:d] for code in map(tuple, codes.values()) for d in range(len(code))})  # () and longer ones
+    chosen, best = [None] * len(prompts), [float("-inf")] * len(prompts)
+    # beginning of a label -> (N, V) log-probabilities of the token after it
+    table = {beginning: next_token(learner, [[*ids, *beginning] for ids in prompts]) for beginning in begun}
+    for label, code in codes.items():
+        total = sum(table[tuple(code[:d])][:, code[d]] for d in range(len(code)))  # (N,)
+        for i, value in enumerate(total.tolist()):
+            if value > best[i]:
+                chosen[i], best[i] = label, value
+    return chosen
+
+
+def next_token(learner, sequences):
+    """Log-probabilities (N, V) of the token after each of the sequences of ids, whatever their lengths."""
+    longest = max(map(len, sequences))
+    ids = torch.zeros(len(sequences), longest + 1, dtype=torch.long)
+    judged = torch.zeros_like(ids, dtype=torch.bool)
+    for i, sequence in enumerate(sequences):
+        ids[i, : len(sequence)], judged[i, len(sequence)] = torch.tensor(sequence), True
+    logs = []
+    for part in Rows(ids=ids, judged=judged).split(AT_ONCE):
+        logits = learner.logits(part)
+        if logits.dim() == 3:
+            logits = logits[part.judged[:, 1 : logits.shape[1] + 1].to(logits.device)]
+        logs.append(logits.float().log_softmax(-1).cpu())
+    return torch.cat(logs)

@@ -1,0 +1,200 @@
+"""The jobs of train.py beside the domains, end to end on made-up tasks: labels, instructions, growth, own files."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from continual import Learner
+from continual.pairs import Pair
+from continual.tiers import base, instructions, labels, own
+from continual.vendor.shared.errors import Mistake
+
+pytestmark = pytest.mark.day(91)
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"  # never part of the repository
+SETS = {"sms-spam": ("ham", "spam"), "sarcasm": ("no", "yes")}
+
+
+def jsonl(path, pairs):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"prompt": p, "response": r}) + "\n" for p, r in pairs))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two labelled sets whose label is told by the first letter of the text, and something to read."""
+    for name, (one, two) in SETS.items():
+        rng = random.Random(name)
+        pairs = [(f"What is it? Answer with one of: {one}, {two}.\n\n{'ab'[i % 2]}{rng.random()}", (one, two)[i % 2])
+                 for i in range(30)]  # fmt: skip
+        jsonl(tmp_path / name / "train.jsonl", pairs[:20])
+        jsonl(tmp_path / name / "test.jsonl", pairs[20:])
+    for part, n in (("train", 6000), ("val", 1500)):
+        path = tmp_path / "wiki-leads" / f"{part}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("An article of many words, and one more. " * (n // 40))
+    return tmp_path
+
+
+def start(load_script, data, *more):
+    argv = [*more, "--preset", "smoke", "--out", str(data / "out"), "--threads", "1"]
+    return load_script("week13", "train").main(
+        argv if "own" in more or "--tasks" in more else [*argv, "--data", str(data)]
+    )
+
+
+def test_labels_are_scored_by_likelihood(load_script, data):
+    """From the data sets to the table; the base is trained once and read from its file the second time."""
+    metrics = start(load_script, data, "labels")
+    assert metrics["tasks"] == list(SETS) and metrics["unit"] == "share of labels right"
+    for name in ("floor", "base", "naive", "replay", "separate", "joint"):
+        assert 0 <= metrics[name]["acc"] <= 1
+    assert metrics["floor"]["acc"] == 0.5, "two labels, as often"
+    kept = list((data / "out" / "models").glob("base-*.safetensors"))
+    assert len(kept) == 1
+    age = kept[0].stat().st_mtime_ns
+    start(load_script, data, "labels", "--methods", "l2")
+    assert kept[0].stat().st_mtime_ns == age
+    assert (data / "out" / "labels-smoke.json").is_file()
+
+
+def test_a_base_that_was_cut_off_is_trained_again(data):
+    """Half a file is no base; the same settings give the same weights."""
+    settings = dict(n_layer=1, n_head=2, n_embd=16, length=16, base_steps=2, base_batch=2, base_lr=1e-3, base_rows=9,
+                    valid_rows=3)  # fmt: skip
+    task = base.read(data, settings)
+    first = base.pretrained(task, settings, data / "models")
+    path = next((data / "models").iterdir())
+    path.write_bytes(path.read_bytes()[:100])
+    again = base.pretrained(task, settings, data / "models")
+    assert all(torch.equal(first[name], again[name]) for name in first) and first.keys() == again.keys()
+    learner = base.on_base(first, settings, None)
+    assert all(torch.equal(p, first[name]) for name, p in learner.model.named_parameters())
+
+
+def test_an_unseen_label_is_told_before_any_training(data):
+    jsonl(data / "sarcasm" / "test.jsonl", [("what?\n\nthat", "perhaps")])
+    with pytest.raises(Mistake, match="sarcasm: the test rows hold the label 'perhaps', which none of the 20 training"):
+        labels.labelled(data, "sarcasm", 20, 20)
+
+
+def test_instructions_stand_in_four_scores(load_script, data):
+    """Teacher-forced, likelihood, exact and ROUGE-L side by side, the exact one first; the base has read nothing."""
+    metrics = start(load_script, data, "instructions")
+    naive = metrics["naive"]
+    assert naive["acc"] == naive["acc_exact"]
+    assert {"acc_teacher", "acc_likelihood", "acc_exact", "acc_rouge_l"} <= naive.keys()
+    assert "generic_rise" in naive and naive["extra_mb"] < 0.001, "LoRA is the learner's, not the method's"
+    assert (data / "out" / "cells" / "instructions" / "smoke" / "any-joint-s0.json").is_file()
+
+
+def test_only_the_adapter_learns(data):
+    """The published weights are byte-identical after training; what `naive` trains is one adapter."""
+    from continual import learn, make
+
+    settings = dict(rank=2, alpha=4, answer=6, generate=False, budget=4, replay_rows=2)
+    byte = instructions.opened("bytes", "", 60)
+    parts = {name: ([Pair(f"q{i}{name}", "ab"[i % 2] * 2) for i in range(6)],) * 2 for name in ("one", "two")}
+    toy = instructions.scenario("toy", byte, parts, settings, labelled=True)
+    learner = toy.learner(0, "naive")
+    before = {name: p.clone() for name, p in learner.model.named_parameters() if not p.requires_grad}
+    assert before and all(".A" in n or ".B" in n or "lora" in n.lower() for n in learner.parameters())
+    learn(
+        learner, make("naive"), toy.tasks[0], steps=3, batch_size=4,
+        make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=0.1),
+    )  # fmt: skip
+    after = dict(learner.model.named_parameters())
+    assert all(torch.equal(p, after[name]) for name, p in before.items())
+    assert not any(torch.equal(p, q) for p, q in zip(learner.parameters().values(), byte.model.parameters()))
+    scores = toy.judge(learner, toy.tasks[0])
+    assert scores.keys() == toy.floor(toy.tasks[0]).keys() == {"teacher", "likelihood"}
+
+
+def test_logits_where_something_is_judged_are_those_of_all_places():
+    """The learner that leaves out prompts and padding: same loss and same logits as the plain one (1e-6, float32)."""
+
+    class Hidden(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.embed, self.head = torch.nn.Embedding(256, 8), torch.nn.Linear(8, 256)
+
+        def hidden(self, tokens):
+            return self.embed(tokens).cumsum(1)
+
+        def forward(self, tokens, targets=None, cache=None):
+            logits = self.head(self.hidden(tokens))
+            return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+    model, text = Hidden(), base.byte_format(30)
+    rows = text.rows([Pair("a", "yes"), Pair("longer", "no")])
+    few, all_of = instructions.Answers(model, text=text), Learner(model, text=text)
+    assert few.loss(rows).item() == pytest.approx(all_of.loss(rows).item(), abs=1e-6)
+    assert torch.allclose(few.logits(rows), all_of.logits(rows)[rows.judged[:, 1:]], atol=1e-6)
+
+
+def test_growth_of_two_and_four_tasks(load_script, data):
+    metrics = start(load_script, data, "growth", "--methods", "naive", "replay")
+    assert metrics["replay"].keys() == {"2", "4"} and metrics["naive"]["4"]["bytes"] == 1.0
+    assert metrics["cost_per_task_growth"] == metrics["replay"]["4"]["time"] > 0
+
+
+def test_own_files(load_script, data):
+    """Three files of one's own, in the order given, judged on rows that were held out."""
+    files = [jsonl(data / f"{name}.jsonl", [(f"{name}{i}?", f"{name} {i}") for i in range(12)]) for name in "abc"]
+    metrics = start(load_script, data, "--tasks", *map(str, files), "--method", "l2")
+    assert metrics["tasks"] == ["a", "b", "c"] and len(metrics["l2"]["matrix"]) == 3
+
+
+def test_own_files_that_cannot_be_used(data):
+    """A broken line, one name twice, one example, an empty answer, the same rows twice: what, and what to do."""
+    pairs = [(f"{i}?", f"{i}") for i in range(5)]
+    good = jsonl(data / "good.jsonl", pairs)
+    (data / "bad.jsonl").write_text('{"prompt": "a", "response": "b"}\n{"prompt": "a"\n')
+    with pytest.raises(Mistake, match=r'bad.jsonl, line 2 is not JSON .*expected \{"prompt"'):
+        own.parts([good, data / "bad.jsonl"], 9, 9)
+    with pytest.raises(Mistake, match="two files are called 'good'.*rename one"):
+        own.parts([good, jsonl(data / "other" / "good.jsonl", pairs[:4])], 9, 9)
+    with pytest.raises(Mistake, match="one.jsonl has 1 example, too few.*give three or more"):
+        own.parts([good, jsonl(data / "one.jsonl", pairs[:1])], 9, 9)
+    with pytest.raises(Mistake, match='empty.jsonl, line 1: "response" is ""; write a text'):
+        own.parts([good, jsonl(data / "empty.jsonl", [("a", "")])], 9, 9)
+    with pytest.raises(Mistake, match="every row of .*again.jsonl stands in .*good.jsonl too; leave one"):
+        own.parts([good, jsonl(data / "again.jsonl", pairs[1:])], 9, 9)
+
+
+def test_held_out_rows_are_not_learned(data):
+    train, test = own.parts([jsonl(data / "a.jsonl", [(f"{i}", f"{i}") for i in range(25)])], 99, 99)["a"]
+    assert len(test) == 3 and len(train) == 22 and not set(train) & set(test)
+
+
+def test_answers_too_long_are_left_out_and_counted(data):
+    text = base.byte_format(30)
+    parts = {"a": ([Pair("q", "short"), Pair("q", "much too long an answer")], [Pair("q", "yes")])}
+    assert instructions.fitting(parts, text, {"answer": 8}) == ({"a": ([Pair("q", "short")], [Pair("q", "yes")])}, 1)
+    with pytest.raises(Mistake, match="a: no answer is as short as 2 tokens.*allow longer answers"):
+        instructions.fitting(parts, text, {"answer": 2})
+
+
+def test_what_opens_a_model_is_named(data):
+    with pytest.raises(Mistake, match="--open 'nowhere' names no way to open a model; give package:function"):
+        instructions.opened("x", "nowhere", 30)
+    with pytest.raises(Mistake, match="holds? SSR's tasks; give their folder to --ssr"):
+        instructions.ssr(data, {"train_rows": 1, "test_rows": 1})
+
+
+@pytest.mark.skipif(not (SHARED / "ssr10" / "tasks.json").exists(), reason="SSR's tasks are not on this machine")
+def test_ssr_tasks_are_definition_input_output():
+    parts = instructions.ssr(SHARED / "ssr10", {"train_rows": 5, "test_rows": 3})
+    assert list(parts) == list(instructions.SSR) and all(len(a) == 5 and len(b) == 3 for a, b in parts.values())
+    assert {pair.response for pair in parts["sa"][0] + parts["sa"][1]} <= {"positive", "negative"}
+    assert all(instructions.instruction(train).endswith("\n\n") for train, _ in parts.values())
+
+
+@pytest.mark.skipif(not (SHARED / "trace3").exists(), reason="TRACE-3 is not on this machine")
+def test_trace_tasks_are_prompt_and_answer():
+    parts = instructions.trace(SHARED / "trace3", {"train_rows": 5, "test_rows": 3})
+    assert list(parts) == list(instructions.TRACE) and all(pair.response for pair in parts["fomc"][0])

@@ -1,0 +1,126 @@
+"""What defines the methods that rehearse rows as they are: whose rows, and what is done with them."""
+
+import pytest
+import torch
+from continual import Learner, Shuffle, Strategy, Task, all_judged, judge, make, step
+from continual.rows import cat
+from continual.vendor.gpt.model import GPT, GPTConfig
+from continual.vendor.shared.errors import Mistake
+from week13_questions import as_counts, learner, same, task, train, weights
+
+pytestmark = pytest.mark.day(89)
+
+
+def test_joint_trains_on_all_rows_it_knows():
+    """Without `tasks` it knows those that have come, with them all of them at once. No row is lost or doubled."""
+    low, high = task("a"), task("c")
+    online, offline = make("joint"), make("joint", tasks=[low, high])
+    everything = as_counts(cat([low.train, high.train]))
+    assert as_counts(online.start(None, low)) == as_counts(low.train)
+    assert as_counts(offline.start(None, low)) == everything
+    assert as_counts(online.start(None, high)) == as_counts(offline.start(None, high)) == everything
+
+
+def test_replay_remembers_more_than_naive():
+    """The point of it all, on two opposite rules: the next token is one up, or one down. Naive forgets the first."""
+    walk = lambda d: (torch.arange(8)[:, None] + d * torch.arange(7)) % 8  # (8, T+1)  # noqa: E731
+    up, down = Task("up", all_judged(walk(1))), Task("down", all_judged(walk(-1)))
+    loss = {}
+    for name, strategy in (("naive", Strategy()), ("replay", make("replay", dict(keep_rows=8, replay_rows=4)))):
+        torch.manual_seed(0)
+        who = Learner(GPT(GPTConfig(8, 6, n_layer=1, n_head=2, n_embd=16)))
+        for one in (up, down):
+            rows = strategy.start(who, one)
+            optimizer = torch.optim.AdamW(who.parameters().values(), lr=1e-2)
+            for i in range(60):
+                step(who, strategy, optimizer, rows[Shuffle(8, 4).at(i)])
+            strategy.finish(who, one)
+        loss[name] = judge(who, strategy, [up, down], lambda who, one: who.loss(one.train))
+    assert loss["naive"][0] > 2.0 and loss["replay"][0] < 1.0  # ln 8 = 2.08 is knowing nothing
+    assert max(loss["naive"][1], loss["replay"][1]) < 1.0  # and both learned the new rule
+
+
+def test_cumulative_never_looks_ahead():
+    """Joint with all tasks known has the second task's rows at once; cumulative has them when they have come."""
+    a, b = task("a"), task("b")
+    method = make("cumulative", tasks=[a, b])
+    assert as_counts(method.start(None, a)) == as_counts(a.train)
+    assert as_counts(method.start(None, b)) == as_counts(cat([a.train, b.train]))
+
+
+def test_gdumb_is_a_fresh_model_trained_on_its_memory():
+    """After two tasks its weights are, bit for bit, those of a model that only ever saw the rows of the memory."""
+    method, who = make("gdumb", dict(keep_rows=6)), learner()
+    train(method, who, [task("a"), task("b")])
+    assert method.memory.counts() == {"a": 3, "b": 3}
+    alone = train(Strategy(), learner(), [Task("memory", method.memory.rows)])
+    assert same(weights(who), weights(alone))
+
+
+def reference_of(method, who):
+    """The gradient that `grads` will compare with: the same rows, drawn by a twin of the memory's generator."""
+    before = method.memory.generator.get_state()
+    rows = method.memory.sample(method.config.reference_rows)
+    method.memory.generator.set_state(before)
+    return who.gradient(rows)
+
+
+def flat(tensors):
+    return torch.cat([t.flatten() for t in tensors.values()]).double()
+
+
+@pytest.mark.parametrize("sign", [-1, 1], ids=["against", "along"])
+def test_agem_takes_out_what_points_against_the_memory(sign):
+    """g.r < 0: afterwards g.r = 0, and g is the nearest such vector, the formula of the paper; else no bit moves."""
+    method, who = make("a-gem", dict(keep_rows=8, reference_rows=4)), learner()
+    train(method, who, [task("a")])
+    reference = reference_of(method, who)
+    g = torch.Generator().manual_seed(0)
+    for name, p in who.parameters().items():
+        p.grad = sign * reference[name] + 0.01 * torch.randn(p.shape, generator=g)
+    before = {name: p.grad.clone() for name, p in who.parameters().items()}
+    method.grads(who)
+    after = {name: p.grad for name, p in who.parameters().items()}
+    if sign == 1:
+        assert same(before, after)
+        return
+    v, r = flat(before), flat(reference)
+    assert v @ r < 0
+    assert flat(after) @ r > -1e-6 * v.norm() * r.norm()  # float32 rounding of a sum of 2,000 products
+    torch.testing.assert_close(flat(after), v - (v @ r) / (r @ r) * r, rtol=0, atol=1e-6)
+
+
+# --- rows from a file -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def generic(tmp_path):
+    path = tmp_path / "generic.txt"
+    path.write_text("The quick brown fox jumps over the lazy dog.\n" * 8)
+    return make("generic", dict(generic_text=str(path), generic_rows=3)), path
+
+
+def test_generic_rows_join_every_step_and_nothing_is_kept(generic):
+    method, path = generic
+    who, text = learner(), path.read_text() + "\0"
+    rows = method.start(who, task("a"))
+    batches = [method.batch(who, rows[:4]) for _ in range(5)]
+    assert all(len(batch) == 7 and same(batch[:4].tensors, rows[:4].tensors) for batch in batches)
+    old = cat([batch[4:] for batch in batches])
+    assert all(bytes(ids).decode() in text for ids in old.ids.tolist()) and len(as_counts(old)) > 3
+    assert old.judged[:, 1:].all()
+    assert method.state() == {"drawn": 5, "digest": method.rows.digest()}
+
+
+def test_generic_text_that_changed_or_is_short_is_told(generic):
+    method, path = generic
+    method.start(learner(), task("a"))
+    state = method.state()
+    path.write_text("Something else, and just as long as one row needs.")
+    other = make("generic", method.config)
+    other.load(state)
+    with pytest.raises(Mistake, match="generic.txt has changed since this run began; put the old file back"):
+        other.start(learner(), task("a"))
+    path.write_text("short")
+    with pytest.raises(Mistake, match="generic.txt has 6 tokens and one row needs 13; give a longer text"):
+        make("generic", method.config).start(learner(), task("a"))
