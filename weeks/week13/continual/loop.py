@@ -4,6 +4,7 @@
 step's number, because `Shuffle.at(step)` is a pure function of it.
 """
 
+import contextlib
 import math
 
 import torch
@@ -48,6 +49,9 @@ def step(learner, strategy, optimizer, rows, *, parts=1, clip=1.0):
     The loss is the mean over all judged targets of the step, however the rows are parted and however long they are:
     each micro-batch weighs what it judges. `clip` bounds the norm of the gradient (None: never). A loss or gradient
     that is not finite raises FloatingPointError before any weight has moved: the model keeps its last good weights.
+
+    Returns the step's loss, the norm of its gradient before clipping, and the learning rate that it took (the first
+    group's): the schedule's, times what the strategy asked for.
     """
     optimizer.zero_grad(set_to_none=True)
     rows, total = strategy.batch(learner, rows), 0.0
@@ -62,9 +66,25 @@ def step(learner, strategy, optimizer, rows, *, parts=1, clip=1.0):
     bound = math.inf if clip is None else clip  # infinity scales by exactly 1: the norm is only measured
     norm = torch.nn.utils.clip_grad_norm_(learner.parameters().values(), bound)
     norm = _finite(norm.item(), "gradient norm", optimizer)
-    optimizer.step()
+    with _scaled(optimizer, _finite(strategy.rate(total), "factor of the learning rate", optimizer)):
+        optimizer.step()
+        lr = optimizer.param_groups[0]["lr"]
     strategy.stepped(learner)
-    return {"loss": total, "grad_norm": norm}
+    return {"loss": total, "grad_norm": norm, "lr": lr}
+
+
+@contextlib.contextmanager
+def _scaled(optimizer, factor):
+    """Every group's learning rate times `factor`, and as it was afterwards: the schedule knows nothing of it."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    try:
+        if factor != 1:
+            for group, lr in zip(optimizer.param_groups, rates):
+                group["lr"] = lr * factor
+        yield
+    finally:
+        for group, lr in zip(optimizer.param_groups, rates):
+            group["lr"] = lr
 
 
 def _finite(value, what, optimizer):
@@ -97,7 +117,7 @@ def learn(learner, strategy, task, *, steps, batch_size, make_optimizer, schedul
                 group["lr"] = lr * (schedule(i) if schedule else 1.0)
             info = step(learner, strategy, optimizer, rows[shuffle.at(i)], clip=clip)
             if on_step:
-                on_step(i, {**info, "lr": optimizer.param_groups[0]["lr"]})
+                on_step(i, info)
         strategy.finish(learner, task)
     finally:
         model.train(was_training)

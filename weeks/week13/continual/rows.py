@@ -65,6 +65,24 @@ def cat(parts):
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
 
 
+def at_judged(rows, values):
+    """What the learner says at each judged target: values (B, T, ...) -> (n, ...), in the order of the rows.
+
+    Rows without `judged` have one target each, as pictures do: their values (B, ...) stay as they are.
+    """
+    judged = rows.tensors.get("judged")
+    return values if judged is None else values[judged[:, 1:].to(values.device)]
+
+
+def content_only(rows, end):
+    """The same rows with no `end` judged, the id that closes an answer: for a score of what was answered.
+
+    Whether a model ends its answers is learned and forgotten by itself. In a score it can look as if the answers had
+    been forgotten (0.765 -> 0.265 in one such case), while each of them was still right.
+    """
+    return Rows(**{**rows.tensors, "judged": rows.judged & (rows.ids != end)})
+
+
 def all_judged(ids):
     """Rows of plain text, (N, T+1) ids: every token but the first of a row is predicted."""
     judged = torch.ones_like(ids, dtype=torch.bool)

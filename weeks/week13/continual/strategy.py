@@ -7,6 +7,7 @@ One task goes by like this (loop.py calls, in this order):
         batch(learner, rows)         once: the new rows of the step -> all rows of the step
         loss(learner, part)          once a micro-batch, each followed by the loop's backward
         grads(learner)               once: all gradients are summed, none is clipped yet
+        rate(loss)                   once: a factor on the learning rate of this step
         stepped(learner)             once: the optimizer has moved the weights
     finish(learner, task)            remember what must not be forgotten
     with view(learner, name): ...    whenever the task of that name is judged or served
@@ -58,6 +59,10 @@ class Strategy:
 
     def grads(self, learner):
         """Read or change the gradients, once a step: after all backwards, before clipping."""
+
+    def rate(self, loss):
+        """A factor on this step's learning rates, given the step's loss in nats. 1: nothing is touched."""
+        return 1.0
 
     def stepped(self, learner):
         """Look at or put back weights, once a step: after the optimizer has moved them."""

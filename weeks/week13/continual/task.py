@@ -6,12 +6,16 @@ from typing import Any
 
 @dataclass
 class Task:
-    """`train`, `valid` and `test` are Rows. Only `train` may be learned from."""
+    """`train`, `valid` and `test` are Rows. Only `train` may be learned from.
+
+    `instruction` is what every prompt of the task begins with, as text; "" where there is none.
+    """
 
     name: str
     train: Any
     valid: Any = None
     test: Any = None
+    instruction: str = ""
 
     def __post_init__(self):
         if not self.name or not isinstance(self.name, str):

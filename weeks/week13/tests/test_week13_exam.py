@@ -20,6 +20,10 @@ V, T, STEPS = 13, 6, 5
 EXAM = {
     "l2": (dict(strength=0.5), [dict(strength=0)]),
     "ewc": (dict(strength=100.0, fisher_rows=5), [dict(strength=0)]),
+    "si": (dict(strength=10.0), [dict(strength=0)]),
+    "mas": (dict(strength=1.0, rows=5), [dict(strength=0)]),
+    "lwf": ({}, [dict(strength=0)]),
+    "finch": (dict(first=0.3), []),
     "naive": ({}, []),
     "joint": ({}, []),
     "replay": (

@@ -1,6 +1,7 @@
 """The loop and the learner: equal to a plain torch loop bit for bit, and safe where a loss breaks."""
 
 import copy
+import math
 import re
 from pathlib import Path
 
@@ -276,3 +277,61 @@ def test_only_the_loop_calls_backward():
     lines = [f"{f.name}: {line.strip()}" for f in files for line in f.read_text().splitlines()
              if re.search(r"\.backward\(", line)]  # fmt: skip
     assert lines == ["loop.py: loss.backward()"]
+
+
+class Slow(Strategy):
+    """Asks for a share of each step's learning rate, and notes the losses that it is asked with."""
+
+    def __init__(self, factor):
+        self.factor, self.losses = factor, []
+
+    def rate(self, loss):
+        self.losses.append(loss)
+        return self.factor
+
+
+def moved_by(strategy, steps=1):
+    """The weights' move from the same start, by SGD in two micro-batches, and what each step said of itself."""
+    model = tiny(dropout=0.0)
+    before = torch.cat([p.detach().flatten() for p in model.parameters()])
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.25)
+    info = [step(Learner(model), strategy, optimizer, rows(4, i), parts=2) for i in range(steps)]
+    assert optimizer.param_groups[0]["lr"] == 0.25, "the factor is of one step: the schedule's rate stays"
+    return torch.cat([p.detach().flatten() for p in model.parameters()]) - before, info
+
+
+def test_a_method_may_ask_for_a_share_of_the_learning_rate():
+    """Factor 1 is plain training bit for bit; SGD moves half as far at factor 1/2. It is asked once a step, however
+    many micro-batches there are, with the loss of the whole step."""
+    plain, info = moved_by(Strategy(), steps=3)
+    slow = Slow(1.0)
+    same, told = moved_by(slow, steps=3)
+    assert torch.equal(plain, same) and told == info and slow.losses == [one["loss"] for one in info]
+    once, half = moved_by(Strategy())[0], moved_by(Slow(0.5))
+    assert half[1][0]["lr"] == 0.125
+    assert torch.allclose(half[0], once / 2, rtol=0, atol=2e-7)  # weights near 1 round to 6e-8, on both sides
+
+
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_broken_factor_stops_before_the_update(factor):
+    """It multiplies every weight's move: NaN there is NaN everywhere."""
+    model = tiny()
+    good, optimizer = copy.deepcopy(model.state_dict()), torch.optim.SGD(model.parameters(), lr=0.25)
+    with pytest.raises(FloatingPointError, match="the factor of the learning rate is (nan|inf); the weights are those"):
+        step(Learner(model), Slow(factor), optimizer, rows(4))
+    assert all(torch.equal(good[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_rate_is_put_back_also_where_the_optimizer_fails():
+    """A caller who catches the error and goes on must not go on at half the rate."""
+    model = tiny()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.25)
+
+    def fail():
+        assert optimizer.param_groups[0]["lr"] == 0.125
+        raise RuntimeError("out of memory")
+
+    optimizer.step = fail
+    with pytest.raises(RuntimeError, match="out of memory"):
+        step(Learner(model), Slow(0.5), optimizer, rows(4))
+    assert optimizer.param_groups[0]["lr"] == 0.25

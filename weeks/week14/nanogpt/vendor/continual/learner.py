@@ -1,5 +1,5 @@
-# vendored from weeks/week13/continual/learner.py, sha256 13a907ebd080437e4f9d518c43f424eec6848a831e14983bc9bf8ef0db199a0f; edit there, then run: make vendor
-"""What a strategy may ask of a model: its parameters, a loss, logits, a gradient. Nothing that changes it.
+# vendored from weeks/week13/continual/learner.py, sha256 9cd15c129cb841234132915a19beaaab4460c73559ab95ce77402164dd417971; edit there, then run: make vendor
+"""What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
 """
@@ -8,14 +8,24 @@ import contextlib
 
 import torch
 
+from .generate import context, generate
+from ..shared.errors import Mistake
+
 IGNORE = -100  # a target that the loss leaves out
+EMBED_BATCH = 64  # rows embedded at once
 
 
 class Learner:
-    def __init__(self, model, *, autocast=contextlib.nullcontext):
-        """`autocast` is called for every forward pass, e.g. `lambda: torch.autocast("cpu", torch.bfloat16)`."""
+    def __init__(self, model, *, autocast=contextlib.nullcontext, text=None, generate=generate):
+        """`autocast` is called for every forward pass, e.g. `lambda: torch.autocast("cpu", torch.bfloat16)`.
+
+        `text` is a Format (pairs.py) where rows are text. `generate` may be a faster function of the same arguments as
+        the one in generate.py.
+        """
         self.model = model
         self.autocast = autocast
+        self.text = text
+        self._generate = generate
 
     def parameters(self):
         """Trainable parameters by name. Asked anew each time, for a strategy may add or freeze some."""
@@ -46,3 +56,61 @@ class Learner:
         with torch.enable_grad():
             values = torch.autograd.grad(self.loss(rows), list(named.values()), allow_unused=True)
         return {name: torch.zeros_like(p) if g is None else g.detach() for (name, p), g in zip(named.items(), values)}
+
+    @contextlib.contextmanager
+    def evaluating(self):
+        """Run the block without dropout. Nothing of torch's global random numbers is used up in it."""
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            yield
+        finally:
+            self.model.train(was_training)
+
+    def context(self):
+        """Tokens that the model can read at once."""
+        return context(self.model)
+
+    def generate(self, prompts, n, *, temperature=0.0, top_p=None, repetition_penalty=1.0, seed=None, stop=None):
+        """Up to `n` new ids for each of the prompts (lists of ids); they end before `text.end`, or an id in `stop`."""
+        stop = (self.needs_text("generating").end,) if stop is None else stop
+        if not prompts:
+            return []
+        with self.evaluating(), torch.no_grad(), self.autocast():
+            return self._generate(
+                self.model, prompts, n, temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty,
+                seed=seed, stop=stop,
+            )  # fmt: skip
+
+    def embed(self, rows):
+        """What each row's prompt means to the model: (N, C), float32 on the CPU.
+
+        The mean of the hidden states that the head reads, where the model offers `hidden(tokens)`; else the mean of the
+        predicted distributions. A row without a prompt (plain text) is embedded whole, up to its last judged token.
+        """
+        parts = []
+        with self.evaluating(), torch.no_grad():
+            for part in rows.split(EMBED_BATCH):
+                part = part.to(next(self.model.parameters()).device)
+                with self.autocast():
+                    if hasattr(self.model, "hidden"):
+                        states = self.model.hidden(part.ids[:, :-1]).float()  # (B, T, C)
+                    else:
+                        states = self.model(part.ids[:, :-1])[0].float().softmax(dim=-1)  # (B, T, V)
+                mask = prompt_mask(part.judged)[:, :-1, None]  # (B, T, 1)
+                parts.append(((states * mask).sum(dim=1) / mask.sum(dim=1)).cpu())
+        return torch.cat(parts)
+
+    def needs_text(self, who):
+        """The Format of this learner; a Mistake where it has none, named after `who` asks."""
+        if self.text is None:
+            raise Mistake(f"{who} needs to read and write text; build the learner with text=Format(...)")
+        return self.text
+
+
+def prompt_mask(judged):
+    """(B, T+1) bool: the positions before the first judged one; where that is one token alone, all up to the last."""
+    places = torch.arange(judged.shape[1], device=judged.device)
+    first = judged.int().argmax(dim=1, keepdim=True)  # (B, 1): of equal values the first
+    last = judged.shape[1] - 1 - judged.flip(1).int().argmax(dim=1, keepdim=True)  # (B, 1)
+    return torch.where(first > 1, places < first, places < last.clamp(min=1))

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/task.py, sha256 0e0d7cc834b1636a72236bb6a6b948f407fae1aebceb78f34b865ec22baf2047; edit there, then run: make vendor
+# vendored from weeks/week13/continual/task.py, sha256 f899a02377cb17799c504c847c2da1ee779ccec4a6b6b188bd3abb86181f962d; edit there, then run: make vendor
 """A task: a name, and the rows to learn, to watch and to be judged on."""
 
 from dataclasses import dataclass
@@ -7,12 +7,16 @@ from typing import Any
 
 @dataclass
 class Task:
-    """`train`, `valid` and `test` are Rows. Only `train` may be learned from."""
+    """`train`, `valid` and `test` are Rows. Only `train` may be learned from.
+
+    `instruction` is what every prompt of the task begins with, as text; "" where there is none.
+    """
 
     name: str
     train: Any
     valid: Any = None
     test: Any = None
+    instruction: str = ""
 
     def __post_init__(self):
         if not self.name or not isinstance(self.name, str):

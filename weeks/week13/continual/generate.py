@@ -1,0 +1,62 @@
+"""Answers for many prompts, from any model of the contract: plain, without a cache. What is faster must equal it.
+
+Prompts of one length go through the model together; every new token reads the whole row again.
+Left out: the cache, and rows of different lengths in one batch (week 14 has both).
+"""
+
+import torch
+
+from .vendor.gpt.sampling import sample
+
+BATCH = 64  # prompts read at once
+
+
+def penalize(logits, ids, penalty):
+    """New logits (B, V) where the ids (B, T) that a row already holds are less likely.
+
+    A positive logit is divided by the penalty, a negative one multiplied (Keskar et al. 2019, section 4.1).
+    """
+    if not penalty > 0:
+        raise ValueError(f"repetition_penalty is {penalty!r}; give 1 (no penalty) or more")
+    seen = logits.gather(1, ids)  # (B, T)
+    return logits.scatter(1, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
+
+
+@torch.no_grad()
+def generate(model, prompts, n, *, temperature=0.0, top_p=None, repetition_penalty=1.0, seed=None, stop=()):
+    """Up to `n` new ids for each prompt (a list of lists of ids), as a list of lists in the same order.
+
+    A row ends before an id in `stop`, and where the model's context ends. The same seed gives the same answers.
+    """
+    if not all(prompts):
+        raise ValueError("a prompt is empty; give at least one token in each")
+    device = next(model.parameters()).device
+    generator = None if seed is None else torch.Generator(device).manual_seed(seed)
+    block = context(model)
+    answers = [[] for _ in prompts]
+    lengths = [len(prompt) for prompt in prompts]
+    for length in sorted(set(lengths)):
+        if length > block:
+            raise ValueError(f"a prompt of {length} tokens does not fit this model's context of {block}; shorten it")
+        group = [i for i, other in enumerate(lengths) if other == length]
+        for start in range(0, len(group), BATCH):
+            rows = group[start : start + BATCH]
+            ids = torch.tensor([prompts[i] for i in rows], device=device)  # (B, T)
+            for _ in range(min(n, block - length)):
+                logits = model(ids)[0][:, -1].float()  # (B, V)
+                if repetition_penalty != 1.0:
+                    logits = penalize(logits, ids, repetition_penalty)
+                new = sample(logits, temperature=temperature, top_p=top_p, generator=generator)  # (B,)
+                go_on = torch.tensor([token not in stop for token in new.tolist()], device=device)
+                rows = [i for i, on in zip(rows, go_on.tolist()) if on]
+                ids = torch.cat([ids, new[:, None]], dim=1)[go_on]
+                for i, row in zip(rows, ids[:, -1].tolist()):
+                    answers[i].append(row)
+                if not rows:
+                    break
+    return answers
+
+
+def context(model):
+    """Tokens that the model can read at once; without a `config.block_size` there is no bound."""
+    return getattr(getattr(model, "config", None), "block_size", 2**31)
