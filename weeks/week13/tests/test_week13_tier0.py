@@ -202,7 +202,8 @@ def test_smoke_runs_every_method_in_every_scenario(load_script, data, tmp_path, 
     tier0 = load_script("week13", "tier0")
     assert set(metrics["cells"]) == set(tier0.SCENARIOS)
     for scenario, name in tier0.SCENARIOS.items():
-        assert set(metrics[name]) == set(tier0.KNOWN)
+        takes_part = {method for method in tier0.KNOWN if tier0.CONFIGS[method].keys() & {"*", scenario}}
+        assert set(metrics[name]) == takes_part >= {"naive", "joint", "replay", "ewc"}
         for method, row in metrics[name].items():
             cell = metrics["cells"][scenario][method]["0"]
             tasks = 2 if scenario == "permuted" else 5

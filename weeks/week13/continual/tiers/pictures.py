@@ -51,6 +51,14 @@ class PictureLearner(Learner):
     def count(self, rows):
         return len(rows)
 
+    def mask(self, rows):
+        """(N,) bool: every row is one judged place."""
+        return torch.ones(len(rows), dtype=torch.bool)
+
+    def embed(self, rows):
+        """(N, P) float32: a picture is its pixels, between 0 and 1."""
+        return rows.pixels.float().cpu() / 255
+
     def forward(self, rows):
         """Rows -> (N, C) logits of all classes, and the mean cross-entropy over the allowed ones."""
         rows = rows.to(next(self.model.parameters()).device)
