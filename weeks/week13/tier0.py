@@ -55,6 +55,7 @@ MEMORY = {"*": dict(keep_rows=800), "permuted": dict(keep_rows=900)}
 CONFIGS = {
     "naive": {"*": {}},
     "joint": {"*": {}},
+    "cumulative": {"*": {}},
     "l2": {"*": {}},
     "ewc": {
         "task": dict(strength=1e5, anchors="each", fisher_rows=500),
@@ -72,8 +73,8 @@ CONFIGS = {
     "lwf": {"*": {}},
     "finch": {"*": {}},
     "replay": {scenario: memory | dict(replay_rows=128) for scenario, memory in MEMORY.items()},
-    "agem": {scenario: memory | dict(reference_rows=128) for scenario, memory in MEMORY.items()},
-    "derpp": {scenario: memory | dict(replay_rows=128) for scenario, memory in MEMORY.items()},
+    "a-gem": {scenario: memory | dict(reference_rows=128) for scenario, memory in MEMORY.items()},
+    "der++": {scenario: memory | dict(replay_rows=128) for scenario, memory in MEMORY.items()},
     "gdumb": {"*": dict(keep_rows=1000)},
     "packnet": {"task": dict(prune_step=100)},
     "interpolation": {"*": {}},
@@ -89,7 +90,7 @@ PUBLISHED = {
     "domain": {"naive": 60, "ewc": 62, "si": 68, "lwf": 72, "replay": 94, "joint": 98.5},
     "class": {"naive": 20, "ewc": 20, "si": 21, "lwf": 22, "replay": 89, "joint": 98},
     # github.com/ContinualAI/continual-learning-baselines, README: another network, other iterations
-    "permuted": {"ewc": 83, "si": 83, "agem": 81},
+    "permuted": {"ewc": 83, "si": 83, "a-gem": 81},
 }
 
 # orders, judged: of permuted MNIST, how many tasks, and on how many pictures each is judged; most_rows: no method keeps
@@ -231,7 +232,7 @@ def main(argv=None):
                 line.set_description(f"{scenario} {method} seed {seed}", refresh=False)
                 cell = run(tasks(scenario, seed), scenario, method, size, seed, lambda i, info: line.update())
                 cells.setdefault(scenario, {}).setdefault(method, {})[str(seed)] = cell
-                line.write(f"  {scenario:<9}{method:<12}seed {seed}  {cell['acc']:6.2f} %  {cell['seconds']:6.1f} s")
+                line.write(f"  {scenario:<9}{method:<14}seed {seed}  {cell['acc']:6.2f} %  {cell['seconds']:6.1f} s")
                 metrics = report(cells, size)
                 write_results(path, command=command_line(__file__, argv), preset=args.preset, seed=args.seed,
                               seconds=seconds(cells), metrics=metrics, threads=threads)  # fmt: skip
