@@ -177,9 +177,9 @@ def saved(path, size):
     if not path.exists():
         return {}
     metrics = read_metrics(path, "python weeks/week13/tier0.py")
-    if metrics["settings"] != size:
+    if metrics.get("settings") != size:
         raise Mistake(
-            f"{path} holds cells of {metrics['settings']}, which would not compare with those of {size}; "
+            f"{path} holds cells of {metrics.get('settings')}, which would not compare with those of {size}; "
             "move it away, or give another --out"
         )
     return metrics["cells"]
