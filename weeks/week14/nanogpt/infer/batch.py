@@ -135,7 +135,7 @@ def merged(model):
     found = list(layers(model).values())
     if any(isinstance(layer.active, tuple) for layer in found):
         raise ValueError(
-            "using() gave one adapter a row, but the rows of a batch change places here; generate for each adapter alone"
+            "using() gave one adapter a row, but rows change places here as others end; generate for each adapter alone"
         )
     active = {name: share for layer in found for name, share in layer.active.items() if name in layer.adapters}
     exact = all(layer.merged is None and p.dtype == torch.float32 for layer in found for p in own_weights(layer))

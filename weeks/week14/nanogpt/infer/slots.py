@@ -9,10 +9,10 @@ import torch
 
 
 class Slots:
-    """Keys and values of up to `batch` rows of up to `room` tokens: two buffers (n_layer, B, n_kv_head, room, head_dim).
+    """Keys and values of up to `batch` rows of up to `room` tokens, (n_layer, batch, n_kv_head, room, head_dim) each.
 
-    They are allocated once: a step writes one column, and attention reads a view. For a model it is a cache that takes
-    one token a row, with `positions()` and `mask()` beside it.
+    Both buffers are allocated once: a step writes one column, and attention reads a view. For a model it is a cache
+    that takes one token a row, with `positions()` and `mask()` beside it.
     """
 
     def __init__(self, config, batch, room, dtype, device):
