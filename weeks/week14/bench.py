@@ -1,12 +1,19 @@
-"""SmolLM2-135M here and through transformers and peft, in turns in one process: decoding, a batch of 64, LoRA training.
+"""SmolLM2-135M here and through transformers and peft, in turns in one process: decoding, batches, LoRA training.
 
 python weeks/week14/bench.py
 
 decode and batch64 are tokens a second, ours over theirs (above 1: ours is faster); lora is seconds, ours over theirs
 (below 1: ours is faster). Ours computes in the precision that `--precision auto` picks; theirs in bfloat16, and once
 more in float32, because on some processors that is the faster one.
+
+batched_decode is 64 prompts of a task as the chat template writes them (60 to 120 tokens), 48 new tokens each: ours
+against the better of their two dtypes, chosen by a short run, and the better of their two caches. What all prompts
+begin with is read once by ours. batched_answers is twice as many prompts whose answers end where the model ends them:
+ours fills a free slot with the next prompt, theirs goes on until the last of 64 has ended. There only tokens of answers
+are counted, and theirs gets the prompts sorted by length, 64 at a time.
 """
 
+import functools
 import statistics
 import sys
 import tempfile
@@ -19,6 +26,8 @@ import torch
 HERE = Path(__file__).resolve().parent
 TASK = HERE.parent.parent / "data" / "sms-spam" / "train.jsonl"
 PAIRS, BATCH, STEPS = 5, 8, 3
+BATCHED_PAIRS = 3  # of the longer runs
+SLOTS, NEW, PROMPTS = 64, 48, range(60, 121)  # rows side by side, new tokens, tokens of a prompt
 
 
 def seconds(f):
@@ -52,6 +61,86 @@ def decoding(loaded, peers, rows, n):
         lambda: generate_batch(loaded.model, prompts.tolist(), n), {k: theirs(m) for k, m in peers.items()}
     )
     return {name: rows * n / s for name, s in median.items()}
+
+
+def chat_prompts(loaded, count):
+    """Ids of the first `count` prompts of the spam task that are neither short nor long."""
+    from nanogpt.answers import prompt_ids, read_rows
+    from nanogpt.vendor.shared.files import need
+
+    template, longest = loaded.template(), loaded.model.config.block_size - NEW
+    prompts = [prompt_ids(template, row, longest) for row in read_rows(need(TASK, "make data/sms-spam"))]
+    return [ids for ids in prompts if len(ids) in PROMPTS][:count]
+
+
+def their_batches(model, prompts, n, stop, cache):
+    """New ids of each prompt from transformers: SLOTS at a time in order of length, padded on the left."""
+    order, answers = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), [[] for _ in prompts]
+    for start in range(0, len(order), SLOTS):
+        part = order[start : start + SLOTS]
+        width = max(len(prompts[i]) for i in part)
+        ids = torch.tensor([[0] * (width - len(prompts[i])) + prompts[i] for i in part])  # (B, T)
+        mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part])
+        ends = {"eos_token_id": list(stop)} if stop else {"min_new_tokens": n}
+        made = model.generate(
+            ids,
+            attention_mask=mask,
+            max_new_tokens=n,
+            do_sample=False,
+            pad_token_id=0,
+            cache_implementation=cache,
+            **ends,
+        )
+        for i, row in zip(part, made[:, width:].tolist(), strict=True):
+            answers[i] = row[: next((at for at, token in enumerate(row) if token in stop), len(row))]
+    return answers
+
+
+def at_their_best(peers, prompts):
+    """The (dtype, cache) with which transformers is fastest on a few prompts."""
+    kinds = [(dtype, cache) for dtype in peers for cache in ("dynamic", "static")]
+    took = {}
+    for dtype, cache in kinds:
+        run = functools.partial(their_batches, peers[dtype], prompts, 4, (), cache)
+        run()  # the first call allocates
+        took[dtype, cache] = seconds(run)
+    return min(took, key=took.get)
+
+
+def batched(ours, theirs):
+    """Metrics of two ways to the same answers, in turns: tokens a second, their ratio, and its spread over the pairs."""
+    sides = {"ours": ours, "hf_best": theirs}
+    made = {name: f() for name, f in sides.items()}  # the first call allocates, and tells how many tokens there are
+    tokens = {name: sum(map(len, answers)) for name, answers in made.items()}
+    pairs = [{name: tokens[name] / seconds(f) for name, f in sides.items()} for _ in range(BATCHED_PAIRS)]
+    ratios = [pair["ours"] / pair["hf_best"] for pair in pairs]
+    same = sum(a == b for a, b in zip(made["ours"], made["hf_best"], strict=True))
+    return {
+        "tokens_per_second": statistics.median(pair["ours"] for pair in pairs),
+        "hf_best_tokens_per_second": statistics.median(pair["hf_best"] for pair in pairs),
+        "vs_hf_best_ratio": statistics.median(ratios),
+        "vs_hf_best_ratios": [min(ratios), max(ratios)],
+        "same_answers": same / len(made["ours"]),
+    }
+
+
+def generation(loaded, peers):
+    """Metrics of batched generation, each row to its NEW tokens ("decode") and to the end of its answer ("answers")."""
+    from nanogpt.infer.batch import generate_batch
+
+    prompts = chat_prompts(loaded, 2 * SLOTS)
+    dtype, cache = at_their_best(peers, prompts[:16])
+    print(f"transformers is at its best in {dtype} with its {cache} cache", flush=True)
+    metrics = {"batched_hf_best": f"{dtype}, {cache} cache", "batched_pairs": BATCHED_PAIRS}
+    for label, count, stop in (("decode", SLOTS, ()), ("answers", 2 * SLOTS, loaded.template().stop_ids)):
+        rows = prompts[:count]
+        found = batched(
+            functools.partial(generate_batch, loaded.model, rows, NEW, batch=SLOTS, stop=stop),
+            functools.partial(their_batches, peers[dtype], rows, NEW, stop, cache),
+        )
+        metrics |= {f"batched_{label}_{name}": value for name, value in found.items()}
+        print(f"batched_{label}: {found['vs_hf_best_ratio']:.2f} times theirs", flush=True)
+    return metrics
 
 
 def lora_rows(loaded):
@@ -149,9 +238,10 @@ def main(argv=None):
         metrics |= {f"{label}_vs_hf_ratio": rate["ours"] / rate["bfloat16"]}
         metrics |= {f"{label}_vs_hf_float32_ratio": rate["ours"] / rate["float32"]}
         print(f"{label}: " + ", ".join(f"{k} {v:.1f} tok/s" for k, v in rate.items()), flush=True)
-    batches = lora_rows(loaded)
-    median = training(loaded, peers, batches)
-    tokens = sum(tokens_in(batch) + len(batch) for batch, _, _ in batches)
+    metrics |= generation(loaded, peers)
+    lora = lora_rows(loaded)
+    median = training(loaded, peers, lora)
+    tokens = sum(tokens_in(batch) + len(batch) for batch, _, _ in lora)
     metrics |= {"lora_seconds": median["ours"], "lora_tokens_per_second": tokens / median["ours"]}
     for kind in peers:
         metrics |= {f"lora_peft_{kind}_seconds": median[kind]}

@@ -4,7 +4,16 @@ import math
 
 import pytest
 import torch
-from gpt.sampling import greedy, min_p_filter, sample, temperature_scale, top_k_filter, top_p_filter
+from gpt.sampling import (
+    draw,
+    greedy,
+    min_p_filter,
+    penalise_repetition,
+    sample,
+    temperature_scale,
+    top_k_filter,
+    top_p_filter,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,3 +158,37 @@ def test_broken_logits_are_refused(bad):
         sample(torch.zeros(4))
     with pytest.raises(ValueError, match="in sample"):
         temperature_scale(torch.zeros(1, 4), 0.0)
+
+
+@pytest.mark.day(53)
+def test_a_uniform_number_picks_the_token_whose_mass_it_falls_in():
+    """Masses 0.25, 0, 0.5, 0.25 cut the line at 0.25 and 0.75; the token without mass is never drawn, 0 and the largest
+    float32 below 1 stay inside."""
+    probs = torch.tensor([[0.25, 0.0, 0.5, 0.25]])
+    numbers = [0.0, 0.2, 0.25, 0.7, 0.75, 1 - 2**-24]
+    assert draw(probs.repeat(6, 1), torch.tensor(numbers)).tolist() == [0, 0, 2, 2, 3, 3]
+    logits = probs.log().repeat(6, 1)
+    assert sample(logits, uniform=torch.tensor(numbers)).tolist() == [0, 0, 2, 2, 3, 3]
+    alone = [sample(logits[:1], uniform=torch.tensor([u])).item() for u in numbers]
+    assert alone == [0, 0, 2, 2, 3, 3], "what a row draws does not depend on its neighbours"
+
+
+@pytest.mark.day(54)
+@pytest.mark.parametrize("penalty", [0.5, 1.0, 1.3])
+def test_the_repetition_penalty_equals_transformers(penalty):
+    """Exact: the same divisions and products. Ids that repeat count once; -1 fills up a shorter row."""
+    processors = pytest.importorskip("transformers.generation.logits_process")
+    logits = torch.randn(2, 9, generator=torch.Generator().manual_seed(0))
+    ids = torch.tensor([[3, 3, 5, 0], [8, 1, 3, 3]])
+    expected = processors.RepetitionPenaltyLogitsProcessor(penalty)(ids, logits.clone())
+    before = logits.clone()
+    assert torch.equal(penalise_repetition(logits, ids, penalty), expected) and torch.equal(logits, before)
+    padded = torch.tensor([[3, 5, 0, -1], [8, 1, 3, -1]])
+    assert torch.equal(penalise_repetition(logits, padded, penalty), expected)
+
+
+@pytest.mark.day(54)
+@pytest.mark.parametrize("penalty", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_wrong_repetition_penalty_is_refused(penalty):
+    with pytest.raises(ValueError, match="repetition_penalty is .*1 changes nothing"):
+        penalise_repetition(torch.zeros(1, 2), torch.tensor([[0]]), penalty)

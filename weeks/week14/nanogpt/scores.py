@@ -50,7 +50,7 @@ def bits_per_byte(learner, tokenizer, text, *, batch_size=16, progress=None):
 
 
 @torch.no_grad()
-def answer_all(learner, template, rows, *, length, batch_size=25, most=None, progress=None):
+def answer_all(learner, template, rows, *, length, batch_size=64, most=None, progress=None):
     """The model's greedy answer to each row's prompt, as texts; prompts are cut to fit `length` as in training.
 
     `most` bounds the new tokens: by default two more than the longest response that is wanted.
@@ -59,22 +59,14 @@ def answer_all(learner, template, rows, *, length, batch_size=25, most=None, pro
     most = most or 2 + max(len(response_ids(template, row)) for row in rows)
     block = model.config.block_size  # which leaves an answer one token at least; it ends where the context does
     prompts = [prompt_ids(template, row, min(length + 1 - len(response_ids(template, row)), block - 1)) for row in rows]
-    answers = [""] * len(rows)
-    order = sorted(range(len(rows)), key=lambda i: len(prompts[i]))  # like lengths together: little padding
     was_training = model.training
     model.eval()
     try:
-        with bar(total=len(rows), label=progress, unit="row", disable=progress is None) as line:
-            for start in range(0, len(rows), batch_size):
-                part = order[start : start + batch_size]
-                with learner.autocast():
-                    ids = generate_batch(model, [prompts[i] for i in part], most, stop=template.stop_ids)
-                for i, answer in zip(part, ids, strict=True):
-                    answers[i] = tokenizer.decode(answer)
-                line.update(len(part))
+        with bar(total=len(rows), label=progress, unit="row", disable=progress is None) as line, learner.autocast():
+            ids = generate_batch(model, prompts, most, batch=batch_size, stop=template.stop_ids, ended=line.update)
     finally:
         model.train(was_training)
-    return answers
+    return [tokenizer.decode(answer) for answer in ids]
 
 
 def exact_match(answers, rows):
