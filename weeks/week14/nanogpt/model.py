@@ -141,23 +141,29 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width, bias=config.bias)
         self.dropout = config.dropout
 
-    def forward(self, x, rope, mask, cache):
+    def forward(self, x, rope, mask, cache, packing=None):
         B, T, C = x.shape
         q = self.q(x).view(B, T, self.n_head, self.head_dim).transpose(1, 2)  # (B, H, T, D)
         k = self.k(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
         v = self.v(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
+        if packing is not None:  # tokens of many rows one after another: attention needs the rows
+            q, k, v = (packing.spread(t) for t in (q, k, v))  # (rows, H or G, longest row, D)
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, G, S, D): all positions so far
+        rows, length = q.shape[0], q.shape[2]  # B and T, or those of the packed rows
         share = self.n_head // self.n_kv_head
-        if share > 1 and T == 1:  # one new token sees everything, so the heads of a group can stand in its place
-            q = q.view(B, self.n_kv_head, share, self.head_dim)  # (B, G, H/G, D): no key or value is copied
+        if share > 1 and length == 1:  # one new token sees everything, so the heads of a group can stand in its place
+            q = q.view(rows, self.n_kv_head, share, self.head_dim)  # (B, G, H/G, D): no key or value is copied
         elif share > 1:
             k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)  # (B, H, S, D)
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=self.dropout if self.training else 0.0
-        ).view(B, self.n_head, T, self.head_dim)
+            q, k, v, attn_mask=mask, is_causal=mask is None and length > 1,
+            dropout_p=self.dropout if self.training else 0.0,
+        ).view(rows, self.n_head, length, self.head_dim)  # fmt: skip
+        if packing is not None:
+            y = packing.collect(y)
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 
 
@@ -183,8 +189,8 @@ class Block(nn.Module):
         self.norm2, self.mlp = make_norm(config), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, rope, mask, cache):
-        x = x + self.dropout(self.attn(self.norm1(x), rope, mask, cache))
+    def forward(self, x, rope, mask, cache, packing=None):
+        x = x + self.dropout(self.attn(self.norm1(x), rope, mask, cache, packing))
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -221,11 +227,12 @@ class GPT(nn.Module):
                 residual = name.endswith(("proj.weight", "down.weight"))
                 nn.init.normal_(p, std=0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02)
 
-    def hidden(self, tokens, cache=None, positions=None, mask=None):
+    def hidden(self, tokens, cache=None, positions=None, mask=None, packing=None):
         """The normalised states (B, T, C) that the head reads: where few logits are wanted, call `head` on those alone.
 
         Rows of a batch may stand at different places: then `positions` (B, T) and `mask` (B, 1, T, S), True where
-        attention may look, say so. By default the tokens follow those in the cache, and see all before them.
+        attention may look, say so. By default the tokens follow those in the cache, and see all before them. A
+        `packing` (packing.py) is of rows that are given as one, (1, N), at its positions: attention keeps them apart.
         """
         B, T = tokens.shape
         start = cache.offset if cache is not None else 0
@@ -250,7 +257,7 @@ class GPT(nn.Module):
             mask = torch.ones(T, start + T, dtype=torch.bool, device=tokens.device).tril(start)
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x, rope, mask, cache)
+            x = block(x, rope, mask, cache, packing)
         if cache is not None:
             cache.advance(T)
         return self.norm(x)
