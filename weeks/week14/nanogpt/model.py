@@ -148,22 +148,19 @@ class Attention(nn.Module):
         v = self.v(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
-        if packing is not None:  # tokens of many rows one after another: attention needs the rows
-            q, k, v = (packing.spread(t) for t in (q, k, v))  # (rows, H or G, longest row, D)
+        if packing is not None:  # tokens of many rows one after another: each row attends to itself
+            y = packing.attend(q, k, v, self.dropout if self.training else 0.0)
+            return self.proj(y.transpose(1, 2).reshape(B, T, C))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, G, S, D): all positions so far
-        rows, length = q.shape[0], q.shape[2]  # B and T, or those of the packed rows
         share = self.n_head // self.n_kv_head
-        if share > 1 and length == 1:  # one new token sees everything, so the heads of a group can stand in its place
-            q = q.view(rows, self.n_kv_head, share, self.head_dim)  # (B, G, H/G, D): no key or value is copied
+        if share > 1 and T == 1:  # one new token sees everything, so the heads of a group can stand in its place
+            q = q.view(B, self.n_kv_head, share, self.head_dim)  # (B, G, H/G, D): no key or value is copied
         elif share > 1:
             k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)  # (B, H, S, D)
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and length > 1,
-            dropout_p=self.dropout if self.training else 0.0,
-        ).view(rows, self.n_head, length, self.head_dim)  # fmt: skip
-        if packing is not None:
-            y = packing.collect(y)
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=self.dropout if self.training else 0.0
+        ).view(B, self.n_head, T, self.head_dim)
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 
 

@@ -1,105 +1,83 @@
 """Rows without padding, and what rows begin with alike only once: the same loss from fewer tokens.
 
-    rows      a b c d e         packed    a b c d e | f | x y z        row 0 = tokens 0-4
-              a b f                                                    row 1 = tokens 0-1, 5
-              x y z                                                    row 2 = tokens 6-8
+    rows      a b c d e         packed    a b | c d e | f | x y z        row 0 = pieces 0, 1
+              a b f                                                      row 1 = pieces 0, 2
+              x y z                                                      row 2 = piece 3
 
-A token sees only what comes before it, so after the same beginning it has the same states in every row. Everything but
-attention works on single tokens and runs on the packed ones; attention runs on the rows, spread out for it. Prompts of
-one task share the system message and the question: in batches of short texts that is half of all tokens.
+A token sees only what comes before it, so after the same beginning it has the same states in every row. All but
+attention works on single tokens, and runs on the packed ones; attention takes each row's keys and values together from
+their pieces, for the queries that no earlier row has. Prompts of one task share the system message and the question:
+in batches of short texts that is half of all tokens.
 
-Packing without padding: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination". Dropout of a
-shared token is drawn once.
+Without padding: Krell et al. 2021, "Efficient Sequence Packing without Cross-contamination". Dropout of a shared token
+is drawn once.
 """
 
-from typing import NamedTuple
-
 import torch
-
-
-class Run(NamedTuple):
-    """`length` tokens of a row, from its place `to`, are the packed ones from `start`."""
-
-    row: int
-    to: int
-    start: int
-    length: int
+import torch.nn.functional as F
 
 
 class Packing:
-    """ids (B, T), of which row b holds lengths[b] >= 1 tokens -> the packed `ids` (N,) and `positions` (N,).
+    """ids (B, T), of which row b holds lengths[b] >= 1 tokens -> the packed `ids` (N,) and their `positions` (N,).
 
     `place` (B, T) says where each token of the rows is among the packed ones; behind a row's end it is 0.
     """
 
     def __init__(self, ids, lengths):
-        lengths = torch.as_tensor(lengths, device=ids.device)
-        inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (B, T)
-        # alike[b, c] is how many tokens rows b and c begin with in common; row b takes them from the best earlier row.
-        same = (ids[:, None] == ids[None]) & inside[:, None] & inside[None]  # (B, B, T)
-        alike = same.long().cumprod(dim=2).sum(dim=2).tril(-1)  # (B, B)
-        shared, mates = alike.max(dim=1)  # (B,)
+        runs = _runs(ids, lengths)
+        self.ids = torch.cat([ids[b, to : to + n] for b, row in enumerate(runs) for own, to, start, n in row if own])
+        self.positions = torch.cat(
+            [torch.arange(to, to + n, device=ids.device) for row in runs for own, to, start, n in row if own]
+        )
+        edges = sorted({edge for row in runs for _, _, start, n in row for edge in (start, start + n)})
+        self.sizes = [end - start for start, end in zip(edges, edges[1:])]  # of the pieces
+        self.rows = []  # of each row that has tokens of its own: its pieces, and how many of its tokens are its own
         self.place = torch.zeros_like(ids)
-        self.runs, self.own, total = [], [], 0  # runs: all of every row; own: those that no earlier row has
-        families = []  # the runs of each row
-        for b, (n, common, mate) in enumerate(zip(lengths.tolist(), shared.tolist(), mates.tolist())):
-            family = [r._replace(row=b, length=min(r.length, common - r.to)) for r in families[mate] if r.to < common] if b else []
-            if n > common:
-                family.append(Run(b, common, total, n - common))
-                self.own.append(family[-1])
-                total += n - common
-            for r in family:
-                self.place[b, r.to : r.to + r.length] = torch.arange(r.start, r.start + r.length, device=ids.device)
-            families.append(family)
-            self.runs += family
-        self.shape, self.total = tuple(ids.shape), total
-        self.ids = torch.cat([ids[r.row, r.to : r.to + r.length] for r in self.own])
-        self.positions = torch.cat([torch.arange(r.to, r.to + r.length, device=ids.device) for r in self.own])
+        for b, row in enumerate(runs):
+            for _, to, start, n in row:
+                self.place[b, to : to + n] = torch.arange(start, start + n, device=ids.device)
+            pieces = [i for _, _, start, n in row for i, edge in enumerate(edges[:-1]) if start <= edge < start + n]
+            if row[-1][0]:
+                self.rows.append((pieces, row[-1][3]))
 
-    def spread(self, x):
-        """(1, H, N, D), a packed token each -> (B, H, T, D), the rows of them, 0 behind a row's end."""
-        return _Spread.apply(x, self)
+    def attend(self, q, k, v, dropout=0.0):
+        """Causal attention within each row: q (1, H, N, D), k and v (1, G, N, D) of packed tokens -> (1, H, N, D).
 
-    def collect(self, y):
-        """(B, H, T, D) -> (1, H, N, D): of each packed token what the first row that has it computed."""
-        return _Collect.apply(y, self)
-
-
-class _Spread(torch.autograd.Function):
-    """Slices copied, and added on the way back: a row is a few slices, so no index of single tokens is needed."""
-
-    @staticmethod
-    def forward(ctx, x, packing):
-        ctx.packing = packing
-        B, T = packing.shape
-        out = x.new_zeros(B, T, x.shape[1], x.shape[3]).transpose(1, 2)  # as a layer's output lies in memory
-        for row, to, start, n in packing.runs:
-            out[row, :, to : to + n] = x[0, :, start : start + n]
-        return out
-
-    @staticmethod
-    def backward(ctx, upstream):
-        packing = ctx.packing
-        dx = upstream.new_zeros(1, packing.total, upstream.shape[1], upstream.shape[3]).transpose(1, 2)
-        for row, to, start, n in packing.runs:
-            dx[0, :, start : start + n] += upstream[row, :, to : to + n]
-        return dx, None
+        torch.split and torch.cat are each other's way back, so a gradient is never spread over a whole array of zeros.
+        """
+        queries = q.split([own for _, own in self.rows], dim=2)
+        keys, values = k.split(self.sizes, dim=2), v.split(self.sizes, dim=2)
+        out = []
+        for query, (pieces, own) in zip(queries, self.rows):
+            key, value = (torch.cat([part[i] for i in pieces], dim=2) for part in (keys, values))  # (1, G, T, D)
+            total = key.shape[2]
+            mask = None  # the row's beginning was another's: its own first token sees that too
+            if own < total:
+                mask = torch.ones(own, total, dtype=torch.bool, device=q.device).tril(total - own)
+            out.append(
+                F.scaled_dot_product_attention(
+                    query, key, value, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, enable_gqa=True
+                )
+            )
+        return torch.cat(out, dim=2)
 
 
-class _Collect(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, y, packing):
-        ctx.packing = packing
-        out = y.new_empty(1, packing.total, y.shape[1], y.shape[3]).transpose(1, 2)
-        for row, to, start, n in packing.own:
-            out[0, :, start : start + n] = y[row, :, to : to + n]
-        return out
+def _runs(ids, lengths):
+    """For each row its runs of packed tokens: (is it this row's own?, place in the row, place in the pack, length).
 
-    @staticmethod
-    def backward(ctx, upstream):
-        packing = ctx.packing
-        B, T = packing.shape
-        dy = upstream.new_zeros(B, T, upstream.shape[1], upstream.shape[3]).transpose(1, 2)
-        for row, to, start, n in packing.own:
-            dy[row, :, to : to + n] = upstream[0, :, start : start + n]
-        return dy, None
+    A row takes its beginning from the earlier row with which it has most in common, and the rest is its own.
+    """
+    lengths = torch.as_tensor(lengths, device=ids.device)
+    inside = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (B, T)
+    rows, total = [], 0
+    for b, length in enumerate(lengths.tolist()):
+        common = mate = 0
+        if b:
+            same = (ids[:b] == ids[b]) & inside[:b] & inside[b]  # (b, T)
+            common, mate = (int(t) for t in same.long().cumprod(dim=1).sum(dim=1).max(dim=0))
+        row = [(False, to, start, min(n, common - to)) for _, to, start, n in (rows[mate] if common else []) if to < common]
+        if length > common:
+            row.append((True, common, total, length - common))
+            total += length - common
+        rows.append(row)
+    return rows
