@@ -75,7 +75,9 @@ def _runs(ids, lengths):
         if b:
             same = (ids[:b] == ids[b]) & inside[:b] & inside[b]  # (b, T)
             common, mate = (int(t) for t in same.long().cumprod(dim=1).sum(dim=1).max(dim=0))
-        row = [(False, to, start, min(n, common - to)) for _, to, start, n in (rows[mate] if common else []) if to < common]
+        row = [
+            (False, to, start, min(n, common - to)) for _, to, start, n in (rows[mate] if common else []) if to < common
+        ]
         if length > common:
             row.append((True, common, total, length - common))
             total += length - common

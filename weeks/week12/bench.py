@@ -1,0 +1,240 @@
+"""LoRA on SmolLM2-135M here and through peft and transformers: seconds of a training step, and what bought what.
+
+python weeks/week12/bench.py
+
+Rank 8 on all linear layers, four rows of real prompts and responses in a step, cut at 256 tokens, padded to the
+longest of the four. `spam` has short rows, `topics` long ones. peft is measured in float32 and in bfloat16, and the
+better of the two counts. One thread, and its CPU time: what else runs on the machine meets all sides in turn.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from unittest import mock
+
+import torch
+from lora import LoRA, LoRAConfig, attach, parameters
+from lora.published import product, their_paths
+from lora.vendor.shared.errors import entry
+from lora.vendor.shared.files import need
+from lora.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    parser,
+    results_folder,
+    thread_count,
+    write_results,
+)
+from torch.nn import functional as F
+
+DATA = Path(__file__).resolve().parents[2] / "data"
+MODEL, NAME, RANK, LENGTH, BATCH = "smollm2-135m", "bench", 8, 256, 4
+SETS = {"spam": "sms-spam", "topics": "reuters-r8"}
+ROUNDS = {"smoke": 1, "default": 5, "full": 15}  # of timing
+STEPS = {"smoke": 2, "default": 24, "full": 40}  # of the two loss curves
+RATE = 5e-4
+
+
+def rows_of(loaded, data, count):
+    """The first rows of a task, as training rows (count, LENGTH + 1)."""
+    answers = product("answers")
+    rows = answers.read_rows(need(data / "train.jsonl", f"make data/{data.name}"))[:count]
+    return answers.make_task(data.name, rows, loaded.template(), LENGTH)[0].train
+
+
+def collated(rows):
+    """(inputs, labels) of a step as peft's users give them: padded to the longest row, -100 where nothing is judged."""
+    length = int(rows.judged.any(dim=0).nonzero().max()) + 1
+    ids, judged = rows.ids[:, :length], rows.judged[:, :length]
+    return ids, ids.masked_fill(~judged, -100)
+
+
+def peft_step(base, half):
+    """(model, step) of peft with the usual loop: AdamW, the norm of the gradient bounded by 1."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = get_peft_model(base, config).train()
+    own = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(own, lr=RATE, weight_decay=0.0)
+
+    def step(rows):
+        ids, labels = collated(rows)
+        with torch.autocast("cpu", torch.bfloat16) if half else nullcontext():
+            loss = model(input_ids=ids, labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(own, 1.0)
+        optimizer.step()
+        return loss.item()
+
+    return model, step
+
+
+def our_step(learner, parts=1):
+    """A step as `nanogpt learn` and `train.py adapt` make it."""
+    step, strategy = product("vendor.continual.loop").step, product("vendor.continual.strategy").Strategy()
+    optimizer = torch.optim.AdamW(learner.parameters().values(), lr=RATE, weight_decay=0.0)
+    return lambda rows: step(learner, strategy, optimizer, rows, parts=parts)["loss"]
+
+
+def ladder(model, autocast):
+    """{what is done: step}, each doing one thing more than the one before; the last is ours."""
+    answers, whole = product("answers").AnswerLearner, product("vendor.continual.learner").Learner
+
+    class Padded(answers):
+        def forward(self, rows):
+            judged = rows.judged[:, 1:]
+            length = int(judged.any(dim=0).nonzero().max()) + 1
+            with self.autocast():
+                logits = self.model.head(self.model.hidden(rows.ids[:, :length])[judged[:, :length]])
+            return logits, F.cross_entropy(logits.float(), rows.ids[:, 1:][judged])
+
+    class Everything(whole):
+        def forward(self, rows):
+            length = int(rows.judged.any(dim=0).nonzero().max()) + 1
+            return super().forward(rows.map(lambda t: t[:, :length]))
+
+    make = lambda kind, parts=1: our_step(kind(model, autocast=autocast), parts)
+    plain = make(Everything)
+
+    def two_products(rows):
+        with mock.patch.object(LoRA, "with_base", lambda *_: None):
+            return plain(rows)
+
+    return {
+        "frozen weights get no gradient": two_products,
+        "both products of a layer in one": make(Everything),
+        "logits only where judged": make(Padded),
+        "no padding": make(answers, BATCH),
+        "equal beginnings once": make(answers),
+    }
+
+
+def seconds(step, rows):
+    start = time.process_time()
+    step(rows)
+    return time.process_time() - start
+
+
+def copy_adapter(peft_model, model):
+    """Give ours the numbers of peft's adapter."""
+    theirs = peft_model.base_model.model
+    with torch.no_grad():
+        for path, name in their_paths(model).items():
+            ours, layer = model.get_submodule(path).adapters[NAME], theirs.get_submodule(name)
+            ours.lora_A.copy_(layer.lora_A["default"].weight)
+            ours.lora_B.copy_(layer.lora_B["default"].weight)
+
+
+def logit_difference(peft_model, model, rows):
+    """Largest difference of a logit, of all tokens that are no padding."""
+    ids, _ = collated(rows)
+    lengths = (rows.judged * torch.arange(rows.judged.shape[1])).amax(dim=1)
+    inside = torch.arange(ids.shape[1]) < lengths[:, None]
+    with torch.no_grad():
+        ours, theirs = model.eval()(ids)[0], peft_model.eval()(input_ids=ids).logits
+    return (ours - theirs)[inside].abs().max().item()
+
+
+def curves(peft_side, ours, model, rows, steps):
+    """(peft's losses, ours, the largest logit difference at the end) of the same rows from the same start."""
+    peft_model, step = peft_side
+    copy_adapter(peft_model, model)
+    batches = [rows[i * BATCH : (i + 1) * BATCH] for i in range(steps)]
+    pairs = [(step(batch), ours(batch)) for batch in batches]
+    moved = {name: p.detach().clone() for name, p in parameters(model, NAME).items()}
+    copy_adapter(peft_model, model)
+    difference = logit_difference(peft_model, model, batches[0])
+    with torch.no_grad():
+        for name, p in parameters(model, NAME).items():
+            p.copy_(moved[name])
+    return [p for p, _ in pairs], [o for _, o in pairs], difference
+
+
+def measure(loaded, folder, preset, data):
+    """The metrics, in the order in which they are printed."""
+    from transformers import AutoModelForCausalLM
+
+    rounds, model = ROUNDS[preset], loaded.model.train()
+    autocast, precision = product("device").autocast_for("auto", torch.device("cpu"))
+    attach(model, NAME, LoRAConfig(rank=RANK, alpha=2 * RANK))
+    opened = lambda dtype: AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    rows = {name: rows_of(loaded, data / place, BATCH * STEPS[preset]) for name, place in SETS.items()}
+    metrics = {"precision": precision, "rounds": rounds, "rank": RANK, "batch": BATCH, "row_length": LENGTH}
+
+    float32, bfloat16 = peft_step(opened(torch.float32), False), peft_step(opened(torch.bfloat16), True)
+    first = rows["spam"][:BATCH]
+    for name, (_, step) in (("float32", float32), ("bfloat16", bfloat16)):
+        once = seconds(step, first)  # the first call allocates; a type that the processor lacks is told by that alone
+        hopeless = once > 4 * metrics.get("peft_float32_step_seconds", once)
+        metrics[f"peft_{name}_step_seconds"] = once if hopeless else seconds(step, first)
+        print(f"peft, {name}: {metrics[f'peft_{name}_step_seconds']:.1f} s a step of spam", flush=True)
+    best = min(("float32", "bfloat16"), key=lambda name: metrics[f"peft_{name}_step_seconds"])
+    metrics["peft_best_dtype"] = best
+    peft_model, theirs = float32 if best == "float32" else bfloat16
+    bfloat16 = None  # its memory
+
+    for name in SETS:
+        batch, steps = rows[name][:BATCH], {"peft": theirs, **ladder(model, autocast)}
+        times = [{side: seconds(step, batch) for side, step in steps.items()} for _ in range(rounds + 1)][1:]
+        median = {side: statistics.median(t[side] for t in times) for side in steps}
+        ours = "equal beginnings once"
+        ratios = [t[ours] / t["peft"] for t in times]
+        ids, _ = collated(batch)
+        packed = product("packing").Packing(batch.ids, (batch.judged * torch.arange(LENGTH + 1)).amax(dim=1))
+        metrics[name] = {
+            "seconds": median,
+            "of_peft": {side: value / median["peft"] for side, value in median.items() if side != "peft"},
+            "ratio": statistics.median(ratios), "ratios": ratios,
+            "tokens_padded": ids.numel(), "tokens_computed": packed.ids.numel(),
+        }  # fmt: skip
+        print(f"{name}: " + ", ".join(f"{side} {value:.2f} s" for side, value in median.items()), flush=True)
+    metrics["lora_vs_peft_best_dtype_time_ratio"] = max(metrics[name]["ratio"] for name in SETS)
+
+    fresh = peft_step(opened(torch.float32), False)
+    ours = our_step(product("answers").AnswerLearner(model, autocast=autocast))
+    theirs, own, difference = curves(fresh, ours, model, rows["spam"], STEPS[preset])
+    metrics |= {"loss_curve_peft": theirs, "loss_curve_ours": own, "lora_peft_logit_max_diff": difference}
+    metrics["loss_curve_max_diff"] = max(abs(a - b) for a, b in zip(theirs, own))
+    return metrics
+
+
+def main(argv=None):
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    argv = sys.argv[1:] if argv is None else argv
+    args = parser(__doc__, data=DATA).parse_args(argv)
+    threads = thread_count(args.threads, otherwise=1)
+    torch.set_num_threads(threads)
+    torch.manual_seed(args.seed)
+    watch = Stopwatch()
+    loaded = product("sources").open_model(MODEL)
+    with tempfile.TemporaryDirectory() as folder:
+        product("commands.export").Export(Path(folder) / MODEL, model=MODEL).run()
+        metrics = measure(loaded, Path(folder) / MODEL, args.preset, args.data)
+    path = write_results(
+        results_folder(__file__, args.out) / "bench.json",
+        command=command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=watch.seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(
+        f"of peft's time in {metrics['peft_best_dtype']}: spam {metrics['spam']['ratio']:.2f}, topics "
+        f"{metrics['topics']['ratio']:.2f}; losses differ by {metrics['loss_curve_max_diff']:.1e} at most, logits by "
+        f"{metrics['lora_peft_logit_max_diff']:.1e}"
+    )
+    print(f"results: {path}")
+    return metrics
+
+
+if __name__ == "__main__":
+    sys.exit(entry(main))
