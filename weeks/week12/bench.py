@@ -2,9 +2,9 @@
 
 python weeks/week12/bench.py
 
-Rank 8 on all linear layers, four rows of real prompts and responses in a step, cut at 256 tokens, padded to the
-longest of the four. `spam` has short rows, `topics` long ones. peft is measured in float32, and in bfloat16
-where the processor has it; the better counts. One thread, and its CPU time: what else runs on the machine meets all sides in turn.
+Rank 8 on all linear layers, four rows of real prompts and responses in a step, cut at 256 tokens, for peft padded to
+the longest of the four. `spam` has short rows, `topics` long ones. peft is measured in float32, and in bfloat16 where
+the processor has it; the better counts. CPU time of one thread, all sides in turn.
 """
 
 import statistics
