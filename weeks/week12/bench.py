@@ -45,6 +45,11 @@ def rows_of(loaded, data, count):
     return answers.make_task(data.name, rows, loaded.template(), LENGTH)[0].train
 
 
+def ends(rows):
+    """The place of each row's last judged token: how many tokens are read before it."""
+    return (rows.judged * torch.arange(rows.judged.shape[1])).amax(dim=1)
+
+
 def collated(rows):
     """(inputs, labels) of a step as peft's users give them: padded to the longest row, -100 where nothing is judged."""
     length = int(rows.judged.any(dim=0).nonzero().max()) + 1
@@ -82,7 +87,11 @@ def our_step(learner, parts=1):
 
 
 def ladder(model, autocast):
-    """{what is done: step}, each doing one thing more than the one before; the last is ours."""
+    """{side: step}, each doing one thing more than the one before; the last is ours.
+
+    frozen: no gradient for frozen weights, as peft; product: both products of a layer in one; judged: logits only where
+    something is judged; unpadded: one row after another, so no padding; shared: packed, equal beginnings once.
+    """
     answers, whole = product("answers").AnswerLearner, product("vendor.continual.learner").Learner
 
     class Padded(answers):
@@ -106,11 +115,11 @@ def ladder(model, autocast):
             return plain(rows)
 
     return {
-        "frozen weights get no gradient": two_products,
-        "both products of a layer in one": make(Everything),
-        "logits only where judged": make(Padded),
-        "no padding": make(answers, BATCH),
-        "equal beginnings once": make(answers),
+        "frozen": two_products,
+        "product": make(Everything),
+        "judged": make(Padded),
+        "unpadded": make(answers, BATCH),
+        "shared": make(answers),
     }
 
 
@@ -144,8 +153,7 @@ def copy_adapter(peft_model, model):
 def logit_difference(peft_model, model, rows):
     """Largest difference of a logit, of all tokens that are no padding."""
     ids, _ = collated(rows)
-    lengths = (rows.judged * torch.arange(rows.judged.shape[1])).amax(dim=1)
-    inside = torch.arange(ids.shape[1]) < lengths[:, None]
+    inside = torch.arange(ids.shape[1]) < ends(rows)[:, None]
     with torch.no_grad():
         ours, theirs = model.eval()(ids)[0], peft_model.eval()(input_ids=ids).logits
     return (ours - theirs)[inside].abs().max().item()
@@ -167,47 +175,56 @@ def curves(peft_side, ours, model, rows, steps):
 
 
 def measure(loaded, folder, preset, data, record):
-    """All metrics. record(metrics) keeps what is there: the times, before the loss curves are begun."""
+    """All metrics; record(metrics) keeps what is there after each round."""
     from transformers import AutoModelForCausalLM
 
-    rounds, model = ROUNDS[preset], loaded.model.train()
+    model = loaded.model.train()
     autocast, precision = product("device").autocast_for("auto", torch.device("cpu"))
     attach(model, NAME, LoRAConfig(rank=RANK, alpha=2 * RANK))
-    opened = lambda dtype: AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     rows = {name: rows_of(loaded, data / place, BATCH * STEPS[preset]) for name, place in SETS.items()}
-    metrics = {"precision": precision, "rounds": rounds, "rank": RANK, "batch": BATCH, "row_length": LENGTH}
-    metrics |= bfloat16_here()
-    types = [getattr(torch, name) for name in metrics["peft_dtypes_tried"]]
-    peft = {dtype: peft_step(opened(dtype), dtype == torch.bfloat16) for dtype in types}
-    for name in SETS:
-        batch, ours = rows[name][:BATCH], "equal beginnings once"
-        steps = {str(dtype).removeprefix("torch."): step for dtype, (_, step) in peft.items()}
-        tried, steps = list(steps), steps | ladder(model, autocast)
-        times = [{side: seconds(step, batch) for side, step in steps.items()} for _ in range(rounds + 1)][1:]
-        median = {side: statistics.median(t[side] for t in times) for side in steps}
-        best = min(tried, key=median.get)
-        ratios = [t[ours] / t[best] for t in times]
-        ids, _ = collated(batch)
-        packed = product("packing").Packing(batch.ids, (batch.judged * torch.arange(LENGTH + 1)).amax(dim=1))
-        metrics[name] = {
-            "seconds": median,
-            "of_peft": {side: value / median[best] for side, value in median.items()}, "best_dtype": best,
-            "ratio": statistics.median(ratios), "ratios": ratios,
-            "tokens_padded": ids.numel(), "tokens_computed": packed.ids.numel(),
-        }  # fmt: skip
-        print(f"{name}: " + ", ".join(f"{side} {value:.2f} s" for side, value in median.items()), flush=True)
-    metrics["lora_vs_peft_best_dtype_time_ratio"] = max(metrics[name]["ratio"] for name in SETS)
+    metrics = {"precision": precision, "rank": RANK, "batch": BATCH, "row_length": LENGTH} | bfloat16_here()
+    peft = {}
+    for name in metrics["peft_dtypes_tried"]:
+        opened = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, name))
+        peft[name] = peft_step(opened, name == "bfloat16")
 
-    record(metrics)
-
-    fresh = peft_step(opened(torch.float32), False)
-    short = (rows["spam"].judged * torch.arange(LENGTH + 1)).amax(dim=1).argsort(stable=True)
+    short = ends(rows["spam"]).argsort(stable=True)
     ours = our_step(product("answers").AnswerLearner(model, autocast=autocast))
-    theirs, own, difference = curves(fresh, ours, model, rows["spam"][short], STEPS[preset])
+    theirs, own, difference = curves(peft["float32"], ours, model, rows["spam"][short], STEPS[preset])
     metrics |= {"loss_curve_peft": theirs, "loss_curve_ours": own, "lora_peft_logit_max_diff": difference}
     metrics["loss_curve_max_diff"] = max(abs(a - b) for a, b in zip(theirs, own))
-    record(metrics)
+    print(
+        f"{len(own)} steps: losses differ by {metrics['loss_curve_max_diff']:.1e}, logits by {difference:.1e}",
+        flush=True,
+    )
+
+    sides = {name: step for name, (_, step) in peft.items()} | ladder(model, autocast)
+    shown = {"spam": [*peft, "shared"], "topics": list(sides)}
+    batches = {name: rows[name][:BATCH] for name in SETS}
+    times = {name: {side: [] for side in shown[name]} for name in SETS}
+    for i in range(ROUNDS[preset]):
+        for name, batch in batches.items():
+            for side in shown[name]:
+                times[name][side].append(seconds(sides[side], batch))
+            metrics[name] = summary(times[name], list(peft), batch)
+            print(
+                f"round {i + 1}, {name}: " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times[name].items()), flush=True
+            )
+        metrics |= {"rounds": i + 1, "lora_vs_peft_best_dtype_time_ratio": max(metrics[n]["ratio"] for n in SETS)}
+        record(metrics)
     return metrics
+
+
+def summary(times, peft, batch):
+    """Medians in seconds, and as shares of the better peft; `ratio` is the median of the ratios of each round."""
+    median = {side: statistics.median(values) for side, values in times.items()}
+    best = min(peft, key=median.get)
+    packed = product("packing").Packing(batch.ids, ends(batch))
+    return {
+        "seconds": median, "of_peft": {side: value / median[best] for side, value in median.items()},
+        "best_dtype": best, "ratio": statistics.median(a / b for a, b in zip(times["shared"], times[best])),
+        "tokens_padded": collated(batch)[0].numel(), "tokens_computed": packed.ids.numel(),
+    }  # fmt: skip
 
 
 def main(argv=None):
@@ -228,7 +245,7 @@ def main(argv=None):
     )  # fmt: skip
     loaded = product("sources").open_model(MODEL)
     with tempfile.TemporaryDirectory() as folder:
-        product("commands.export").Export(Path(folder) / MODEL, model=MODEL).run()
+        product("formats").write("huggingface", Path(folder) / MODEL, loaded.published())
         metrics = measure(loaded, Path(folder) / MODEL, args.preset, args.data, record)
     print(
         f"of peft's time: spam {metrics['spam']['ratio']:.2f}, topics "
