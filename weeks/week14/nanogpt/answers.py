@@ -125,8 +125,8 @@ class AnswerLearner(Learner):
         """Rows of ids (B, T+1) -> logits (M, V) at the M judged positions, and their mean cross-entropy.
 
         The head is the dearest matrix of a small model with a large vocabulary, so it is asked only where there is
-        something to judge. No padding is computed, nothing behind a row's last judged token, and what rows begin with
-        alike only once.
+        something to judge, and so is all behind the last attention. No padding is computed, nothing after a row's last
+        judged token, and what rows begin with alike only once.
         """
         rows = rows.to(self.model.embed.weight.device)
         judged = rows.judged[:, 1:]  # (B, T)
@@ -136,6 +136,8 @@ class AnswerLearner(Learner):
         longest = int(lengths.max())
         packing = Packing(ids[:, :longest], lengths)
         with self.autocast():
-            states = self.model.hidden(packing.ids[None], positions=packing.positions[None], packing=packing)[0]
-            logits = self.model.head(states[packing.place[judged[:, :longest]]])  # (M, V)
+            keep = packing.place[judged[:, :longest]]  # (M,)
+            places = packing.positions[None]
+            states = self.model.hidden(packing.ids[None], positions=places, packing=packing, keep=keep)
+            logits = self.model.head(states[0])  # (M, V)
         return logits, F.cross_entropy(logits.float(), targets[judged])
