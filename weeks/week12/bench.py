@@ -16,7 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from lora import LoRA, LoRAConfig, attach, parameters
+from lora import LoRA, LoRAConfig, attach
 from lora.published import product, their_paths
 from lora.vendor.shared.errors import entry
 from lora.vendor.shared.files import need
@@ -33,7 +33,7 @@ from torch.nn import functional as F
 DATA = Path(__file__).resolve().parents[2] / "data"
 MODEL, NAME, RANK, LENGTH, BATCH = "smollm2-135m", "bench", 8, 256, 4
 SETS = {"spam": "sms-spam", "topics": "reuters-r8"}
-ROUNDS = {"smoke": 1, "default": 3, "full": 15}  # of timing
+ROUNDS = {"smoke": 1, "default": 5, "full": 15}  # of timing
 STEPS = {"smoke": 2, "default": 24, "full": 40}  # of the two loss curves
 RATE = 5e-4
 
@@ -57,14 +57,19 @@ def collated(rows):
     return ids, ids.masked_fill(~judged, -100)
 
 
-def peft_step(base, half):
-    """(model, step) of peft with the usual loop: AdamW, the norm of the gradient bounded by 1."""
+def with_peft(base):
+    """peft's adapter of the same shape on a model of transformers."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = get_peft_model(base, config).train()
+    return get_peft_model(base, config).train()
+
+
+def peft_step(model):
+    """A step of the usual loop around it: AdamW, the norm of the gradient bounded by 1."""
     own = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(own, lr=RATE, weight_decay=0.0)
+    half = model.dtype == torch.bfloat16
 
     def step(rows):
         ids, labels = collated(rows)
@@ -76,7 +81,7 @@ def peft_step(base, half):
         optimizer.step()
         return loss.item()
 
-    return model, step
+    return step
 
 
 def our_step(learner, parts=1):
@@ -159,19 +164,14 @@ def logit_difference(peft_model, model, rows):
     return (ours - theirs)[inside].abs().max().item()
 
 
-def curves(peft_side, ours, model, rows, steps):
-    """(peft's losses, ours, the largest logit difference at the end) of the same rows from the same start."""
-    peft_model, step = peft_side
+def curves(peft_model, model, autocast, rows, steps):
+    """(peft's losses, ours, the largest logit difference at the end): same start, same rows, new optimizers."""
     copy_adapter(peft_model, model)
+    theirs, ours = peft_step(peft_model), our_step(product("answers").AnswerLearner(model, autocast=autocast))
     batches = [rows[i * BATCH : (i + 1) * BATCH] for i in range(steps)]
-    pairs = [(step(batch), ours(batch)) for batch in batches]
-    moved = {name: p.detach().clone() for name, p in parameters(model, NAME).items()}
+    pairs = [(theirs(batch), ours(batch)) for batch in batches]
     copy_adapter(peft_model, model)
-    difference = logit_difference(peft_model, model, batches[0])
-    with torch.no_grad():
-        for name, p in parameters(model, NAME).items():
-            p.copy_(moved[name])
-    return [p for p, _ in pairs], [o for _, o in pairs], difference
+    return [p for p, _ in pairs], [o for _, o in pairs], logit_difference(peft_model, model, batches[0])
 
 
 def measure(loaded, folder, preset, data, record):
@@ -183,22 +183,10 @@ def measure(loaded, folder, preset, data, record):
     attach(model, NAME, LoRAConfig(rank=RANK, alpha=2 * RANK))
     rows = {name: rows_of(loaded, data / place, BATCH * STEPS[preset]) for name, place in SETS.items()}
     metrics = {"precision": precision, "rank": RANK, "batch": BATCH, "row_length": LENGTH} | bfloat16_here()
-    peft = {}
-    for name in metrics["peft_dtypes_tried"]:
-        opened = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, name))
-        peft[name] = peft_step(opened, name == "bfloat16")
+    opened = lambda name: AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, name))
+    peft = {name: with_peft(opened(name)) for name in metrics["peft_dtypes_tried"]}
 
-    short = ends(rows["spam"]).argsort(stable=True)
-    ours = our_step(product("answers").AnswerLearner(model, autocast=autocast))
-    theirs, own, difference = curves(peft["float32"], ours, model, rows["spam"][short], STEPS[preset])
-    metrics |= {"loss_curve_peft": theirs, "loss_curve_ours": own, "lora_peft_logit_max_diff": difference}
-    metrics["loss_curve_max_diff"] = max(abs(a - b) for a, b in zip(theirs, own))
-    print(
-        f"{len(own)} steps: losses differ by {metrics['loss_curve_max_diff']:.1e}, logits by {difference:.1e}",
-        flush=True,
-    )
-
-    sides = {name: step for name, (_, step) in peft.items()} | ladder(model, autocast)
+    sides = {name: peft_step(peft_model) for name, peft_model in peft.items()} | ladder(model, autocast)
     shown = {"spam": [*peft, "shared"], "topics": list(sides)}
     batches = {name: rows[name][:BATCH] for name in SETS}
     times = {name: {side: [] for side in shown[name]} for name in SETS}
@@ -206,12 +194,16 @@ def measure(loaded, folder, preset, data, record):
         for name, batch in batches.items():
             for side in shown[name]:
                 times[name][side].append(seconds(sides[side], batch))
+                print(f"round {i + 1}, {name}, {side}: {times[name][side][-1]:.2f} s", flush=True)
             metrics[name] = summary(times[name], list(peft), batch)
-            print(
-                f"round {i + 1}, {name}: " + ", ".join(f"{k} {v[-1]:.2f} s" for k, v in times[name].items()), flush=True
-            )
         metrics |= {"rounds": i + 1, "lora_vs_peft_best_dtype_time_ratio": max(metrics[n]["ratio"] for n in SETS)}
         record(metrics)
+
+    short = rows["spam"][ends(rows["spam"]).argsort(stable=True)]
+    theirs, own, difference = curves(peft["float32"], model, autocast, short, STEPS[preset])
+    metrics |= {"loss_curve_peft": theirs, "loss_curve_ours": own, "lora_peft_logit_max_diff": difference}
+    metrics["loss_curve_max_diff"] = max(abs(a - b) for a, b in zip(theirs, own))
+    record(metrics)
     return metrics
 
 
