@@ -191,7 +191,7 @@ plan-check: .venv/.test ## has every day of a built week its page, exercises, te
 
 benches := $(patsubst weeks/%/bench.py,%,$(wildcard weeks/$(if $(WEEK),$(or $(week_folder),$(WEEK)),*)/bench.py))
 
-bench: .venv/.test $(patsubst %,data/%/ORIGIN.json,mnist names smollm2-135m sms-spam) ## measure every week that has a bench.py, or WEEK=09
+bench: .venv/.test $(patsubst %,data/%/ORIGIN.json,mnist names reuters-r8 smollm2-135m sms-spam) ## measure every week that has a bench.py, or WEEK=09
 	@[ -n "$(benches)" ] || echo "no week has a bench.py yet"
 	$(foreach week,$(benches),$(strip $(PY) weeks/$(week)/bench.py $(ARGS) $(call to,$(week)))$(newline))
 

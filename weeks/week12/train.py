@@ -1,10 +1,15 @@
-"""Teach a Shakespeare model the Bible: all of its weights, or a low-rank adapter beside them. Who learns, who forgets?
+"""Week 12: who learns and who forgets, with all weights or with an adapter; and SmolLM2 adapted to a file of yours.
 
-One base model (a byte-level GPT) is trained on Shakespeare. Copies of it then read the Bible for the same number of
-steps on the same batches, with full fine-tuning and with LoRA at several ranks. Judged in bits per byte of unseen text:
-of the Bible (what was learned) and of Shakespeare (what was forgotten).
+python weeks/week12/train.py                    # frontier: what `make week12` runs
+python weeks/week12/train.py adapt FILE         # SmolLM2-135M learns FILE: a text, or JSONL rows of prompt and response
+python weeks/week12/train.py adapt --help       # the options of a job
+
+frontier: one base model (a byte-level GPT) is trained on Shakespeare. Copies of it then read the Bible for the same
+number of steps on the same batches, with full fine-tuning and with LoRA at several ranks. Judged in bits per byte of
+unseen text: of the Bible (what was learned) and of Shakespeare (what was forgotten).
 """
 
+import argparse
 import copy
 import sys
 import tempfile
@@ -14,10 +19,13 @@ from statistics import mean, stdev
 
 import torch
 from lora import LoRAConfig, attach, detach, load, merge, parameters, save, unmerge, using
+from lora.adapt import Adaptation, Settings
+from lora.peft_format import CONFIG
 from lora.vendor.gpt.loop import Recipe, evaluate, train
 from lora.vendor.gpt.model import GPT, GPTConfig
 from lora.vendor.shared.errors import Mistake, entry
 from lora.vendor.shared.files import need
+from lora.vendor.shared.jobs import perform
 from lora.vendor.shared.progress import bar
 from lora.vendor.shared.results import (
     Stopwatch,
@@ -25,6 +33,8 @@ from lora.vendor.shared.results import (
     machine,
     parser,
     results_folder,
+    run_folder,
+    seed_number,
     thread_count,
     write_results,
 )
@@ -217,6 +227,57 @@ def average(values):
 
 
 def main(argv=None):
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return perform(argv, __doc__, JOBS, ("frontier",), lambda name, options: JOBS[name](options))
+
+
+def adapting(argv):
+    """The job `adapt`: SmolLM2-135M and a file."""
+    p = argparse.ArgumentParser(prog="train.py adapt", description="Adapt a published model to a file of your own.")
+    p.add_argument("file", type=Path, help='a text, or a .jsonl of rows {"prompt": "...", "response": "..."}')
+    p.add_argument("--model", default="smollm2-135m", help="name or path of the model (default: %(default)s)")
+    p.add_argument("--exam", type=Path, help="what judges it (default: a tenth of FILE is held out)")
+    p.add_argument("--rank", type=int, default=8, help="rank of the adapter (default: %(default)s)")
+    p.add_argument("--lr", type=float, default=1e-3, help="highest learning rate (default: %(default)s)")
+    p.add_argument("--steps", type=int, help="optimizer steps (default: two passes; of a text at most 80)")
+    p.add_argument("--seed", type=seed_number, default=0, help="seed of all that is random (default: %(default)s)")
+    p.add_argument("--out", type=Path, help="new folder for the adapter (default: runs/week12/adapters/FILE's name)")
+    p.add_argument("--threads", type=int, help="CPU threads (default: all that this process may use)")
+    args, watch = p.parse_args(argv), Stopwatch()
+    threads = thread_count(args.threads)
+    torch.set_num_threads(threads)
+    here = args.file.resolve()
+    folder = args.out or run_folder(__file__) / "adapters" / (here.parent.name if here.stem == "train" else here.stem)
+    if (folder / CONFIG).exists():
+        raise Mistake(f"{folder} already holds an adapter; give another --out, or delete it")
+    settings = Settings(args.model, args.exam, args.rank, args.lr, args.steps, args.seed)
+    work = Adaptation(args.file, settings)
+    print(
+        f"{args.model} learns {args.file}: {len(work.rows)} rows of up to {work.length} tokens, {work.recipe.steps} "
+        f"steps, {work.parameters:,} numbers trained, {work.precision}, {threads} threads"
+    )
+    if work.note:
+        print(f"note: {work.note}")
+    before = work.judge()
+    losses = work.learn(folder)
+    after = work.judge()
+    for name, m in (("before", before), ("after", after)):
+        loss = f", loss {m['loss']:.3f}" if "loss" in m else ""
+        print(f"{name}: {m['told']}{loss}; a sample: {m['sample']!r}")
+    metrics = {
+        "before": before, "after": after, "losses": losses, "rows": len(work.rows), "steps": work.recipe.steps,
+        "parameters": work.parameters, "bytes": size(folder), "precision": work.precision,
+    }  # fmt: skip
+    write_results(
+        folder / "results.json", command=command_line(__file__, ["adapt", *argv]), preset="default", seed=args.seed,
+        seconds=watch.seconds, metrics=metrics, threads=threads,
+    )  # fmt: skip
+    print(f"saved in {folder}: PEFT loads it onto the published model, and here: nanogpt chat --model {folder}")
+    return metrics
+
+
+def frontier(argv):
+    """The job `frontier`: full fine-tuning and LoRA of several ranks, learned against forgotten."""
     p = parser(
         __doc__, data=DATA, epilog="--data holds the folders shakespeare and bible, each with train, val, test.txt"
     )
@@ -249,7 +310,6 @@ def main(argv=None):
         m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
         m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
     out = results_folder(__file__, args.out) / f"{args.preset}.json"
-    argv = sys.argv[1:] if argv is None else argv
     write_results(
         out, command=command_line(__file__, argv), preset=args.preset, seed=args.seed, seconds=watch.seconds,
         metrics=metrics, threads=threads,
@@ -264,6 +324,9 @@ def main(argv=None):
     print(f"To try next, whether other seeds say the same: {command_line(__file__, again)}")
     print(f"results: {out}")
     return metrics
+
+
+JOBS = {"frontier": frontier, "adapt": adapting}
 
 
 if __name__ == "__main__":

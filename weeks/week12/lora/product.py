@@ -9,6 +9,10 @@ With G the upstream gradient (tokens, out), all by the product rule:
     dB = scale G^T (x A^T)        dA = scale (G B)^T x        dx = G W + scale (G B) A
 
 W is frozen, so there is no dW, and x is kept only where A learns.
+
+A product with one side of r = 8 is not worth a multiplication library's best code, and how it is written decides what
+it costs. At 512 tokens and 576 -> 1536, one core (AVX2), G B takes 1.0 ms as it stands and 0.2 ms as G (B^T)^T with a
+copy of B^T; G^T low takes 1.5 ms, and 0.3 ms as the transpose of low^T G. The product with W takes 9.5 ms.
 """
 
 import torch
@@ -34,9 +38,9 @@ class Product(torch.autograd.Function):
         x_learns, _, _, A_learns, B_learns, _ = ctx.needs_input_grad
         dx = dA = dB = None
         if B_learns:
-            dB = (upstream.T @ low).mul_(ctx.scale)
+            dB = (low.T @ upstream).mul_(ctx.scale).T
         if x_learns or A_learns:
-            dlow = (upstream @ B).mul_(ctx.scale)  # (N, r)
+            dlow = F.linear(upstream, B.T.contiguous()).mul_(ctx.scale)  # (N, r)
         if A_learns:
             dA = dlow.T @ x
         if x_learns:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from .packing import Packing
 from .vendor.continual.learner import Learner
 from .vendor.continual.rows import Rows
 from .vendor.continual.task import Task
@@ -124,12 +125,19 @@ class AnswerLearner(Learner):
         """Rows of ids (B, T+1) -> logits (M, V) at the M judged positions, and their mean cross-entropy.
 
         The head is the dearest matrix of a small model with a large vocabulary, so it is asked only where there is
-        something to judge; columns behind the last judged token are not computed at all.
+        something to judge, and so is all behind the last attention. No padding is computed, nothing after a row's last
+        judged token, and what rows begin with alike only once.
         """
         rows = rows.to(self.model.embed.weight.device)
         judged = rows.judged[:, 1:]  # (B, T)
-        length = int(judged.any(dim=0).nonzero().max()) + 1
-        judged = judged[:, :length]  # (B, T')
+        some = judged.any(dim=1)
+        ids, targets, judged = rows.ids[some, :-1], rows.ids[some, 1:], judged[some]
+        lengths = (judged * torch.arange(1, judged.shape[1] + 1, device=judged.device)).amax(dim=1)  # (B,)
+        longest = int(lengths.max())
+        packing = Packing(ids[:, :longest], lengths)
         with self.autocast():
-            logits = self.model.head(self.model.hidden(rows.ids[:, :length])[judged])  # (M, V)
-        return logits, F.cross_entropy(logits.float(), rows.ids[:, 1 : length + 1][judged])
+            keep = packing.place[judged[:, :longest]]  # (M,)
+            places = packing.positions[None]
+            states = self.model.hidden(packing.ids[None], positions=places, packing=packing, keep=keep)
+            logits = self.model.head(states[0])  # (M, V)
+        return logits, F.cross_entropy(logits.float(), targets[judged])

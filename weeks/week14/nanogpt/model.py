@@ -141,13 +141,16 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width, bias=config.bias)
         self.dropout = config.dropout
 
-    def forward(self, x, rope, mask, cache):
+    def forward(self, x, rope, mask, cache, packing=None, keep=None):
         B, T, C = x.shape
         q = self.q(x).view(B, T, self.n_head, self.head_dim).transpose(1, 2)  # (B, H, T, D)
         k = self.k(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
         v = self.v(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
         if rope is not None:
             q, k = rotate(q, *rope), rotate(k, *rope)
+        if packing is not None:  # tokens of many rows one after another: each row attends to itself
+            y = packing.attend(q, k, v, self.dropout if self.training else 0.0).transpose(1, 2).reshape(B, T, C)
+            return self.proj(y if keep is None else y[:, keep])
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, G, S, D): all positions so far
         share = self.n_head // self.n_kv_head
@@ -183,8 +186,9 @@ class Block(nn.Module):
         self.norm2, self.mlp = make_norm(config), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, rope, mask, cache):
-        x = x + self.dropout(self.attn(self.norm1(x), rope, mask, cache))
+    def forward(self, x, rope, mask, cache, packing=None, keep=None):
+        y = self.attn(self.norm1(x), rope, mask, cache, packing, keep)
+        x = (x if keep is None else x[:, keep]) + self.dropout(y)
         return x + self.dropout(self.mlp(self.norm2(x)))
 
 
@@ -221,11 +225,13 @@ class GPT(nn.Module):
                 residual = name.endswith(("proj.weight", "down.weight"))
                 nn.init.normal_(p, std=0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02)
 
-    def hidden(self, tokens, cache=None, positions=None, mask=None):
+    def hidden(self, tokens, cache=None, positions=None, mask=None, packing=None, keep=None):
         """The normalised states (B, T, C) that the head reads: where few logits are wanted, call `head` on those alone.
 
         Rows of a batch may stand at different places: then `positions` (B, T) and `mask` (B, 1, T, S), True where
-        attention may look, say so. By default the tokens follow those in the cache, and see all before them.
+        attention may look, say so. By default the tokens follow those in the cache, and see all before them. A
+        `packing` (packing.py) is of rows that are given as one, (1, N), at its positions: attention keeps them apart.
+        Then `keep` (M,) says which states are wanted: behind the last attention no others are computed.
         """
         B, T = tokens.shape
         start = cache.offset if cache is not None else 0
@@ -250,7 +256,7 @@ class GPT(nn.Module):
             mask = torch.ones(T, start + T, dtype=torch.bool, device=tokens.device).tril(start)
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x, rope, mask, cache)
+            x = block(x, rope, mask, cache, packing, keep if block is self.blocks[-1] else None)
         if cache is not None:
             cache.advance(T)
         return self.norm(x)
