@@ -26,10 +26,10 @@ OLD, NEW = "shakespeare", "bible"
 class Setting:
     """How large, how long, and how much text is judged. The rate of `tune` is each run's own."""
 
-    shape: dict = field(default_factory=lambda: dict(vocab_size=256, block_size=64, n_layer=3, n_head=4, n_embd=96))
-    base: Recipe = Recipe(steps=600, batch_size=16, lr=4e-3, min_lr=4e-4, warmup=40)
-    tune: Recipe = Recipe(steps=120, batch_size=16, warmup=10, weight_decay=0.0)
-    judged: int = 16_384  # bytes of each text
+    shape: dict = field(default_factory=lambda: dict(vocab_size=256, block_size=64, n_layer=3, n_head=4, n_embd=64))
+    base: Recipe = Recipe(steps=500, batch_size=16, lr=4e-3, min_lr=4e-4, warmup=40)
+    tune: Recipe = Recipe(steps=100, batch_size=16, warmup=10, weight_decay=0.0)
+    judged: int = 8_192  # bytes of each text
 
 
 @dataclass

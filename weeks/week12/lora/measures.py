@@ -1,6 +1,6 @@
 """What can be read off an adapter and off a series of runs: frontier, directions, equal sizes, bytes.
 
-Sources: Hu et al. 2021, sections 7.2 and 7.3 (subspaces, amplification); Biderman et al. 2024, sections 4.3 and 4.6
+Sources: Hu et al. 2021, sections 7.2 and 7.3 (subspaces, amplification); Biderman et al. 2024, section 4
 (learning against forgetting, singular values of the change). Left out: everything that trains (lab.py).
 """
 
