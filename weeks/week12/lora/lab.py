@@ -46,15 +46,20 @@ class Lab:
 
 
 def read(folder, judged):
-    """{(domain, part): bytes as int64 (N,)}: each document ended by a 0; val and test are cut to `judged` bytes."""
+    """{(domain, part): bytes as int64 (N,)}: val and test are cut to `judged` bytes."""
     found = {}
     for domain in (OLD, NEW):
         for part in ("train", "val", "test"):
             text = read_text(need(folder / domain / f"{part}.txt", f"make data/{domain}"))
-            raw = b"".join(document.encode() + b"\n\0" for document in documents(text))
-            tokens = torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
+            tokens = bytes_of(documents(text))
             found[domain, part] = tokens if part == "train" else tokens[:judged]
     return found
+
+
+def bytes_of(texts):
+    """All documents as one row of bytes, int64 (N,); a newline and a 0 end each."""
+    raw = b"".join(text.encode() + b"\n\0" for text in texts)
+    return torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
 
 
 def bits(model, text):
