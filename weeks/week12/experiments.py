@@ -83,13 +83,18 @@ def grid(preset, labs):
         best = means([best_of(lab, config, rates, bar) for lab in labs])
         out[name] = best | {"points": [[p["rate"], p["learned"], p["forgot"]] for p in points]}
         print(f"{name:>5}: learned {best['learned']:.3f}, forgot {best['forgot']:.3f} at rate {best['rate']:g}")
-    ways = {name: [point[1:] for point in out[name]["points"]] for name in ("full", *out["drawn"])}
-    # As far as every method came, each had to forget so much:
-    reach = min(max(learned for learned, _ in points) for points in ways.values())
-    out["reach"] = reach
-    out["forgot_at_reach"] = {name: forgot_at(points, reach) for name, points in ways.items()}
-    out["frontiers"] = {name: frontier(points) for name, points in ways.items()}
-    return out
+    return out | compared({name: [point[1:] for point in out[name]["points"]] for name in ("full", *out["drawn"])})
+
+
+def compared(ways):
+    """{"frontiers", "beside_full"} of {method: points (learned, forgot)}: where a method has learned most, how much it
+    has forgotten there, and how much full fine-tuning has where it has learned equally much (-1: it never did)."""
+    frontiers, beside = {name: frontier(points) for name, points in ways.items()}, {}
+    for name in ways.keys() - {"full"}:
+        learned, forgot = frontiers[name][-1]
+        full = forgot_at(ways["full"], learned)
+        beside[name] = {"learned": learned, "forgot": forgot, "full": -1.0 if full is None else full}
+    return {"frontiers": frontiers, "beside_full": dict(sorted(beside.items(), key=lambda item: item[1]["learned"]))}
 
 
 def places(preset, labs):

@@ -97,14 +97,15 @@ def frontiers(m, path):
         learned = [point[1:] for point in points if point[1] > 0]
         ax.plot(*zip(*learned), color=look["color"], marker=look["marker"], markersize=6, linestyle="",
                 label=f"{label(name)}, {len(points)} rates")  # fmt: skip
-    ax.axvline(m["reach"], color="#8a8a8a", linestyle=":", linewidth=1)
     ax.plot(0, 0, "*", color="tab:red", markersize=14, label="base model")
     ax.set(xlabel="learned: fall of bits per byte on unseen Bible (right is better)",
            ylabel="forgot: rise of bits per byte on unseen Shakespeare (up is worse)")  # fmt: skip
-    least = min(m["forgot_at_reach"], key=m["forgot_at_reach"].get)
-    told = ", ".join(f"{label(name)} {forgot:.2f}" for name, forgot in m["forgot_at_reach"].items())
-    ax.set_title(f"At equal learning ({m['reach']:.2f}, dotted) {label(least)} forgets least\n"
-                 f"forgot there: {told} ({seeds(m)})", fontsize=10)  # fmt: skip
+    rows = [(f"rank {name[1:]}", row) for name, row in m["beside_full"].items() if row["full"] >= 0]
+    for _, row in rows:
+        ax.plot([row["learned"]] * 2, [row["forgot"], row["full"]], color="#8a8a8a", linestyle=":", linewidth=1.5)
+    told = [f"{name} {row['forgot']:.2f} (full {row['full']:.2f})" for name, row in rows]
+    ax.set_title("Forgotten where each rank has learned most, and by full fine-tuning at equal learning (dotted):\n"
+                 f"{', '.join(told)}; {seeds(m)}", fontsize=10)  # fmt: skip
     ax.grid(alpha=0.3)
     ax.legend(fontsize=9, frameon=False)
     save(fig, path)
@@ -167,7 +168,7 @@ def spectrum(m, path):
     right.set_xscale("log", base=2)
     right.set_xticks(kept, [f"{rank:.0f}" for rank in kept])
     right.set(xlabel="rank to which full fine-tuning's change of each matrix is cut", ylabel="bits per byte")
-    near = next(rank for rank, value, _ in m["cuts"] if value >= 0.9 * learned[-1])
+    near = next((rank for rank, value, _ in m["cuts"] if value >= 0.9 * learned[-1]), kept[-1])
     right.set_title(f"Cut to rank {near:.0f}, it keeps 90 % of what its matrices learned", fontsize=10)
     right.axhline(0, color="#8a8a8a", linewidth=0.8)
     right.legend(fontsize=9, frameon=False)
