@@ -61,9 +61,8 @@ def base_model(folder, seed):
     print("the base reads Shakespeare, once; later calls find it", flush=True)
     steps = SETTING.base.steps
     learn(model, old_text("train"), SETTING.base, seed, lambda work: bar(work, total=steps, label="base"))
-    own = dict(model.state_dict())
-    del own["head.weight"]  # the embedding's tensor, which safetensors stores once
-    atomic_write(path, to_bytes(own | {"head.weight": model.head.weight.clone()}))
+    # Clones: the output layer is the embedding, and safetensors refuses a tensor that is there twice.
+    atomic_write(path, to_bytes({key: tensor.clone() for key, tensor in model.state_dict().items()}))
     atomic_write(told, json.dumps(about))
     return model
 
