@@ -141,9 +141,11 @@ def places(m, path):
     names = [f"{name}, rank {row['rank']:.0f}" for name, row in rows]
     bars = ax.barh(names, [row["learned"] for _, row in rows], color="#1b3a5c", label="learned")
     ax.plot([row["forgot"] for _, row in rows], names, "s", color="#c2571a", label="forgot")
-    ax.bar_label(bars, fmt="%.3f", padding=4, fontsize=9)
+    ax.bar_label(bars, fmt="%.3f", label_type="center", color="white", fontsize=9)
     ax.set(xlabel="bits per byte", xlim=(0, 1.2 * max(max(row["learned"], row["forgot"]) for _, row in rows)))
-    ax.set_title(f"About {m['budget']:,} parameters learn most on: {rows[-1][0]} ({seeds(m)})", fontsize=10)
+    most, least = rows[-1], rows[0]
+    ax.set_title(f"About {m['budget']:,} parameters learn {most[1]['learned']:.2f} on {most[0]}, "
+                 f"{least[1]['learned']:.2f} on {least[0]} ({seeds(m)})", fontsize=10)  # fmt: skip
     ax.legend(fontsize=9, frameon=False, loc="lower right")
     save(fig, path)
 
