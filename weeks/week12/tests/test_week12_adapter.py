@@ -19,7 +19,7 @@ from week12_models import bytes_of, same_bytes, shake, tiny, tokens
 # --- what it computes -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.day(78)
+@pytest.mark.day(79)
 @pytest.mark.parametrize("rslora, scale", [(False, 16 / 4), (True, 16 / 2)])
 def test_formula_by_hand(rslora, scale):
     """One layer against the paper's equation written out; rsLoRA divides by sqrt(r). Float64, tolerance 1e-12."""
@@ -31,7 +31,7 @@ def test_formula_by_hand(rslora, scale):
     torch.testing.assert_close(model(x), by_hand, rtol=0, atol=1e-12)
 
 
-@pytest.mark.day(78)
+@pytest.mark.day(79)
 def test_dropout_is_on_the_adapter_only_and_off_in_eval():
     """Dropout must leave the base path alone: in training the output moves only by the adapter's part."""
     model = nn.Sequential(nn.Linear(64, 8))
@@ -49,7 +49,7 @@ def test_dropout_is_on_the_adapter_only_and_off_in_eval():
     assert torch.equal(model(x), model(x))
 
 
-@pytest.mark.day(78)
+@pytest.mark.day(82)
 def test_bf16_autocast_and_bf16_weights():
     """Both ways to run in half precision work, and A and B stay float32, since bf16 swallows small steps."""
     model = tiny()
@@ -127,7 +127,7 @@ def test_two_adapters_train_apart():
 # --- choosing ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.day(81)
+@pytest.mark.day(80)
 def test_one_adapter_per_row_equals_running_the_rows_apart():
     """A mixed batch gives each row what it gets alone (float32, 1e-5: another height may sum in another order)."""
     model = tiny()
@@ -147,7 +147,7 @@ def test_one_adapter_per_row_equals_running_the_rows_apart():
     assert torch.equal(model(batch)[0], base)  # "__base__" is the plain model to the bit
 
 
-@pytest.mark.day(81)
+@pytest.mark.day(80)
 def test_mixed_rows_send_each_gradient_home():
     """Gradients of a mixed batch are the sums of those of the rows apart (float32, 1e-5)."""
     model = tiny()
@@ -179,7 +179,7 @@ def test_mixed_rows_send_each_gradient_home():
             torch.testing.assert_close(left[name][key], right[name][key], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.day(81)
+@pytest.mark.day(80)
 def test_shares_are_summed():
     """{name: share} runs the weighted sum, and half an adapter is half way for a single layer (float64, 1e-12)."""
     model = nn.Sequential(nn.Linear(4, 4)).double()
@@ -194,7 +194,7 @@ def test_shares_are_summed():
         torch.testing.assert_close(model(x), base + 0.5 * deltas["a"] + 2 * deltas["b"], rtol=0, atol=1e-12)
 
 
-@pytest.mark.day(81)
+@pytest.mark.day(80)
 def test_using_restores_after_an_error():
     """A failing request must not leave its adapter switched on for the next."""
     model = tiny()
@@ -206,7 +206,7 @@ def test_using_restores_after_an_error():
     assert torch.equal(model(tokens())[0], before)
 
 
-@pytest.mark.day(81)
+@pytest.mark.day(80)
 @pytest.mark.parametrize("names", ["c", ["a", "c"], {"c": 1.0}])
 def test_unknown_name_raises(names):
     """PEFT once ignored unknown names of a mixed batch and served the base model (its issue 2090)."""
@@ -216,7 +216,7 @@ def test_unknown_name_raises(names):
         pass
 
 
-@pytest.mark.day(81)
+@pytest.mark.day(80)
 def test_wrong_number_of_rows_raises():
     """Two names for three rows: which row would go without?"""
     model = tiny()

@@ -6,8 +6,6 @@ from lora import MERGES, LoRAConfig, adapters, attach, combine, detach, load, sa
 from lora.combine import agreed, at_random, cut, largest
 from week12_models import Net, bytes_of, same_bytes, shake
 
-pytestmark = pytest.mark.day(81)
-
 X = torch.linspace(-1, 1, 18).view(3, 6)
 PEFTS = {"linear": "linear", "cat": "cat", "svd": "svd", "ties": "ties_svd", "dare": "dare_linear_svd",
          "dare_ties": "dare_ties_svd"}  # fmt: skip
@@ -34,6 +32,7 @@ def how(request):
 # --- the exam of every row --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.day(82)
 def test_an_adapter_alone_comes_back(how):
     """One adapter at share 1, with nothing thinned out, is itself (float32; an SVD in between: 1e-5)."""
     model = two()
@@ -43,6 +42,7 @@ def test_an_adapter_alone_comes_back(how):
     assert (model(X) - expected).abs().max() < 1e-5
 
 
+@pytest.mark.day(83)
 def test_peft_makes_the_same(how, tmp_path):
     """The outputs of peft's add_weighted_adapter (float32, two SVDs: 1e-4), negative share included.
 
@@ -71,6 +71,7 @@ def test_peft_makes_the_same(how, tmp_path):
     assert (model(X) - Net()(X)).abs().max() > 1e-2
 
 
+@pytest.mark.day(83)
 def test_the_others_and_the_base_stay(how, tmp_path):
     """Not one byte of the base moves, the adapters stay, and the new one is saved and read like any."""
     before = bytes_of(Net())
@@ -91,6 +92,7 @@ def test_the_others_and_the_base_stay(how, tmp_path):
     assert same_bytes(bytes_of(model), before)
 
 
+@pytest.mark.day(82)
 def test_one_seed_one_merge(how):
     """The same call gives the same bits, whatever torch's own generator holds."""
     outputs = []
@@ -105,6 +107,7 @@ def test_one_seed_one_merge(how):
 # --- what each promises -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.day(82)
 def test_cat_is_the_sum_exactly():
     """Stacked factors compute what using() sums (float32, 1e-5), also of two ranks, and where one has no part."""
     model = Net()
@@ -120,6 +123,7 @@ def test_cat_is_the_sum_exactly():
     assert [config.for_layer(path)[0] for path in ("up", "inner.up", "inner.down")] == [7, 7, 2]
 
 
+@pytest.mark.day(82)
 def test_svd_is_the_best_of_its_rank():
     """The error of the cut is the singular values that were left out (Eckart and Young 1936); float64, 1e-10."""
     change = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -131,6 +135,7 @@ def test_svd_is_the_best_of_its_rank():
         torch.testing.assert_close(error, values[rank:].norm(), rtol=0, atol=1e-10)
 
 
+@pytest.mark.day(82)
 def test_ties_by_hand():
     """Four places: agreed, outvoted by size, one alone, and none left. Exact: halves and whole numbers."""
     a = torch.tensor([[4.0, 3.0, 1.0, 0.5]])
@@ -142,6 +147,7 @@ def test_ties_by_hand():
     assert agreed([a, b], [1.0, 1.0]).tolist() == [[3.0, 3.0, -8.0, 0.375]]
 
 
+@pytest.mark.day(82)
 def test_dare_keeps_the_mean():
     """Over 4,000 draws the mean comes back: within 5 standard errors of |x| sqrt((1 - p) / p / n)."""
     x, density, n = torch.tensor([1.0, -2.0, 0.5]), 0.25, 4000
@@ -152,6 +158,7 @@ def test_dare_keeps_the_mean():
     assert ((draws.mean(0) - x).abs() < bound).all()
 
 
+@pytest.mark.day(82)
 def test_a_pissa_or_fused_adapter_can_be_combined():
     """What has the change of a plain LoRA takes part, whatever its kind (float32, 1e-5)."""
     model = Net()
@@ -167,6 +174,7 @@ def test_a_pissa_or_fused_adapter_can_be_combined():
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.day(82)
 @pytest.mark.parametrize(
     "shares, how, settings, sentence",
     [
@@ -192,6 +200,7 @@ def test_what_cannot_be_combined(shares, how, settings, sentence):
     assert list(adapters(model)) == ["a", "b"]
 
 
+@pytest.mark.day(82)
 @pytest.mark.parametrize(
     "settings, what",
     [({"variant": "dora"}, "DoRA"), ({"bias": "lora_only"}, "LoRA"), ({"modules_to_save": ("inner.down",)}, "Whole")],

@@ -131,7 +131,7 @@ def test_the_models_own_keys_do_not_change():
     assert adapters(model) == {"a": LoRAConfig()}
 
 
-@pytest.mark.day(80)
+@pytest.mark.day(82)
 @pytest.mark.parametrize("merged", [False, True])
 def test_deepcopy_and_state_dict_carry_the_adapter(merged):
     """A copy is whole and apart: same logits, own tensors, and it can be unmerged by itself."""

@@ -21,8 +21,6 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 from week12_models import Net, bytes_of, same_bytes, shake, tiny, tokens
 
-pytestmark = pytest.mark.day(82)
-
 X = torch.linspace(-1, 1, 18).view(3, 6)
 
 
@@ -31,6 +29,7 @@ def wide():
     return nn.Sequential(nn.Linear(64, 96), nn.Tanh(), nn.Linear(96, 64, bias=False)).eval()
 
 
+@pytest.mark.day(82)
 def test_each_weight_is_off_by_half_a_step_at_most():
     """|w - scale q| <= scale / 2 with scale = the row's largest / 127; a row of zeros stays zeros.
 
@@ -47,6 +46,7 @@ def test_each_weight_is_off_by_half_a_step_at_most():
     assert packed.q.abs().amax(1).tolist() == [127 if i != 3 else 0 for i in range(30)]
 
 
+@pytest.mark.day(82)
 @pytest.mark.parametrize("bias", [True, False])
 def test_forward_and_backward_equal_the_plain_layer_of_that_weight(bias):
     """Outputs and x's gradient are those of F.linear with the dequantised weight.
@@ -65,12 +65,14 @@ def test_forward_and_backward_equal_the_plain_layer_of_that_weight(bias):
         torch.testing.assert_close(left, right, rtol=0, atol=tolerance)
 
 
+@pytest.mark.day(82)
 def test_gradient_against_finite_differences():
     """The hand-written way back, in float64."""
     packed = Int8Linear(nn.Linear(4, 3, dtype=torch.float64)).requires_grad_(False)
     assert torch.autograd.gradcheck(packed, torch.randn(2, 4, dtype=torch.float64, requires_grad=True), atol=1e-7)
 
 
+@pytest.mark.day(82)
 def test_memory_is_a_quarter():
     """Counted, not estimated: 1 byte a weight in place of 4, and a float a row beside it."""
     model = wide()
@@ -81,6 +83,7 @@ def test_memory_is_a_quarter():
     assert memory(model) < 0.29 * before
 
 
+@pytest.mark.day(82)
 def test_training_keeps_no_floats_of_the_base():
     """What autograd holds for the way back: whole numbers, and activations; no float tensor as large as a weight."""
     model = wide()
@@ -94,6 +97,7 @@ def test_training_keeps_no_floats_of_the_base():
     assert sum(t.dtype == torch.int8 for t in held) == 1  # the first layer's input needs no gradient
 
 
+@pytest.mark.day(82)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_learns_on_it_and_the_base_does_not(variant):
     """Starts at the base's outputs to the bit, learns, and leaves every byte when it goes."""
@@ -118,6 +122,7 @@ def test_every_kind_learns_on_it_and_the_base_does_not(variant):
     assert type(model.up) is Int8Linear and torch.equal(model(X), start)
 
 
+@pytest.mark.day(83)
 def test_an_adapter_goes_from_one_base_to_the_other(tmp_path):
     """Taught on 8 bits, saved, and merged on the floats: the file knows nothing of the bits.
 
@@ -144,6 +149,7 @@ def test_an_adapter_goes_from_one_base_to_the_other(tmp_path):
         merge(packed, "a")
 
 
+@pytest.mark.day(82)
 def test_autocast_and_a_gpt():
     """In bf16 the product is in bf16; a GPT in 8 bits stays near itself (logits near 1, about 1 % of a step each)."""
     model = tiny()
@@ -155,6 +161,7 @@ def test_autocast_and_a_gpt():
         assert model.blocks[0].attn.qkv(torch.randn(2, 16)).dtype == torch.bfloat16
 
 
+@pytest.mark.day(82)
 def test_what_cannot_be_quantized():
     """An adapted layer, a tied one, an embedding: nothing is changed, the sentence says which."""
     model = tiny()

@@ -1,5 +1,7 @@
 """The short way through an adapted layer against the long one, and what it keeps."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from lora import LoRAConfig, attach, parameters, using
@@ -7,8 +9,6 @@ from lora.product import Product, adapted_linear
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from week12_models import shake, tiny, tokens
-
-pytestmark = pytest.mark.day(80)
 
 
 def model_of(has_bias=True, dtype=torch.float32, **settings):
@@ -23,6 +23,7 @@ def long_way(monkeypatch):
     monkeypatch.setattr("lora.variants.lora.adapted_linear", lambda *args: None)
 
 
+@pytest.mark.day(79)
 @pytest.mark.parametrize("variant", ["lora", "lora_fa"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12)])
@@ -44,6 +45,7 @@ def test_both_ways_agree(shape, bias, variant, monkeypatch):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
 
 
+@pytest.mark.day(79)
 def test_a_whole_model_learns_the_same(monkeypatch):
     """Ten steps of descent of a GPT, once each way: the losses agree (float32, 1e-5)."""
 
@@ -67,6 +69,7 @@ def test_a_whole_model_learns_the_same(monkeypatch):
     assert short[-1] < short[0] - 1e-3
 
 
+@pytest.mark.day(79)
 def test_autocast_takes_the_short_way(monkeypatch):
     """In bf16 both ways round to 8 bits, in another order: within 2 % of outputs near 1; gradients are float32."""
     model = model_of()
@@ -84,6 +87,7 @@ def test_autocast_takes_the_short_way(monkeypatch):
         assert (a - b).abs().max() < 0.02 * b.abs().max()
 
 
+@pytest.mark.day(79)
 def test_it_keeps_the_input_once_and_nothing_of_the_output():
     """Held for the way back, beside the parameters: x and the r numbers a token. Counted."""
     model, x = model_of(), torch.randn(50, 12)
@@ -94,25 +98,39 @@ def test_it_keeps_the_input_once_and_nothing_of_the_output():
     assert sorted(tuple(t.shape) for at, t in held.items() if at not in own) == [(50, 2), (50, 12)]
 
 
-@pytest.mark.parametrize("case", ["dropout", "bias", "dora", "sum", "rows", "thawed", "mixed dtypes"])
-def test_what_takes_the_long_way(case, monkeypatch):
-    """Whatever asks for more than two products is not computed by them: no Product is run."""
+def no_product_is_run(case, monkeypatch):
+    """A layer takes the long way; returns it and its output."""
     settings = {"dropout": {"dropout": 0.5}, "bias": {"bias": "lora_only"}, "dora": {"variant": "dora"}}
     model = model_of(dtype=torch.bfloat16 if case == "mixed dtypes" else torch.float32, **settings.get(case, {}))
-    names = {"sum": {"a": 0.5}, "rows": ["a", "__base__"]}.get(case, "a")
     if case == "thawed":
         model[0].weight.requires_grad_(True)
-    x = torch.randn(2, 12, dtype=model[0].weight.dtype)
     calls = []
     monkeypatch.setattr(Product, "apply", lambda *args: calls.append(args))
-    with using(model.train(), names):
-        y = model(x)
+    names = {"sum": {"a": 0.5}, "rows": ["a", "__base__"]}.get(case)
+    with using(model.train(), names) if names else nullcontext():
+        y = model(torch.randn(2, 12, dtype=model[0].weight.dtype))
     assert not calls and y.shape == (2, 9)
+    return model, y
+
+
+@pytest.mark.day(79)
+@pytest.mark.parametrize("case", ["dropout", "bias", "thawed", "mixed dtypes"])
+def test_what_takes_the_long_way(case, monkeypatch):
+    """Whatever asks for more than two products is not computed by them: no Product is run."""
+    model, y = no_product_is_run(case, monkeypatch)
     if case == "thawed":
         (gradient,) = torch.autograd.grad(y.sum(), model[0].weight)
         assert gradient.shape == (9, 12)
 
 
+@pytest.mark.day(81)
+@pytest.mark.parametrize("case", ["dora", "sum", "rows"])
+def test_sums_rows_and_other_kinds_take_the_long_way(case, monkeypatch):
+    """They, too, ask for more than two products."""
+    no_product_is_run(case, monkeypatch)
+
+
+@pytest.mark.day(78)
 def test_the_way_back_against_finite_differences():
     """Float64, all inputs that can learn, with and without a bias."""
     g = torch.Generator().manual_seed(0)

@@ -7,11 +7,10 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from week12_models import Net, shake
 
-pytestmark = pytest.mark.day(80)
-
 X = torch.linspace(-1, 1, 18).view(3, 6)
 
 
+@pytest.mark.day(81)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_groups_partition_what_learns(variant):
     """Every parameter that learns is in one group, none in two, no frozen one in any; B has ratio times A's rate."""
@@ -26,6 +25,7 @@ def test_the_groups_partition_what_learns(variant):
             assert rate[id(p)] == (1e-3 if key.endswith("lora_A") else 8e-3), key
 
 
+@pytest.mark.day(81)
 def test_peft_makes_the_same_groups():
     """peft's create_loraplus_optimizer gives each A and B the same rate."""
     peft = pytest.importorskip("peft")
@@ -45,6 +45,7 @@ def test_peft_makes_the_same_groups():
     assert {names[id(p)]: g["lr"] for g in groups(model, "a", lr=1e-3) for p in g["params"]} == expected
 
 
+@pytest.mark.day(81)
 def test_the_first_step_by_hand():
     """One step of plain descent moves B by ratio * lr * gradient, and A by nothing: B is 0. Float64, 1e-15."""
     model = nn.Sequential(nn.Linear(5, 3)).double()
@@ -58,6 +59,7 @@ def test_the_first_step_by_hand():
     assert torch.equal(a, before)
 
 
+@pytest.mark.day(81)
 def test_a_ratio_below_one_is_refused():
     """It would slow down what should be fast, which nobody asks for who knows what the number is."""
     model = Net()
@@ -67,6 +69,7 @@ def test_a_ratio_below_one_is_refused():
             groups(model, "a", lr=1e-3, ratio=wrong)
 
 
+@pytest.mark.day(81)
 def test_lora_fa_remembers_less():
     """A frozen A needs no x on the way back. Counted in what autograd holds: 64 numbers a token less, to the byte."""
     n_in, tokens, held = 64, 10, {}

@@ -14,8 +14,6 @@ from torch import nn
 from torch.nn import functional as F
 from week12_models import Net, bytes_of, same_bytes, shake, tiny, tokens
 
-peft = pytest.importorskip("peft")
-
 
 class Gaussian(LoRA):
     """A toy of this file: plain LoRA, but for how A is drawn."""
@@ -57,7 +55,7 @@ def grown(variant, name="a", **settings):
 # --- what it computes -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.day(78)
+@pytest.mark.day(81)
 def test_attach_changes_no_output_bit(variant):
     """Training starts from the base model exactly, not nearly. LoRA has B = 0."""
     model = tiny()
@@ -75,7 +73,7 @@ def one_layer(kind, n_in, n_out, bias=True):
     return nn.Sequential(nn.Linear(n_in, n_out, bias=bias)).double(), x, x
 
 
-@pytest.mark.day(78)
+@pytest.mark.day(81)
 @pytest.mark.parametrize("kind", ["linear", "embedding"])
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -103,7 +101,7 @@ def test_variant_exam_forward_equals_weight(variant, kind, n_in, third, rank, al
     assert {k: tuple(p.shape) for k, p in own.named_parameters()} == shapes
 
 
-@pytest.mark.day(78)
+@pytest.mark.day(81)
 @pytest.mark.parametrize("kind", ["linear", "embedding"])
 def test_gradient_against_finite_differences(variant, kind, monkeypatch):
     """Backward into x and each parameter in float64 with a random upstream gradient (a sum hides a wrong transpose).
@@ -135,7 +133,7 @@ def test_gradient_against_finite_differences(variant, kind, monkeypatch):
     assert torch.autograd.gradcheck(f, inputs, atol=1e-7)
 
 
-@pytest.mark.day(80)
+@pytest.mark.day(81)
 def test_every_parameter_learns_and_the_base_does_not(variant):
     """Two steps move all that the variant does not freeze, and nothing else: not one byte of the base."""
     model = Net()
@@ -153,7 +151,7 @@ def test_every_parameter_learns_and_the_base_does_not(variant):
     assert still == set(VARIANTS[variant].FROZEN)
 
 
-@pytest.mark.day(78)
+@pytest.mark.day(82)
 def test_parameters_are_float32_at_least(variant):
     """Half-precision weights do not make half-precision adapters, and the output keeps the layer's kind."""
     model = nn.Sequential(nn.Linear(8, 9)).bfloat16()
@@ -226,6 +224,7 @@ def test_a_tensor_of_another_shape_is_told(variant, tmp_path):
 @pytest.mark.parametrize("rslora", [False, True])
 def test_peft_reads_it(variant, rslora, tmp_path):
     """The same outputs in peft (float32; sums in another order: 1e-5), and no key that it does not know."""
+    peft = pytest.importorskip("peft")
     model = grown(variant, rslora=rslora)
     save(model, "a", tmp_path)
     theirs = peft.PeftModel.from_pretrained(Net(), tmp_path).eval()
@@ -237,6 +236,7 @@ def test_peft_reads_it(variant, rslora, tmp_path):
 @pytest.mark.day(83)
 def test_it_reads_pefts(variant, tmp_path):
     """A folder that peft wrote, with the fields that to_peft gives, has peft's outputs here (1e-5)."""
+    peft = pytest.importorskip("peft")
     fields = VARIANTS[variant].to_peft(LoRAConfig(rank=3, alpha=7, variant=variant))
     kind = peft.PEFT_TYPE_TO_CONFIG_MAPPING[fields.pop("peft_type")]
     theirs = peft.get_peft_model(Net(), kind(**fields, target_modules=["up", "down"]))
@@ -279,7 +279,7 @@ def test_config_survives_json(variant):
     assert LoRAConfig.from_dict({"variant": variant}) == LoRAConfig(variant=variant)
 
 
-@pytest.mark.day(80)
+@pytest.mark.day(81)
 def test_a_copy_of_the_model_is_its_own(variant):
     """deepcopy takes the adapter along; changing the one leaves the other."""
     model = grown(variant)

@@ -29,7 +29,7 @@ def teach(model, name, steps=3):
 # --- a whole life -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.day(80)
+@pytest.mark.day(82)
 @pytest.mark.parametrize("extra", [{}, EVERYWHERE], ids=["plain", "everywhere"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_base_outlives_every_kind(variant, extra):
@@ -109,7 +109,7 @@ def test_all_linear_leaves_embeddings_alone_and_max_norm_is_refused():
 # --- a fused layer ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.day(79)
+@pytest.mark.day(81)
 @pytest.mark.parametrize("parts", ["q", "v", "qv", "kv", "qkv"])
 def test_each_third_has_its_own_adapter(parts):
     """What is not among the parts is the base's to the bit; what is equals a LoRA on that third alone (1e-12)."""
@@ -131,7 +131,7 @@ def test_each_third_has_its_own_adapter(parts):
     assert sum(p.numel() for p in parameters(model, "a").values()) == len(parts) * 2 * (8 + 5)
 
 
-@pytest.mark.day(79)
+@pytest.mark.day(81)
 def test_a_layer_that_is_no_three_is_refused():
     """Thirds of 16 outputs: nothing is attached."""
     model = nn.Sequential(nn.Linear(8, 16))
@@ -173,7 +173,7 @@ def test_what_is_trained_whole(settings, more):
         assert found[key] is not own[key.replace(".copy.", ".")]
 
 
-@pytest.mark.day(81)
+@pytest.mark.day(80)
 def test_a_share_of_a_copy_is_half_way():
     """{name: share} weights a copied module's change like any other; float32, 1e-6."""
     model = biased()

@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/sampling.py, sha256 3ac8ce3156a22305d947576bc95d612ea680acc680e8768093a49693805b40a4; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/sampling.py, sha256 b2264f4865fe85d1534d0619801be8aee9b6707812cafec0c24cf55abe319a65; edit there, then run: make vendor
 """From logits to a token: greedy, temperature, top-k, top-p, min-p. Pure functions on logits (B, V).
 
 A filter sets what it drops to -inf and leaves the rest as it was; `sample` chains them in the usual order
@@ -49,10 +49,33 @@ def min_p_filter(logits, p: float):
     return logits.masked_fill(probs < p * probs.amax(dim=-1, keepdim=True), float("-inf"))
 
 
-def sample(logits, *, temperature=1.0, top_k=None, top_p=None, min_p=None, generator=None):
+def penalise_repetition(logits, ids, penalty: float):
+    """Make the tokens already in each row's text less likely (Keskar et al. 2019, section 4.1): a positive logit is
+    divided by `penalty`, a negative one multiplied, once however often the token stands there.
+
+    ids (B, L) int64, -1 where a row has fewer; 1 changes nothing, below 1 favours what was said.
+    """
+    if not 0.0 < penalty < float("inf"):
+        raise ValueError(f"repetition_penalty is {penalty!r}; give a number above 0, where 1 changes nothing")
+    said = torch.zeros_like(logits, dtype=torch.bool).scatter_add_(-1, ids.clamp(min=0), ids >= 0)  # (B, V)
+    return torch.where(said, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def draw(probs, uniform):
+    """The token of each row at which the summed mass passes that row's number: (B, V), (B,) -> (B,).
+
+    uniform: float32 in [0, 1), so that its product with the whole mass stays below it. Rows do not share a generator:
+    what one gets does not depend on the others.
+    """
+    mass = probs.double().cumsum(dim=-1)  # (B, V)
+    return torch.searchsorted(mass, uniform.double()[:, None] * mass[:, -1:], right=True).squeeze(-1)
+
+
+def sample(logits, *, temperature=1.0, top_k=None, top_p=None, min_p=None, generator=None, uniform=None):
     """Draw one token a row: (B, V) -> (B,) int64. temperature 0 is greedy; every wrong value raises ValueError.
 
-    The same generator state and logits give the same tokens. A row with nan, +inf, or nothing but -inf raises.
+    The same generator state and logits give the same tokens; or give `uniform` (B,), one number in [0, 1) for each
+    row, which then decides that row alone. A row with nan, +inf, or nothing but -inf raises.
     """
     if logits.dim() != 2 or logits.shape[-1] == 0:
         raise ValueError(f"logits have shape {tuple(logits.shape)}; give (batch, vocabulary), e.g. logits[:, -1]")
@@ -72,4 +95,6 @@ def sample(logits, *, temperature=1.0, top_k=None, top_p=None, min_p=None, gener
     if temperature == 0:
         return greedy(logits)
     probs = filtered.float().softmax(dim=-1)
+    if uniform is not None:
+        return draw(probs, uniform)
     return torch.multinomial(probs, num_samples=1, generator=generator).squeeze(-1)
