@@ -80,8 +80,8 @@ def test_what_is_held_keeps_its_score_to_the_bit(case):
 def test_what_is_held_still_learns(case):
     """The second task is learned in what the first one left: its loss falls."""
     name, config, build = HELD[case]
-    rows = run(build(), make(name, config), tasks(2), steps=20)
-    assert rows[1][1] < rows[0][1] - 0.1  # nats; it falls by about 0.3 to 0.6
+    rows = run(build(), make(name, config), tasks(2), steps=60)
+    assert rows[1][1] < rows[0][1] - 0.1  # nats; it falls by 0.3 to 1.0
 
 
 @pytest.mark.parametrize("name", ["packnet", "hat"])
