@@ -18,7 +18,7 @@ from ..weights import copied, named, part, swapped
 
 @dataclass(frozen=True)
 class EMAConfig(Config):
-    decay: float = field(default=0.99, metadata={"help": "share of the slow weights that a step leaves in place"})
+    decay: float = field(default=0.995, metadata={"help": "share of the slow weights that a step leaves in place"})
 
     def __post_init__(self):
         check_decay(self.decay)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ema.py, sha256 eb256b4fa89d3dc7acdd3baf013d2ad71f8caaec23233a2352485c878f7d58ff; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ema.py, sha256 230d103a47149df378441b3a7a1ed679397fc5b94809b3768bd691b3edc93563; edit there, then run: make vendor
 """EMA: beside the weights that learn, slow ones follow them, and these are what is served.
 
     slow <- decay * slow + (1 - decay) * w          after every step
@@ -19,7 +19,7 @@ from ..weights import copied, named, part, swapped
 
 @dataclass(frozen=True)
 class EMAConfig(Config):
-    decay: float = field(default=0.99, metadata={"help": "share of the slow weights that a step leaves in place"})
+    decay: float = field(default=0.995, metadata={"help": "share of the slow weights that a step leaves in place"})
 
     def __post_init__(self):
         check_decay(self.decay)
