@@ -200,6 +200,34 @@ def test_prompts_are_answered_by_the_adapter_they_are_nearest_to():
     assert answers == [[*prompt, number] for prompt, number in zip(prompts, (1, 0, 1, 0))]
 
 
+class Embeds(Learner):
+    """A learner whose rows are their own embeddings."""
+
+    def embed(self, rows):
+        return rows.ids.float()
+
+
+def test_the_router_looks_past_what_all_tasks_vary_in():
+    """Prompts scatter by 100 along (1, 1) in every task, and the tasks lie 10 apart along (1, -1)."""
+    g = torch.Generator().manual_seed(0)
+    learner, strategy = Embeds(gpt().model), make("routed_lora", SMALL)
+    for i, offset in enumerate([5, -5]):
+        along, across = 100 * torch.randn(2, 200, generator=g)
+        across = across / 100 + offset
+        rows = all_judged(torch.stack([along + across, along - across], dim=1))
+        strategy.start(learner, Task(f"t{i}", rows))
+    assert strategy.routed(learner, "t1", rows) == 1.0
+    plain = torch.cdist(rows.ids.float(), torch.stack(strategy.means)).argmin(1)
+    assert (plain == 1).float().mean() < 0.9, "here plain distances would do as well, so nothing was shown"
+
+
+def test_the_router_folds_wide_embeddings():
+    """What is wider than 1024 is summed down to it, or a vocabulary would need a matrix of its square."""
+    rows = all_judged(torch.arange(2 * 2500).view(2, 2500))
+    found = make("routed_lora").embedded(Embeds(gpt().model), rows)
+    assert found.shape == (2, 1024) and torch.equal(found[:, 7], rows.ids[:, 7::1024].sum(1).float())
+
+
 def test_the_router_lets_go_of_the_learner():
     learner, strategy = gpt(), make("routed_lora", SMALL)
     run(learner, strategy, tasks(), steps=2)

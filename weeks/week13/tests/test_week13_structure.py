@@ -209,7 +209,7 @@ def test_ema_is_the_moving_average():
     optimizer, slow = adamw(learner.parameters()), None
     for i in range(60):
         step(learner, strategy, optimizer, rows[Shuffle(12, 4).at(i)])
-        decay = min(0.8, (i + 1) / (i + 11))
+        decay = min(0.8, (i + 1) / (i + 3))
         now = weights(learner)
         slow = now if slow is None else {k: decay * slow[k] + (1 - decay) * now[k] for k in now}
     with strategy.view(learner, "t0"):
