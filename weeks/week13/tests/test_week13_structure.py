@@ -84,6 +84,19 @@ def test_what_is_held_still_learns(case):
     assert rows[1][1] < rows[0][1] - 0.1  # nats; it falls by 0.3 to 1.0
 
 
+@pytest.mark.parametrize("case", HELD)
+def test_the_weights_and_the_state_serve_every_task(case):
+    """In new objects, without a start in between: what a server does. The model's own names are all it needs."""
+    name, config, build = HELD[case]
+    learner, strategy = build(), make(name, config)
+    rows = run(learner, strategy, tasks())
+    other, served = build(), make(name, config)
+    saved = {k: t for k, t in learner.model.state_dict().items() if ".hat_" not in k}
+    other.model.load_state_dict(saved)
+    served.load(strategy.state())
+    assert judge(other, served, tasks(), lambda learner, task: learner.loss(task.train)) == rows[2]
+
+
 @pytest.mark.parametrize("name", ["packnet", "hat"])
 def test_a_task_that_is_held_cannot_be_learned_again(name):
     """Its weights are given away: training them once more would change what they are promised to keep."""
