@@ -280,6 +280,16 @@ def test_a_new_method_reaches_the_command_by_its_row(home, tmp_path, monkeypatch
     assert run(*more) == 0 and record(tmp_path / "o")["learned"] == ["cats", "dogs", "again"]
 
 
+def test_a_method_that_serves_other_weights_is_refused(tmp_path):
+    """What is judged in a view would not be what is saved and served; the methods that need none are named."""
+    argv = ["learn", tmp_path / "a.txt", "--model", tmp_path / "m", "--out", tmp_path / "n", "--method", "ema"]
+    with pytest.raises(Mistake, match="--method ema is judged with other weights than those that are saved; choose"):
+        cli.main([*map(str, argv)])
+    argv[-1] = "eman"
+    with pytest.raises(Mistake, match="--method eman is not known; choose one of naive, (?!.*ema)"):
+        cli.main([*map(str, argv)])
+
+
 def test_a_folder_of_the_first_format_opens(home, tmp_path, capsys):
     """What was trained with the first version is judged the same, and learns on."""
     shutil.copytree(Path(__file__).parent / "stored/format1", tmp_path / "old")

@@ -18,7 +18,7 @@ from ..weights import copied, named, part, swapped
 
 @dataclass(frozen=True)
 class EMAConfig(Config):
-    decay: float = field(default=0.99, metadata={"help": "share of the slow weights that a step leaves in place"})
+    decay: float = field(default=0.995, metadata={"help": "share of the slow weights that a step leaves in place"})
 
     def __post_init__(self):
         check_decay(self.decay)
@@ -45,8 +45,8 @@ class EMA(Strategy):
         if not self.slow:
             self.slow = copied(learner.parameters())
         self.steps += 1
-        # At first the average is short: the untaught weights are no past that is worth an average.
-        decay = min(self.config.decay, self.steps / (self.steps + 10))
+        # At first step t weighs as t: the untaught weights are no past that is worth as much as what came later.
+        decay = min(self.config.decay, self.steps / (self.steps + 2))
         for name, p in learner.parameters().items():
             self.slow[name] = torch.lerp(p, self.slow[name].to(p.device), decay)
 

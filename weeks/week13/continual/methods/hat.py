@@ -196,6 +196,10 @@ class HAT(Holding):
 
     def view(self, learner, name):
         """The task's own units; of one that was never learned, those of the newest."""
+        if not self.choices:
+            return nullcontext()
+        self.joints = joints(learner.model, self.config.units)
+        self.place(learner.model)  # a loaded state may meet a model that never saw a start
         return self.showing(self.names.index(name)) if name in self.names else nullcontext()
 
     @contextmanager

@@ -2,10 +2,12 @@
 
 Nothing learned is ever touched again, so all that can be lost is lost by routing: `routed` says how well that goes.
 The router knows each task by the mean of its prompts' embeddings (Learner.embed, with no adapter running) and takes the
-nearest, every coordinate measured in standard deviations within a task. No task needs to be named; but where prompts
-carry an instruction that tells the task, this is as good as being told, and a table should say so.
+nearest, measured against how prompts scatter within a task: Fisher's linear discriminant. Plain distances are ruled by
+the directions in which all text varies. No task needs to be named; but where prompts carry an instruction that tells
+the task, this is as good as being told, and a table should say so.
 
-Keeps means and mean squares, no rows. Left out: a learned router, and a mixture of adapters (GainLoRA's gates).
+Keeps a mean for each task and one matrix of covariances for all, no rows. Left out: a learned router, and a mixture of
+adapters (GainLoRA's gates).
 """
 
 from contextlib import contextmanager, nullcontext
@@ -16,6 +18,9 @@ import torch
 from ..rows import Rows
 from ..vendor.lora.adapter import BASE, using
 from .grown import AdapterConfig, Grown, label
+
+WIDEST = 1024  # coordinates of an embedding: of a wider one, those that lie this far apart are summed
+RIDGE = 0.1  # of the mean variance, added to all: a direction that varied little by chance must not decide alone
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ class RoutedLoRA(Grown):
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(RouterConfig() if config is None else config, seed=seed)
-        self.means, self.squares = [], []  # (C,) of each task: mean of an embedding, and of its square
+        self.means = []  # (C,) of each task
+        self.within = 0.0  # (C, C), the covariance within a task, summed over the tasks
+        self.white = None  # (C, C), in which distances are measured: made when it is first needed
 
     def running(self):
         return range(len(self.adapters))[-1:]  # the others are no part of what the newest learns on
@@ -46,20 +53,27 @@ class RoutedLoRA(Grown):
             n = min(self.config.router_rows, len(task.train))
             found = self.embedded(learner, task.train[torch.arange(n) * len(task.train) // n])  # evenly spaced
             self.means.append(found.mean(0))
-            self.squares.append((found**2).mean(0))
+            self.within = self.within + (found - found.mean(0)).T @ (found - found.mean(0)) / n
+            self.white = None
         return rows
 
     def embedded(self, learner, rows):
         """(N, C): what the base makes of the prompts. It never changes, so means of old tasks stay comparable."""
         with using(learner.model, BASE):
-            return learner.embed(rows)
+            found = learner.embed(rows)
+        if found.shape[1] <= WIDEST:
+            return found
+        folded = found.new_zeros(len(found), WIDEST)
+        return folded.index_add_(1, torch.arange(found.shape[1], device=found.device) % WIDEST, found)
 
     def route(self, learner, rows):
         """The number of the task, for each row: (N,) int64."""
-        means = torch.stack(self.means)  # (tasks, C)
-        within = (torch.stack(self.squares) - means**2).clamp(min=0).mean(0)  # (C,) variance within a task
-        scale = (within + within.mean() / 100 + 1e-12).rsqrt()  # a coordinate that hardly varies must not decide alone
-        return torch.cdist(self.embedded(learner, rows) * scale, means * scale).argmin(dim=1)
+        if self.white is None:
+            ridge = RIDGE * self.within.diagonal().mean() + 1e-12
+            scatter = self.within + ridge * torch.eye(len(self.within), device=self.within.device)
+            self.white = torch.linalg.inv(torch.linalg.cholesky(scatter)).T
+        found = self.embedded(learner, rows) @ self.white
+        return torch.cdist(found, torch.stack(self.means) @ self.white).argmin(dim=1)
 
     def routed(self, learner, name, rows):
         """Share of these rows of the task `name` that its own adapter answers."""
@@ -105,12 +119,12 @@ class RoutedLoRA(Grown):
 
     def state(self):
         means = {f"mean{i}": t.clone() for i, t in enumerate(self.means)}
-        return super().state() | means | {f"square{i}": t.clone() for i, t in enumerate(self.squares)}
+        return super().state() | means | ({"within": self.within.clone()} if means else {})
 
     def load(self, state):
         super().load(state)
         self.means = [state[f"mean{i}"].clone() for i in range(len(self.names))]
-        self.squares = [state[f"square{i}"].clone() for i in range(len(self.names))]
+        self.within, self.white = state["within"].clone() if self.means else 0.0, None
 
 
 def groups(numbers):

@@ -12,7 +12,7 @@ from .lora import SequentialLoRA
 
 @dataclass(frozen=True)
 class SlowLoRAConfig(AdapterConfig):
-    decay: float = field(default=0.99, metadata={"help": "share of the slow adapter that a step leaves in place"})
+    decay: float = field(default=0.995, metadata={"help": "share of the slow adapter that a step leaves in place"})
 
     def __post_init__(self):
         super().__post_init__()

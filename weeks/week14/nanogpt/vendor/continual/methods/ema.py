@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ema.py, sha256 eb256b4fa89d3dc7acdd3baf013d2ad71f8caaec23233a2352485c878f7d58ff; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ema.py, sha256 991f23bcc45790201e4d323b4167711ce81d1d0bf6efcef464333d4ab8812f87; edit there, then run: make vendor
 """EMA: beside the weights that learn, slow ones follow them, and these are what is served.
 
     slow <- decay * slow + (1 - decay) * w          after every step
@@ -19,7 +19,7 @@ from ..weights import copied, named, part, swapped
 
 @dataclass(frozen=True)
 class EMAConfig(Config):
-    decay: float = field(default=0.99, metadata={"help": "share of the slow weights that a step leaves in place"})
+    decay: float = field(default=0.995, metadata={"help": "share of the slow weights that a step leaves in place"})
 
     def __post_init__(self):
         check_decay(self.decay)
@@ -46,8 +46,8 @@ class EMA(Strategy):
         if not self.slow:
             self.slow = copied(learner.parameters())
         self.steps += 1
-        # At first the average is short: the untaught weights are no past that is worth an average.
-        decay = min(self.config.decay, self.steps / (self.steps + 10))
+        # At first step t weighs as t: the untaught weights are no past that is worth as much as what came later.
+        decay = min(self.config.decay, self.steps / (self.steps + 2))
         for name, p in learner.parameters().items():
             self.slow[name] = torch.lerp(p, self.slow[name].to(p.device), decay)
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/hat.py, sha256 3e8982a1f4125278de4d310149215cd9f7f615d994fb850380dd3e2bbdbc6da1; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/hat.py, sha256 c42590c4f460b8da3b496ed98ee996a086b4d97e24f931748b8e0b95f72a7b65; edit there, then run: make vendor
 """HAT, hard attention to the task (Serra et al. 2018): each task learns which hidden units it uses.
 
 A task has one number e for each hidden unit, and the unit is multiplied by sigmoid(s * e). While the task is learned,
@@ -197,6 +197,10 @@ class HAT(Holding):
 
     def view(self, learner, name):
         """The task's own units; of one that was never learned, those of the newest."""
+        if not self.choices:
+            return nullcontext()
+        self.joints = joints(learner.model, self.config.units)
+        self.place(learner.model)  # a loaded state may meet a model that never saw a start
         return self.showing(self.names.index(name)) if name in self.names else nullcontext()
 
     @contextmanager

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/slow_lora.py, sha256 4dc1cce5a72daa939406cee69a64777d24f0bbb5bb70a968304a3c959a1382f7; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/slow_lora.py, sha256 1c131f990940950ac7632bf45cbfd8c2d896feb16f067aa2c01cd5592f5479a4; edit there, then run: make vendor
 """Slow EMA adapter: one adapter learns every task in turn, its moving average is served (SuRe, arXiv 2511.22367).
 
 The average is of A and of B by themselves, as there: not of their product.
@@ -13,7 +13,7 @@ from .lora import SequentialLoRA
 
 @dataclass(frozen=True)
 class SlowLoRAConfig(AdapterConfig):
-    decay: float = field(default=0.99, metadata={"help": "share of the slow adapter that a step leaves in place"})
+    decay: float = field(default=0.995, metadata={"help": "share of the slow adapter that a step leaves in place"})
 
     def __post_init__(self):
         super().__post_init__()
