@@ -15,7 +15,7 @@ INPUT, OUTPUT = "Input:", "Output:"
 
 def few_shot(instruction, examples):
     """The text that asks for one more example; `examples` are pairs without the instruction."""
-    parts = [f"{instruction}\n\n"] if instruction else []
+    parts = [f"{instruction.strip()}\n\n"] if instruction else []
     parts += [f"{INPUT} {pair.prompt}\n{OUTPUT} {pair.response}\n\n" for pair in examples]
     return "".join([*parts, INPUT])
 

@@ -146,5 +146,5 @@ def test_what_was_written_is_cut_into_pairs():
     assert parse(" a\nOutput: b\n\nInput: c\nOutput: d e \n") == ([Pair("a", "b"), Pair("c", "d e")], 2)
     assert parse("nothing of it") == ([], 1)
     assert few_shot("", [Pair("a", "b")]) == "Input: a\nOutput: b\n\nInput:"
-    assert few_shot("Do.", [Pair("a", "b")]) == "Do.\n\nInput: a\nOutput: b\n\nInput:"
+    assert few_shot("Do.\n\n", [Pair("a", "b")]) == "Do.\n\nInput: a\nOutput: b\n\nInput:"
     assert split_instruction("Do.", "Do.\n\na b") == ("Do.\n\n", "a b") and split_instruction("", "a") == ("", "a")

@@ -4,9 +4,10 @@ At the end of a task: 1) the model from before all tasks writes new rows after t
 and sifted; 3) of each cluster the rows nearest its centre stay; 4) the newest model answers them anew. Each task's rows
 are made once. The examples are 1 % of the task's rows, and are forgotten as soon as the rows are written.
 
-Three things differ from the paper. It mixes all made-up rows into an epoch; here `replay_rows` of them join each step,
-so that a task costs the same however many came before. It embeds with SimCSE; here the writing model itself does. And a
-row that repeats a training prompt is dropped, because nothing of the user's may be kept.
+Four things differ from the paper. It mixes all made-up rows into an epoch; here `replay_rows` of them join each step,
+so that a task costs the same however many came before. It lets a text grow to 2,048 tokens; here to the task's longest
+example. It embeds with SimCSE; here the writing model itself does. And a row that repeats a training prompt is
+dropped, because nothing of the user's may be kept.
 """
 
 import math
@@ -73,17 +74,18 @@ class SSR(Rehearsal):
         """Pairs that the model made up and that fill a row; the report counts what was lost on the way."""
         text, g = learner.text, self.memory.generator
         own = text.pairs(task.train)
+        split = [split_instruction(task.instruction, pair.prompt) for pair in own]
+        bare = [Pair(asked, pair.response) for (_, asked), pair in zip(split, own)]
         few = torch.randperm(len(own), generator=g)[: max(SHOTS, math.ceil(EXAMPLES * len(own)))].tolist()
-        split = [split_instruction(task.instruction, own[i].prompt) for i in few]
-        beginning = split[0][0]
-        examples = [Pair(asked, own[i].response) for i, (_, asked) in zip(few, split)]
+        beginning, examples = split[few[0]][0], [bare[i] for i in few]
         orders = list(permutations(examples, min(SHOTS, len(examples))))
         turns = torch.randperm(len(orders), generator=g).tolist()
         prompts = [text.encode(few_shot(task.instruction, orders[i])) for i in turns]
         prompts = [prompt for prompt in prompts if len(prompt) < learner.context()]
         prompts = [prompts[i % len(prompts)] for i in range(self.config.tries * wanted)] if prompts else []
         seed = int(torch.randint(2**31, (1,), generator=g))
-        written = learner.generate(prompts, text.length, **SAMPLING, seed=seed)
+        longest = max(len(text.encode(few_shot("", [pair]))) for pair in bare)  # more would be a second example
+        written = learner.generate(prompts, min(longest, text.length), **SAMPLING, seed=seed)
         parsed = [parse(text.decode(ids)) for ids in written]
         made = [Pair(beginning + pair.prompt, pair.response) for pairs, _ in parsed for pair in pairs]
         taken = {pair.prompt.strip() for pair in own}

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/synthesis.py, sha256 b8613143e65d82f623bc367cc32794f5aa40608d865a429c2d07b1f727e72626; edit there, then run: make vendor
+# vendored from weeks/week13/continual/synthesis.py, sha256 bfd1c49b4f491a013018c89dc3382992e8d8dd19045662a70e48c1bc367db3e9; edit there, then run: make vendor
 """Rows that a model makes up after a few examples, and how its text is read (Huang et al. 2024, section 3.1).
 
 <instruction>
@@ -16,7 +16,7 @@ INPUT, OUTPUT = "Input:", "Output:"
 
 def few_shot(instruction, examples):
     """The text that asks for one more example; `examples` are pairs without the instruction."""
-    parts = [f"{instruction}\n\n"] if instruction else []
+    parts = [f"{instruction.strip()}\n\n"] if instruction else []
     parts += [f"{INPUT} {pair.prompt}\n{OUTPUT} {pair.response}\n\n" for pair in examples]
     return "".join([*parts, INPUT])
 
