@@ -108,7 +108,7 @@ def at_their_best(peers, prompts):
 
 
 def batched(ours, theirs):
-    """Metrics of two ways to the same answers, in turns: tokens a second, their ratio, and its spread over the pairs."""
+    """Metrics of two ways to the same answers, in turns: tokens a second, their ratio with its spread."""
     sides = {"ours": ours, "hf_best": theirs}
     made = {name: f() for name, f in sides.items()}  # the first call allocates, and tells how many tokens there are
     tokens = {name: sum(map(len, answers)) for name, answers in made.items()}
