@@ -81,7 +81,7 @@ def their_batches(model, prompts, n, stop, cache):
         width = max(len(prompts[i]) for i in part)
         ids = torch.tensor([[0] * (width - len(prompts[i])) + prompts[i] for i in part])  # (B, T)
         mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in part])
-        ends = {"eos_token_id": list(stop)} if stop else {"min_new_tokens": n}
+        ends = {"eos_token_id": list(stop)} if stop else {}
         made = model.generate(
             ids,
             attention_mask=mask,
@@ -108,7 +108,7 @@ def at_their_best(peers, prompts):
 
 
 def batched(ours, theirs):
-    """Metrics of two ways to the same answers, in turns: tokens a second, their ratio, and its spread over the pairs."""
+    """Metrics of two ways to the same answers, in turns: tokens a second, their ratio with its spread."""
     sides = {"ours": ours, "hf_best": theirs}
     made = {name: f() for name, f in sides.items()}  # the first call allocates, and tells how many tokens there are
     tokens = {name: sum(map(len, answers)) for name, answers in made.items()}
@@ -230,6 +230,8 @@ def main(argv=None):
             kind: AutoModelForCausalLM.from_pretrained(Path(folder) / name, dtype=getattr(torch, kind)).eval()
             for kind in ("bfloat16", "float32")
         }
+    for peer in peers.values():
+        peer.generation_config.eos_token_id = None  # an end is given where one is wanted
     metrics = {"pairs": PAIRS, "precision": precision}
     for label, rows, n in (("decode", 1, 32), ("batch64", 64, 8)):
         rate = decoding(loaded, peers, rows, n)
