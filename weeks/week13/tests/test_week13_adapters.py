@@ -76,17 +76,17 @@ def test_the_state_and_the_base_are_the_model(name):
 @pytest.mark.parametrize("name", FAMILY)
 def test_it_learns(name):
     """Each task is better after its turn than before it, as served."""
-    rows = run(gpt(), make(name, SMALL | (dict(decay=0.8) if name == "slow_lora" else {})), tasks(), steps=40)
+    rows = run(gpt(), make(name, SMALL | (dict(decay=0.8) if name == "slow-lora" else {})), tasks(), steps=40)
     assert rows[1][1] < rows[0][1] - 0.2  # nats; they fall by 0.4 and more
 
 
 def test_sequential_lora_has_one_adapter():
     learner = gpt()
-    run(learner, make("sequential_lora", SMALL), tasks(), steps=2)
+    run(learner, make("sequential-lora", SMALL), tasks(), steps=2)
     assert list(adapters(learner.model)) == ["task0"]
 
 
-@pytest.mark.parametrize("name", ["inc_lora", "o_lora", "routed_lora"])
+@pytest.mark.parametrize("name", ["inc-lora", "o-lora", "routed-lora"])
 def test_old_adapters_are_frozen(name):
     learner, strategy = gpt(), make(name, SMALL)
     low, high = tasks()
@@ -101,7 +101,7 @@ def test_old_adapters_are_frozen(name):
 
 def test_inc_lora_sums_all_adapters():
     """The served model is the base with every change added to its weights."""
-    learner, strategy = gpt(), make("inc_lora", SMALL)
+    learner, strategy = gpt(), make("inc-lora", SMALL)
     run(learner, strategy, tasks())
     rows, bare = tasks()[1].train, gpt()
     with torch.no_grad():
@@ -118,10 +118,10 @@ def test_o_lora_is_inc_lora_and_a_penalty():
     """With strength 0 the same bits; with more of it the new adapter reads other directions than the old one."""
     overlaps, states = {}, {}
     for strength in (None, 0, 0.5):
-        strategy = make("inc_lora", SMALL) if strength is None else make("o_lora", SMALL | dict(strength=strength))
+        strategy = make("inc-lora", SMALL) if strength is None else make("o-lora", SMALL | dict(strength=strength))
         run(gpt(), strategy, tasks(), steps=30)
         states[strength] = strategy.state()
-        ask = make("o_lora", SMALL)
+        ask = make("o-lora", SMALL)
         ask.adapters = strategy.adapters
         overlaps[strength] = ask.overlap().item()
     assert all(torch.equal(t, states[0][k]) for k, t in states[None].items() if torch.is_tensor(t))
@@ -130,7 +130,7 @@ def test_o_lora_is_inc_lora_and_a_penalty():
 
 def test_o_lora_overlap_by_hand():
     """Sum over layers, old adapters and pairs of rows of |a . b|."""
-    learner, strategy = gpt(), make("o_lora", SMALL)
+    learner, strategy = gpt(), make("o-lora", SMALL)
     for i in range(3):
         strategy.start(learner, Task(f"t{i}", tasks()[0].train))
     expected = 0.0
@@ -143,7 +143,7 @@ def test_o_lora_overlap_by_hand():
 
 
 def test_slow_lora_trains_as_sequential_lora_and_serves_the_average():
-    slow, plain = make("slow_lora", SMALL | dict(decay=0.9)), make("sequential_lora", SMALL)
+    slow, plain = make("slow-lora", SMALL | dict(decay=0.9)), make("sequential-lora", SMALL)
     learner = gpt()
     run(learner, slow, tasks())
     run(gpt(), plain, tasks())
@@ -158,7 +158,7 @@ def test_slow_lora_trains_as_sequential_lora_and_serves_the_average():
 
 def test_what_is_routed_right_is_never_forgotten():
     """Every row of a task goes to its own adapter here, so each score stays to the bit."""
-    learner, strategy = gpt(), make("routed_lora", SMALL)
+    learner, strategy = gpt(), make("routed-lora", SMALL)
     rows = run(learner, strategy, tasks())
     assert [strategy.routed(learner, task.name, task.train) for task in tasks()] == [1.0, 1.0]
     assert rows[1][0] == rows[0][0] and not strategy.needs_task
@@ -166,7 +166,7 @@ def test_what_is_routed_right_is_never_forgotten():
 
 def test_each_row_is_answered_by_the_adapter_it_is_nearest_to():
     """A batch of both tasks: logits of each row as its own adapter alone gives them, the loss the mean over all."""
-    learner, strategy = gpt(), make("routed_lora", SMALL)
+    learner, strategy = gpt(), make("routed-lora", SMALL)
     run(learner, strategy, tasks())
     low, high = (task.train[:3] for task in tasks())
     mixed = all_judged(torch.cat([low.ids, high.ids])[[0, 3, 1, 4, 5, 2]])
@@ -191,7 +191,7 @@ def test_prompts_are_answered_by_the_adapter_they_are_nearest_to():
         (active,) = {tuple(layer.active) for layer in layers(model).values()}
         return [[*prompt, int(active[0].removeprefix("task"))] for prompt in prompts]
 
-    learner, strategy = gpt(generate=who), make("routed_lora", SMALL)
+    learner, strategy = gpt(generate=who), make("routed-lora", SMALL)
     run(learner, strategy, tasks())
     prompts = [[7, 8, 9], [1, 2], [10, 6, 7, 8], [3, 4, 5]]
     with strategy.view(learner, "low"):
@@ -210,7 +210,7 @@ class Embeds(Learner):
 def test_the_router_looks_past_what_all_tasks_vary_in():
     """Prompts scatter by 100 along (1, 1) in every task, and the tasks lie 10 apart along (1, -1)."""
     g = torch.Generator().manual_seed(0)
-    learner, strategy = Embeds(gpt().model), make("routed_lora", SMALL)
+    learner, strategy = Embeds(gpt().model), make("routed-lora", SMALL)
     for i, offset in enumerate([5, -5]):
         along, across = 100 * torch.randn(2, 200, generator=g)
         across = across / 100 + offset
@@ -224,12 +224,12 @@ def test_the_router_looks_past_what_all_tasks_vary_in():
 def test_the_router_folds_wide_embeddings():
     """What is wider than 1024 is summed down to it, or a vocabulary would need a matrix of its square."""
     rows = all_judged(torch.arange(2 * 2500).view(2, 2500))
-    found = make("routed_lora").embedded(Embeds(gpt().model), rows)
+    found = make("routed-lora").embedded(Embeds(gpt().model), rows)
     assert found.shape == (2, 1024) and torch.equal(found[:, 7], rows.ids[:, 7::1024].sum(1).float())
 
 
 def test_the_router_lets_go_of_the_learner():
-    learner, strategy = gpt(), make("routed_lora", SMALL)
+    learner, strategy = gpt(), make("routed-lora", SMALL)
     run(learner, strategy, tasks(), steps=2)
     forward = learner.forward
     with pytest.raises(KeyError), strategy.view(learner, "low"):
@@ -246,13 +246,13 @@ def test_a_model_with_an_adapter_of_its_own_is_refused():
     learner = gpt()
     attach(learner.model, "mine", LoRAConfig(rank=2))
     with pytest.raises(ValueError, match="already has an adapter 'mine', and IncLoRA grows its own on a bare model"):
-        make("inc_lora", SMALL).start(learner, tasks()[0])
+        make("inc-lora", SMALL).start(learner, tasks()[0])
 
 
 def test_a_state_of_another_rank_is_refused():
-    strategy = make("inc_lora", SMALL)
+    strategy = make("inc-lora", SMALL)
     strategy.start(gpt(), tasks()[0])
-    other = make("inc_lora", dict(rank=3))
+    other = make("inc-lora", dict(rank=3))
     other.load(strategy.state())
     with pytest.raises(ValueError, match="adapter 0 of the state has 8 tensors that do not fit this model and rank 3"):
         other.start(gpt(), tasks()[0])
@@ -261,11 +261,11 @@ def test_a_state_of_another_rank_is_refused():
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [
-        ("inc_lora", dict(rank=0), "rank must be a whole number from 1 up, got 0"),
-        ("sequential_lora", dict(targets=""), "targets must name at least one layer"),
-        ("o_lora", dict(strength=-1.0), r"strength is -1.0; use 0 \(no penalty\) or more"),
-        ("slow_lora", dict(decay=1.0), "decay is 1.0; use a share from 0"),
-        ("routed_lora", dict(router_rows=1), "router_rows is 1; use 2 or more"),
+        ("inc-lora", dict(rank=0), "rank must be a whole number from 1 up, got 0"),
+        ("sequential-lora", dict(targets=""), "targets must name at least one layer"),
+        ("o-lora", dict(strength=-1.0), r"strength is -1.0; use 0 \(no penalty\) or more"),
+        ("slow-lora", dict(decay=1.0), "decay is 1.0; use a share from 0"),
+        ("routed-lora", dict(router_rows=1), "router_rows is 1; use 2 or more"),
     ],
 )
 def test_adapter_settings_that_cannot_be(name, config, said):
@@ -274,6 +274,6 @@ def test_adapter_settings_that_cannot_be(name, config, said):
 
 
 def test_targets_may_be_several():
-    learner, strategy = gpt(), make("inc_lora", SMALL | dict(targets="mlp.up,attn.qkv"))
+    learner, strategy = gpt(), make("inc-lora", SMALL | dict(targets="mlp.up,attn.qkv"))
     strategy.start(learner, tasks()[0])
     assert sorted(layers(learner.model)) == ["blocks.0.attn.qkv", "blocks.0.mlp.up"]

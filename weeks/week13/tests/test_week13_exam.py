@@ -72,11 +72,11 @@ EXAM = {
     "ema": (dict(decay=0.9), [dict(decay=0), dict(decay=0.9)]),  # training is naive; the view is not
     "ties": (dict(density=0.4), [dict(density=0.4)]),
     "magmax": ({}, [{}]),
-    "sequential_lora": (dict(rank=2, alpha=4), []),
-    "inc_lora": (dict(rank=2, alpha=4), []),
-    "o_lora": (dict(rank=2, alpha=4), []),
-    "routed_lora": (dict(rank=2, alpha=4), []),
-    "slow_lora": (dict(rank=2, alpha=4, decay=0.9), []),
+    "sequential-lora": (dict(rank=2, alpha=4), []),
+    "inc-lora": (dict(rank=2, alpha=4), []),
+    "o-lora": (dict(rank=2, alpha=4), []),
+    "routed-lora": (dict(rank=2, alpha=4), []),
+    "slow-lora": (dict(rank=2, alpha=4, decay=0.9), []),
 }
 
 

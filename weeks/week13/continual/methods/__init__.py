@@ -55,11 +55,11 @@ METHODS = {
     "ema": (EMAConfig, EMA),
     "ties": (TIESConfig, TIES),
     "magmax": (MagMaxConfig, MagMax),
-    "sequential_lora": (AdapterConfig, SequentialLoRA),
-    "inc_lora": (AdapterConfig, IncLoRA),
-    "o_lora": (OLoRAConfig, OLoRA),
-    "routed_lora": (RouterConfig, RoutedLoRA),
-    "slow_lora": (SlowLoRAConfig, SlowLoRA),
+    "sequential-lora": (AdapterConfig, SequentialLoRA),
+    "inc-lora": (AdapterConfig, IncLoRA),
+    "o-lora": (OLoRAConfig, OLoRA),
+    "routed-lora": (RouterConfig, RoutedLoRA),
+    "slow-lora": (SlowLoRAConfig, SlowLoRA),
 }
 
 

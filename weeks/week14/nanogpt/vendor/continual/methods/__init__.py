@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/__init__.py, sha256 469bc62212e48c77d0551737374c5948d08de602872267aebb622bec38c13d83; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/__init__.py, sha256 1f3ef18d87160839fbad6ff13dbe5f3d324d40acab336d63fb95da441cf23dc9; edit there, then run: make vendor
 """The table of methods. A new one is a file here, a row below, and the exam in the tests takes it from there."""
 
 from ..strategy import Config, Strategy
@@ -56,11 +56,11 @@ METHODS = {
     "ema": (EMAConfig, EMA),
     "ties": (TIESConfig, TIES),
     "magmax": (MagMaxConfig, MagMax),
-    "sequential_lora": (AdapterConfig, SequentialLoRA),
-    "inc_lora": (AdapterConfig, IncLoRA),
-    "o_lora": (OLoRAConfig, OLoRA),
-    "routed_lora": (RouterConfig, RoutedLoRA),
-    "slow_lora": (SlowLoRAConfig, SlowLoRA),
+    "sequential-lora": (AdapterConfig, SequentialLoRA),
+    "inc-lora": (AdapterConfig, IncLoRA),
+    "o-lora": (OLoRAConfig, OLoRA),
+    "routed-lora": (RouterConfig, RoutedLoRA),
+    "slow-lora": (SlowLoRAConfig, SlowLoRA),
 }
 
 
