@@ -52,7 +52,10 @@ def test_every_row_of_always_is_there_once(filled):
     assert naive["tasks"] == ["mid", "high", "low"] and len(naive["matrix"]["bits"]) == 3
     assert naive["matrix"]["twice"][1][0] == pytest.approx(2 * naive["matrix"]["bits"][1][0], abs=1e-5)  # six decimals
     assert naive["final"]["bits"] == naive["matrix"]["bits"][-1]
-    assert len(naive["seconds"]) == len(naive["extra_bytes"]) == 3 and len(naive["generic"]) == 2
+    assert (
+        len(naive["seconds"]) == len(naive["cpu_seconds"]) == len(naive["extra_bytes"]) == 3
+        and len(naive["generic"]) == 2
+    )
     assert naive["extra_bytes"] == [2, 2, 2], "naive keeps nothing: an empty dict is two bytes of JSON"
     replay = next(r for r in records if r["method"] == "replay")
     assert replay["extra_bytes"][-1] > 12 * 13 * 8, "twelve rows of thirteen numbers of eight bytes"
@@ -203,9 +206,9 @@ def test_sequences_whose_table_would_lie_are_refused():
 
 def test_growth_is_the_last_over_the_second():
     """Three and three of six tasks; a method that keeps nothing has no bytes to compare."""
-    seconds, kept = growth.growth({"seconds": [9, 1, 1, 1, 2, 3], "extra_bytes": [5, 10, 15, 20, 25, 30]})
+    seconds, kept = growth.growth({"cpu_seconds": [9, 1, 1, 1, 2, 3], "extra_bytes": [5, 10, 15, 20, 25, 30]})
     assert seconds == 2.0 and kept == 3.0
-    assert growth.growth({"seconds": [1, 1], "extra_bytes": [0, 0]}) == (1.0, None)
+    assert growth.growth({"cpu_seconds": [1, 1], "extra_bytes": [0, 0]}) == (1.0, None)
     toy = growth.scenario(SETTINGS | dict(train_rows=6, valid_rows=2, budget=4), 3)
     assert [len(task.train) for task in toy.tasks] == [6] * 3 and [len(task.valid) for task in toy.tasks] == [2] * 3
     assert json.dumps(toy.settings) and toy.tasks[0].train.digest() != toy.tasks[1].train.digest()

@@ -45,8 +45,8 @@ def scenario(settings, count):
 def growth(record):
     """(seconds, extra bytes) of the last tasks over those of the second and those after it: 1 where nothing grows.
 
-    Seconds are means of three tasks, for one is too short to time. The first task is left out: most methods have
-    nothing to do in it yet. The bytes are None where a method keeps none.
+    Seconds are the processors', and means of three tasks, for one is too short to time. The first task is left out:
+    most methods have nothing to do in it yet. The bytes are None where a method keeps none.
     """
-    seconds, kept, n = record["seconds"], record["extra_bytes"], min(3, len(record["seconds"]) - 1)
+    seconds, kept, n = record["cpu_seconds"], record["extra_bytes"], min(3, len(record["cpu_seconds"]) - 1)
     return sum(seconds[-n:]) / max(sum(seconds[1 : 1 + n]), 1e-9), kept[-1] / kept[1] if kept[1] > 0 else None

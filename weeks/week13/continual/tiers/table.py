@@ -13,6 +13,7 @@ the cells that are missing. Rows that stand in every table, for a number alone s
 import functools
 import json
 import re
+import time
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from ..vendor.makemore.schedules import linear
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
 from ..vendor.shared.progress import bar
-from ..vendor.shared.results import Stopwatch, commit, machine, to_json
+from ..vendor.shared.results import commit, machine, to_json
 from .scores import nats
 
 ALWAYS = ("floor", "base", "naive", "separate", "joint")  # rows of every table; all but naive know no order
@@ -154,12 +155,12 @@ class Judge:
     """`evaluate` for the loop: gives it the score that counts, and keeps all of them and the time that they took."""
 
     def __init__(self, scenario):
-        self.scenario, self.seen, self.seconds = scenario, [], 0.0
+        self.scenario, self.seen, self.spent = scenario, [], [0.0, 0.0]
 
     def __call__(self, learner, task):
-        watch = Stopwatch()
+        began = clocks()
         scores = self.scenario.judge(learner, task)
-        self.seconds += watch.seconds
+        self.spent = [total + now - then for total, now, then in zip(self.spent, clocks(), began)]
         self.seen.append(scores)
         return mean(next(iter(scores.values())))
 
@@ -170,20 +171,26 @@ class Judge:
         return [{name: [round(mean(task[name]), 6) for task in moment] for name in names} for moment in moments]
 
 
+def clocks():
+    """[seconds by the wall, seconds of this process's processors]: the second is not moved by what else they do."""
+    return [time.perf_counter(), time.process_time()]
+
+
 def sequence(scenario, tasks, spec, seed):
     """The whole sequence with one method, from the same first weights as every other."""
     name, config = parse(spec)
     learner = scenario.learner(seed, name)
     strategy = method(scenario, name, config, seed, tasks)
-    each, watch, seconds, kept = Judge(scenario), Stopwatch(), [], []
+    each, seconds, kept = Judge(scenario), [], []
     size, before = weights(learner), generic(scenario, learner)
-    spent = watch.seconds  # what does not belong to the task that is being learned
+    last = clocks()  # without the judging: when the task that is being learned began
 
     def on_task(i, row):
-        nonlocal spent
-        seconds.append(round(watch.seconds - spent - each.seconds, 3))
+        nonlocal last
+        now = [clock - judging for clock, judging in zip(clocks(), each.spent)]
+        seconds.append([round(b - a, 3) for a, b in zip(last, now)])
         kept.append(max(state_bytes(strategy), weights(learner) - size))  # adapters stand on the model and in the state
-        spent = watch.seconds - each.seconds
+        last = now
 
     settings = training(scenario, joint=name == "joint", total=len(tasks), label=f"{spec} seed {seed}")
     with settings.pop("line"):
@@ -195,8 +202,9 @@ def sequence(scenario, tasks, spec, seed):
     numbers = {
         "final": moments[-1],
         "matrix": {score: [moment[score] for moment in moments] for score in moments[0]},
-        "seconds": seconds,
-        "judging_seconds": round(each.seconds, 3),
+        "seconds": [wall for wall, _ in seconds],
+        "cpu_seconds": [cpu for _, cpu in seconds],
+        "judging_seconds": round(each.spent[0], 3),
         "extra_bytes": kept,
         "generic": before + generic(scenario, learner),
         "last": [[round(x, 4) for x in next(iter(scores.values()))] for scores in each.seen[-len(tasks) :]],
@@ -210,15 +218,16 @@ def separate(scenario, tasks, seed):
     """A model of its own for every task: what is learned where nothing disturbs, at the price of a model a task."""
     each, seconds, size = Judge(scenario), [], 0
     for task in tasks:
-        learner, watch = scenario.learner(seed, "naive"), Stopwatch()
+        learner, began = scenario.learner(seed, "naive"), clocks()
         settings = training(scenario, total=1, label=f"{task.name} alone, seed {seed}")
         with settings.pop("line"):
             learn(learner, Strategy(), task, seed=seed, **settings)
-        seconds.append(round(watch.seconds, 3))
+        seconds.append([round(b - a, 3) for a, b in zip(began, clocks())])
         size += sum(p.numel() * p.element_size() for p in learner.parameters().values())
         judge(learner, Strategy(), [task], each)
     final = {score: [round(mean(task[score]), 6) for task in each.seen] for score in each.seen[0]}
-    return {"final": final, "seconds": seconds, "judging_seconds": round(each.seconds, 3), "extra_bytes": [size]}
+    wall, cpu = map(list, zip(*seconds))
+    return {"final": final, "seconds": wall, "cpu_seconds": cpu, "extra_bytes": [size]}
 
 
 def method(scenario, name, config, seed=0, tasks=()):
