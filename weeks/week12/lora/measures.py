@@ -91,8 +91,9 @@ def training_bytes(model, optimizer, inputs, targets):
         _, loss = model(inputs, targets)
     activations = sum(storage.nbytes() for storage in held.values())
     held.clear()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    learns = [p for p in model.parameters() if p.requires_grad]
+    for p, gradient in zip(learns, torch.autograd.grad(loss, learns)):
+        p.grad = gradient
     optimizer.step()
     size = lambda tensors: sum(t.numel() * t.element_size() for t in {id(t): t for t in tensors}.values())
     state = [t for slots in optimizer.state.values() for t in slots.values() if torch.is_tensor(t)]

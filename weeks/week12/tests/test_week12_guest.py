@@ -16,6 +16,7 @@ from lora import (
     unmerge,
     using,
 )  # fmt: skip
+from lora.config import matches
 from torch import nn
 from week12_models import bytes_of, same_bytes, shake, tiny, tokens
 
@@ -192,6 +193,14 @@ def test_a_target_that_matches_nothing_raises(targets, sentence):
     with pytest.raises(ValueError, match=sentence):
         attach(model, "a", LoRAConfig(targets=targets))
     assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.day(79)
+def test_a_pattern_is_a_whole_end_or_a_glob_of_one():
+    """Ends count from a dot: "p" is no layer's name, although "up" ends with it."""
+    path = "blocks.0.attn.qkv"
+    assert all(matches(path, pattern) for pattern in (path, "qkv", "attn.qkv", "attn.q*", "blocks.*", "*.0.attn.*"))
+    assert not any(matches(path, pattern) for pattern in ("v", "tn.qkv", "attn", "blocks", "QKV", "attn.qkv.weight"))
 
 
 @pytest.mark.day(79)

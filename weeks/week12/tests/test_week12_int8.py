@@ -42,6 +42,7 @@ def test_each_weight_is_off_by_half_a_step_at_most():
     packed = Int8Linear(layer)
     step = layer.weight.abs().amax(1, keepdim=True) / 127
     assert ((packed.weight - layer.weight).abs() <= step / 2 * 1.0001).all()
+    assert (packed.scale > 0).all()  # of a row of zeros, too: 0 / 0 is NaN, and no whole number
     assert (packed.weight[3] == 0).all() and packed.q.dtype == torch.int8
     assert packed.q.abs().amax(1).tolist() == [127 if i != 3 else 0 for i in range(30)]
 

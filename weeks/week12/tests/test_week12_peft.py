@@ -10,7 +10,7 @@ from torch import nn
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
 
-from lora import LoRAConfig, attach, load, merge, parameters, save, using  # noqa: E402
+from lora import LoRAConfig, adapters, attach, load, merge, parameters, save, using  # noqa: E402
 from week12_models import Net  # noqa: E402
 
 pytestmark = pytest.mark.day(83)
@@ -111,7 +111,7 @@ def test_rank_and_alpha_patterns_both_ways(tmp_path):
     expected = ours(Net, config, tmp_path / "ours")
     theirs = peft.PeftModel.from_pretrained(Net(), tmp_path / "ours").eval()
     assert (output(theirs) - expected).abs().max() < 1e-5
-    patterns = {"rank_pattern": {r"inner\.up": 2}, "alpha_pattern": {"^up": 3}}
+    patterns = {"rank_pattern": {r"inner\.up": 2, "down": 5}, "alpha_pattern": {"^up": 3}}
     again = peft.get_peft_model(Net(), peft.LoraConfig(r=4, target_modules=["up", "down"], **patterns))
     shake(p for n, p in again.named_parameters() if "lora_" in n)
     again.save_pretrained(tmp_path / "theirs")
@@ -260,7 +260,10 @@ def test_minimal_config_and_bad_value(folder):
     path.write_text(json.dumps(smallest))
     refused(folder, ValueError, r"\(2, 6\) where \(8, 6\)")
     path.write_text(json.dumps(smallest | {"r": 2}))
-    assert load(Net(), folder, "a") == ["up", "inner.up", "inner.down"]
+    model = Net()
+    assert load(model, folder, "a") == ["up", "inner.up", "inner.down"]
+    config = adapters(model)["a"]
+    assert (config.alpha, config.dropout, config.rslora, config.bias) == (8, 0.0, False, "none")
 
 
 def test_an_interrupted_save_leaves_the_old_adapter(folder, monkeypatch):

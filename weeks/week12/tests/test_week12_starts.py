@@ -1,9 +1,9 @@
-"""PiSSA and OLoRA: what A and B start from."""
+"""PiSSA, OLoRA, DoRA: what they start from, and what their parameters mean."""
 
 import pytest
 import torch
 from lora import LoRAConfig
-from lora.variants import OLoRA, PiSSA
+from lora.variants import DoRA, OLoRA, PiSSA
 from torch import nn
 
 pytestmark = pytest.mark.day(81)
@@ -45,3 +45,18 @@ def test_olora_starts_with_orthonormal_columns():
     torch.testing.assert_close(B.T @ B, torch.eye(3, dtype=torch.float64), rtol=0, atol=1e-10)
     # R is upper triangular, so the first three columns of W are made by the first three directions alone.
     torch.testing.assert_close((B @ A)[:, :3], W[:, :3], rtol=0, atol=1e-10)
+
+
+def test_doras_magnitude_is_the_length_of_each_row():
+    """At the start the weight's own, later whatever it has learned; a row of zeros stays one. Float64, 1e-12."""
+    base = layer()
+    with torch.no_grad():
+        base.weight[2] = 0
+    part = DoRA(base, LoRAConfig(rank=3, variant="dora"), 3, 6)
+    lengths = base.weight.detach().norm(dim=1)
+    torch.testing.assert_close(part.magnitude.detach(), lengths, rtol=0, atol=1e-12)
+    assert torch.equal(part.weight(base)[2], torch.zeros(9, dtype=torch.float64))
+    with torch.no_grad():
+        part.lora_B.normal_()
+        part.magnitude.copy_(torch.arange(1.0, 7.0))
+    torch.testing.assert_close(part.weight(base).detach().norm(dim=1), part.magnitude.detach(), rtol=0, atol=1e-12)

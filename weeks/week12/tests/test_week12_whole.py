@@ -6,6 +6,7 @@ import pytest
 import torch
 from lora import VARIANTS, LoRAConfig, adapters, attach, detach, merge, parameters, unmerge, using
 from torch import nn
+from torch.nn import functional as F
 from week12_models import bytes_of, same_bytes, shake, tiny, tokens
 
 EVERYWHERE = {"bias": "all", "modules_to_save": ("norm",)}
@@ -128,6 +129,7 @@ def test_each_third_has_its_own_adapter(parts):
         i = parts.index(letter)
         alone = part.scale * x @ part.lora_A[2 * i : 2 * i + 2].T @ part.lora_B[i].T
         torch.testing.assert_close(change[:, place], alone, rtol=0, atol=1e-12)
+    torch.testing.assert_close(F.linear(x, part.weight(layer), layer.bias), model(x), rtol=0, atol=1e-12)
     assert sum(p.numel() for p in parameters(model, "a").values()) == len(parts) * 2 * (8 + 5)
 
 
