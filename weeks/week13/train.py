@@ -60,7 +60,8 @@ TINY = dict(n_layer=1, n_head=2, n_embd=16)
 TEXT = dict(**GPT, length=64, batch_size=16, steps=180, lr=3e-3, train_rows=8000, valid_rows=200, budget=800,
             replay_rows=8)  # fmt: skip
 LABELS = dict(**GPT, vocab_size=2048, length=64, batch_size=8, steps=120, lr=1e-3, train_rows=400, test_rows=100,
-              valid_rows=100, budget=100, replay_rows=4, base_steps=120, base_batch=16, base_lr=3e-3, base_rows=20_000)  # fmt: skip
+              valid_rows=100, budget=100, replay_rows=4, base_steps=120, base_batch=16, base_lr=3e-3,
+              base_rows=20_000)  # fmt: skip
 WORDS = dict(rank=8, alpha=16, length=96, answer=8, batch_size=4, steps=15, lr=1e-3, train_rows=60, test_rows=10,
              budget=12, replay_rows=2, generate=True, generic_rows=8, weight_decay=0.0)  # fmt: skip
 MADE_UP = dict(**GPT, length=64, batch_size=16, steps=40, lr=3e-3, train_rows=200, valid_rows=8, budget=80,
@@ -80,7 +81,7 @@ PRESETS = {
                                              base_batch=4, base_rows=50),
                         tasks=tuple(labels.SETS)[2:4]),
         "default": Preset(LABELS | dict(steps=60), tasks=tuple(labels.SETS)[:4]),
-        "full": Preset(LABELS | dict(base_steps=3000), ALL, 3, tuple(ORDERS)),
+        "full": Preset(LABELS | dict(base_steps=1000, steps=200, train_rows=800), ALL, 3, tuple(ORDERS)),
     },
     "instructions": {
         "smoke": Preset(WORDS | dict(rank=2, length=160, steps=2, train_rows=8, test_rows=2, answer=8, budget=4,

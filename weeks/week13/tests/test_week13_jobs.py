@@ -62,8 +62,8 @@ def test_labels_are_scored_by_likelihood(load_script, data):
 
 def test_a_base_that_was_cut_off_is_trained_again(data):
     """Half a file is no base; the same settings give the same weights."""
-    settings = dict(n_layer=1, n_head=2, n_embd=16, length=16, vocab_size=260, base_steps=2, base_batch=2, base_lr=1e-3, base_rows=9,
-                    valid_rows=3)  # fmt: skip
+    settings = dict(n_layer=1, n_head=2, n_embd=16, length=16, vocab_size=260, base_steps=2, base_batch=2,
+                    base_lr=1e-3, base_rows=9, valid_rows=3)  # fmt: skip
     task = base.read(data, base.vocabulary(data, 260), settings)
     first = base.pretrained(task, settings, data / "models")
     path = next((data / "models").iterdir())
