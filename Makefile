@@ -19,7 +19,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks torture results start check watch hint solution reset today progress day \
+.PHONY: help assistant assistant-tasks tier0 torture results start check watch hint solution reset today progress day \
         check-course plan-check test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
 
 help: ## this list
@@ -113,7 +113,7 @@ $(eval $(call week,week09,,shakespeare gpt2 cl100k))
 $(eval $(call week,week10,,shakespeare fables bible web-bible wiki-leads recipes))
 $(eval $(call week,week11,,shakespeare fables bible web-bible wiki-leads recipes smollm2-135m))
 $(eval $(call week,week12,,shakespeare bible))
-$(eval $(call week,week13,,shakespeare bible recipes code))
+$(eval $(call week,week13,,shakespeare bible recipes code wiki-leads))
 $(eval $(call week,week14,,shakespeare bible recipes code))
 
 ifneq ($(words $(PRESET))$(filter smoke default full,$(PRESET)),1$(PRESET))
@@ -130,15 +130,18 @@ assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK
 	$(call run,week14,assistant.py)
 	@$(call draw,week14)
 
+tier0: .venv/.core data/mnist/ORIGIN.json ## split MNIST: every method of week 13 beside the published values
+	$(call run,week13,tier0.py)
+
 torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights those of an undisturbed one?
 	$(call run,week11,torture.py)
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench|torture|assistant-tasks|check-course
-	@[ -n "$(or $(filter bench torture assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench|tier0|torture|assistant-tasks|check-course
+	@[ -n "$(or $(filter bench tier0 torture assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=bench, JOB=torture, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
+	    "make results JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 
