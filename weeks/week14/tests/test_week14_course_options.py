@@ -4,6 +4,7 @@ import json
 
 import pytest
 from nanogpt import cli
+from nanogpt.commands.learn import reported
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
 from week14_tiny import QUICK, TEXTS, furnish, interrupt, record, run
@@ -148,3 +149,12 @@ def test_held_out_rows_are_kept_only_if_wanted(home, tmp_path, capsys):
     table = capsys.readouterr().out
     assert "on average" not in table, "what was not measured is not told as 0"
     assert record(tmp_path / "two")["scores"][1][0] is None
+
+
+def test_what_a_method_wrote_to_rehearse_is_told():
+    """A method that found no usable row of its own protects nothing, and nobody would know."""
+    from types import SimpleNamespace
+
+    counted = SimpleNamespace(report={"spam": {"written": 12, "usable": 3, "kept": 1}})
+    assert reported(counted, "spam") == "to rehearse spam: written 12, usable 3, kept 1\n"
+    assert reported(counted, "trec") == reported(SimpleNamespace(), "spam") == ""

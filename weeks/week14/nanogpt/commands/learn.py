@@ -259,6 +259,7 @@ def finish(course, task, config, options, device):
     keep_exam = getattr(options, "keep_exam", "yes") == "yes"
     _, verdict = learn(course, task, config, autocast=autocast, folder=folder, save_every=options.save_every,
                        most_forgetting=getattr(options, "max_forgetting", None), keep_exam=keep_exam)  # fmt: skip
+    print(reported(course.method, task.name), file=sys.stderr, end="")
     print(matrix_table(course))
     if not verdict.keep:
         back = f"{folder} holds the state before; the new one comes back with: nanogpt undo {folder}"
@@ -267,6 +268,12 @@ def finish(course, task, config, options, device):
         raise Mistake(f"{verdict.sentence}. {back}")
     kept = f"the held-out part of {task.name} is kept in it as an exam" if keep_exam else "no exam was kept"
     print(f"saved in {folder} ({kept}); try: nanogpt {'chat' if course.loaded.chat else 'sample'} --model {folder}")
+
+
+def reported(method, name):
+    """What a method counted of the rows that it wrote itself, as a line; "" where it writes none."""
+    counted = getattr(method, "report", {}).get(name)
+    return f"to rehearse {name}: {', '.join(f'{key} {n:g}' for key, n in counted.items())}\n" if counted else ""
 
 
 def matrix_table(course):
