@@ -7,7 +7,7 @@ from continual.vendor.gpt.model import GPT, GPTConfig
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-pytestmark = pytest.mark.day(89)
+pytestmark = pytest.mark.day(90)
 
 V, T = 11, 5
 
