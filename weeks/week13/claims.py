@@ -1,4 +1,4 @@
-"""Week 13: what three papers claim of penalties, of tiny memories and of own answers, asked of digits and of short text.
+"""Week 13: what three papers claim of penalties, of tiny memories and of own answers, asked of digits and short text.
 
     python weeks/week13/claims.py ewc-holds ewc-learns ewc-shares       # permuted MNIST
     python weeks/week13/claims.py tiny-helps tiny-gem tiny-ring         # split MNIST, ten classes, ten kept rows
@@ -93,7 +93,7 @@ def mixed(side, seed):
 
 
 def overlap(one, other):
-    """1 where two Fishers lie on the same weights, 0 where on different ones: 1 - d^2, d of Frechet, each of trace 1."""
+    """1 where two Fishers lie on the same weights, 0 where on others: 1 - d^2, d of Frechet, each of trace 1."""
     return (one / one.sum() * (other / other.sum())).sqrt().sum().item()
 
 

@@ -38,7 +38,8 @@ from continual.vendor.shared.results import (
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
-OPENER, GENERATE, MODEL = "nanogpt.sources:open_model", "nanogpt.infer.batch:generate_batch", "smollm2-135m"
+OPENER, MODEL = "nanogpt.sources:open_model", "smollm2-135m"
+LEARNER, GENERATE = "nanogpt.answers:AnswerLearner", "nanogpt.infer.batch:generate_batch"
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,9 @@ GPT = dict(n_layer=3, n_head=4, n_embd=128)
 TINY = dict(n_layer=1, n_head=2, n_embd=16)
 TEXT = dict(**GPT, length=64, batch_size=16, steps=180, lr=3e-3, train_rows=8000, valid_rows=200, budget=800,
             replay_rows=8)  # fmt: skip
-LABELS = dict(**GPT, length=96, batch_size=8, steps=120, lr=1e-3, train_rows=400, test_rows=100, valid_rows=100,
-              budget=100, replay_rows=4, base_steps=120, base_batch=16, base_lr=3e-3, base_rows=20_000)  # fmt: skip
+LABELS = dict(**GPT, vocab_size=2048, length=64, batch_size=8, steps=120, lr=1e-3, train_rows=400, test_rows=100,
+              valid_rows=100, budget=100, replay_rows=4, base_steps=120, base_batch=16, base_lr=3e-3,
+              base_rows=20_000)  # fmt: skip
 WORDS = dict(rank=8, alpha=16, length=96, answer=8, batch_size=4, steps=15, lr=1e-3, train_rows=60, test_rows=10,
              budget=12, replay_rows=2, generate=True, generic_rows=8, weight_decay=0.0)  # fmt: skip
 MADE_UP = dict(**GPT, length=64, batch_size=16, steps=40, lr=3e-3, train_rows=200, valid_rows=8, budget=80,
@@ -74,11 +76,12 @@ PRESETS = {
         "full": Preset(TEXT, ALL, 3, tuple(ORDERS)),
     },
     "labels": {
-        "smoke": Preset(LABELS | TINY | dict(length=48, batch_size=4, steps=3, train_rows=24, test_rows=8, valid_rows=4,
-                                             budget=8, replay_rows=2, base_steps=3, base_batch=4, base_rows=50),
+        "smoke": Preset(LABELS | TINY | dict(vocab_size=300, length=48, batch_size=4, steps=3, train_rows=24,
+                                             test_rows=8, valid_rows=4, budget=8, replay_rows=2, base_steps=3,
+                                             base_batch=4, base_rows=50),
                         tasks=tuple(labels.SETS)[2:4]),
         "default": Preset(LABELS | dict(steps=60), tasks=tuple(labels.SETS)[:4]),
-        "full": Preset(LABELS | dict(base_steps=3000), ALL, 3, tuple(ORDERS)),
+        "full": Preset(LABELS | dict(base_steps=1000, steps=200, train_rows=800), ALL, 3, tuple(ORDERS)),
     },
     "instructions": {
         "smoke": Preset(WORDS | dict(rank=2, length=160, steps=2, train_rows=8, test_rows=2, answer=8, budget=4,
@@ -212,7 +215,7 @@ def run_instructions(job):
 def base_of(args, settings):
     """The model that --model and --open name; smoke takes a tiny one that has read nothing."""
     args.model = args.model or (instructions.BYTES if args.preset == "smoke" else MODEL)
-    return instructions.opened(args.model, args.open, settings["length"], args.generate)
+    return instructions.opened(args.model, args.open, settings["length"], args.learner, args.generate)
 
 
 def run_growth(job):
@@ -289,6 +292,7 @@ def options(name):
     if name in ("instructions", "own"):
         p.add_argument("--model", help=f"what --open opens (default: {MODEL})")
         p.add_argument("--open", default=OPENER, help="who opens it, as package:function (default: %(default)s)")
+        p.add_argument("--learner", default=LEARNER, help="who trains it (default: %(default)s)")
         p.add_argument("--generate", default=GENERATE, help="who writes its answers (default: %(default)s)")
     if name == "instructions":
         p.add_argument("--ssr", type=Path, help="folder with SSR's tasks, in place of the sets of make")

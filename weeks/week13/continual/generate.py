@@ -6,20 +6,9 @@ Left out: the cache, and rows of different lengths in one batch (week 14 has bot
 
 import torch
 
-from .vendor.gpt.sampling import sample
+from .vendor.gpt.sampling import penalise_repetition, sample
 
 BATCH = 64  # prompts read at once
-
-
-def penalize(logits, ids, penalty):
-    """New logits (B, V) where the ids (B, T) that a row already holds are less likely.
-
-    A positive logit is divided by the penalty, a negative one multiplied (Keskar et al. 2019, section 4.1).
-    """
-    if not penalty > 0:
-        raise ValueError(f"repetition_penalty is {penalty!r}; give 1 (no penalty) or more")
-    seen = logits.gather(1, ids)  # (B, T)
-    return logits.scatter(1, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
 
 
 @torch.no_grad()
@@ -45,7 +34,7 @@ def generate(model, prompts, n, *, temperature=0.0, top_p=None, repetition_penal
             for _ in range(min(n, block - length)):
                 logits = model(ids)[0][:, -1].float()  # (B, V)
                 if repetition_penalty != 1.0:
-                    logits = penalize(logits, ids, repetition_penalty)
+                    logits = penalise_repetition(logits, ids, repetition_penalty)
                 new = sample(logits, temperature=temperature, top_p=top_p, generator=generator)  # (B,)
                 go_on = torch.tensor([token not in stop for token in new.tolist()], device=device)
                 rows = [i for i, on in zip(rows, go_on.tolist()) if on]

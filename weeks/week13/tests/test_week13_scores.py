@@ -6,6 +6,7 @@ import pytest
 import torch
 from continual import Learner, all_judged
 from continual.pairs import Pair
+from continual.rows import content_only
 from continual.text import bits_per_byte
 from continual.tiers import scores
 from continual.tiers.base import byte_format
@@ -67,7 +68,7 @@ def test_teacher_forced_looks_at_the_answer_and_not_at_its_end(learner):
             logits[text.end] = -math.inf
             written.append(int(logits.argmax()))
         rows = text.rows([Pair("is it?", text.decode(written))])
-        cut = scores.without_end(text, rows)
+        cut = content_only(rows, text.end)
         assert cut.judged.sum() == rows.judged.sum() - 1 == 4
         assert not cut.judged[rows.ids.eq(text.end) & rows.judged].any()
         _, hits = scores.at_targets(learner, cut)

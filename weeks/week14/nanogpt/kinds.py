@@ -1,9 +1,12 @@
 """What can be learned, and how it is judged: a kind of task is a class here and a row of KINDS."""
 
 from .answers import AnswerLearner, hold_out_rows, make_task, parse_rows, read_rows, write_rows
+from .infer.batch import generate_batch
+from .presets import ROW_LENGTH
 from .scores import answer_all, bits_per_byte, exact_match
 from .tasks import encode, rows_of
 from .vendor.continual.learner import Learner
+from .vendor.continual.pairs import Format
 from .vendor.continual.task import Task
 from .vendor.shared.errors import Mistake
 from .vendor.shared.text import SEPARATOR, documents, hold_out, read_text
@@ -26,7 +29,7 @@ class Text:
         tokens = encode(loaded.tokenizer, text, progress=f"encode {name}")
         return Task(name, rows_of(tokens, length, name)), ""
 
-    def learner(self, loaded, autocast):
+    def learner(self, loaded, autocast, length=ROW_LENGTH):
         return Learner(loaded.model, autocast=autocast)
 
     def score(self, learner, loaded, text, length, progress=None):
@@ -55,13 +58,16 @@ class Answers:
         task, cut = make_task(name, rows, loaded.template(), length)
         return task, f"{cut} prompts were cut to fit rows of {length} tokens" if cut else ""
 
-    def learner(self, loaded, autocast):
+    def learner(self, loaded, autocast, length=ROW_LENGTH):
         if loaded.chat is None:
             raise Mistake(
                 f"{loaded.source} has no chat template, so it cannot tell a prompt from a response; "
                 "give it plain text, or take a model that has one, such as --model smollm2-135m"
             )
-        return AnswerLearner(loaded.model, autocast=autocast)
+        template, tokenizer = loaded.template(), loaded.tokenizer
+        ask = lambda prompt: template.encode([{"role": "user", "content": prompt}])
+        text = Format(tokenizer.encode_ordinary, tokenizer.decode, ask, template.end_of_reply, length)
+        return AnswerLearner(loaded.model, autocast=autocast, text=text, generate=generate_batch)
 
     def score(self, learner, loaded, rows, length, progress=None):
         return exact_match(answer_all(learner, loaded.template(), rows, length=length, progress=progress), rows)

@@ -122,7 +122,11 @@ def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):
         (["train", "cats.txt", "--out", "q", "--vocab-size", "9"], 1, "vocab_size"),
         (["train", "cats.txt", "--out", "m"], 1, "already holds a model; give --resume"),
         (["train", "cats.txt", "--out", "q", "--device", "tpu"], 1, "try --device cpu"),
-        (["learn", "dogs.txt", "--model", "m", "--out", "q", "--method", "magic"], 1, "one of naive, joint, replay"),
+        (
+            ["learn", "dogs.txt", "--model", "m", "--out", "q", "--method", "magic"],
+            1,
+            "one of naive, joint, cumulative",
+        ),
         (["learn", "dogs.txt", "--model", "m", "--out", "q", "--replay-rows", "-1"], 1, "--replay-rows is -1"),
         (["sample", "--model", "nothing"], 1, "make one with `nanogpt train"),
         (["sample", "--model", "m", "--temperature", "-1"], 2, "'-1' cannot be used; give 0, or"),

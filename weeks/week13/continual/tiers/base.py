@@ -1,4 +1,7 @@
-"""A base that has read something: a byte-level GPT, trained once on Wikipedia leads and kept for every later run."""
+"""A base that has read something: a small GPT, trained once on Wikipedia leads and kept for every later run.
+
+Its vocabulary is week 9's, learned from the same text: in as many tokens it reads four times as much as bytes would.
+"""
 
 import hashlib
 import json
@@ -11,23 +14,40 @@ from safetensors.torch import load_file, save
 from ..learner import Learner
 from ..loop import learn
 from ..pairs import Format
+from ..rows import windows
 from ..strategy import Strategy
-from ..text import load_domain
+from ..task import Task
+from ..text import spread
+from ..vendor.bpe.fast import ENDOFTEXT, Tokenizer
+from ..vendor.gpt.model import GPT, GPTConfig
 from ..vendor.makemore.schedules import cosine
 from ..vendor.shared.files import atomic_write, need
 from ..vendor.shared.progress import bar
-from .domains import SHAPE, byte_gpt
+from ..vendor.shared.text import documents, read_text
+from .domains import SHAPE
 
 READS = "wiki-leads"
 ENDS = 0  # the byte that no text holds closes an answer
 ASKS = "\n=> "  # what stands between a question and its answer
-KEYS = (*SHAPE, "length", "base_steps", "base_batch", "base_lr", "base_rows")
+LEARN = 2_000_000  # characters that the vocabulary is learned from
+KEYS = (*SHAPE, "length", "vocab_size", "base_steps", "base_batch", "base_lr", "base_rows")
 
 
-def read(data, settings):
+def vocabulary(data, size):
+    """A tokenizer of `size` ids, from the beginning of the text that the base reads."""
+    text = read_text(need(Path(data) / READS, f"make data/{READS}") / "train.txt")
+    return Tokenizer.train(documents(text[:LEARN]), size)
+
+
+def read(data, tokenizer, settings):
     """The text that the base reads, as a task: `train` to learn, `valid` to tell later what else was lost."""
-    sizes = dict(length=settings["length"], train_rows=settings["base_rows"], valid_rows=settings["valid_rows"])
-    return load_domain(need(Path(data) / READS, f"make data/{READS}"), READS, **sizes)
+    parts = {}
+    for part, n in (("train", settings["base_rows"]), ("val", settings["valid_rows"])):
+        text = read_text(need(Path(data) / READS, f"make data/{READS}") / f"{part}.txt")
+        end = tokenizer.special_tokens[ENDOFTEXT]
+        ids = [i for document in map(tokenizer.encode_ordinary, documents(text)) for i in (*document, end)]
+        parts[part] = spread(windows(torch.tensor(ids), settings["length"]), n)
+    return Task(READS, parts["train"], parts["val"])
 
 
 def pretrained(task, settings, folder):
@@ -38,7 +58,7 @@ def pretrained(task, settings, folder):
         return load_file(path)
     except (FileNotFoundError, SafetensorError):  # absent, or of a run that was cut off
         pass
-    model, steps = byte_gpt(settings, seed=0), settings["base_steps"]
+    model, steps = small_gpt(settings), settings["base_steps"]
     with bar(total=steps, label="the base reads", unit="step") as line:
 
         def on_step(step, info):
@@ -57,14 +77,27 @@ def pretrained(task, settings, folder):
 
 def on_base(tensors, settings, text):
     """A learner that starts from the base's weights."""
-    model = byte_gpt(settings, seed=0)
+    model = small_gpt(settings)
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(tensors[name])
     return Learner(model, text=text)
 
 
+def small_gpt(settings):
+    """An untrained GPT over the base's vocabulary; its first weights are the same for every seed."""
+    torch.manual_seed(0)
+    return GPT(GPTConfig(settings["vocab_size"], settings["length"], *(settings[key] for key in SHAPE)))
+
+
+def words_format(tokenizer, length):
+    """Pairs in the base's vocabulary: the question, `=>`, the answer, the end of the text."""
+    encode = tokenizer.encode_ordinary
+    ask = lambda prompt: encode(prompt + ASKS)
+    return Format(encode, tokenizer.decode, ask, tokenizer.special_tokens[ENDOFTEXT], length)
+
+
 def byte_format(length):
-    """Pairs as bytes: the question, `=>`, the answer, byte 0."""
+    """The same in bytes: for a model that has no vocabulary."""
     decode = lambda ids: bytes(ids).decode("utf-8", errors="replace")
     return Format(lambda s: list(s.encode()), decode, lambda s: list((s + ASKS).encode()), ENDS, length)

@@ -7,11 +7,11 @@ classifications of tier 1b with their long instructions, on any machine; SSR's t
 
 import copy
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 
 from ..learner import Learner
 from ..methods import METHODS
@@ -26,7 +26,8 @@ from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import need
 from ..vendor.shared.opener import named
 from ..vendor.shared.text import documents, read_text
-from .base import READS, byte_format, byte_gpt
+from .base import READS, byte_format
+from .domains import byte_gpt
 from .labels import labelled, labels, majority
 from .scenario import Scenario
 from .scores import exact, likeliest, teacher_forced
@@ -38,54 +39,31 @@ ADAPTER = "learned"
 BYTES = "bytes"  # in place of a model's path: a tiny byte-level GPT that has read nothing, for a try in seconds
 
 
-class Answers(Learner):
-    """A learner that computes logits only where something is judged: (M, V) in place of (B, T, V).
-
-    With 49,152 words the head is the dearest matrix of a small model, and most of a row is prompt.
-    """
-
-    def forward(self, rows):
-        if not hasattr(self.model, "hidden"):
-            return super().forward(rows)
-        rows = rows.to(next(self.model.parameters()).device)
-        judged = rows.judged[:, 1:]  # (B, T)
-        length = int(judged.any(dim=0).nonzero().max()) + 1  # what lies behind the last judged token is padding
-        with self.autocast():
-            states = self.model.hidden(rows.ids[:, :length])  # (B, T', C)
-            logits = self.model.head(states[judged[:, :length]])  # (M, V)
-        return logits, F.cross_entropy(logits.float(), rows.ids[:, 1 : length + 1][judged[:, :length]])
-
-
 @dataclass
 class Base:
     """A published model: its weights, how it writes pairs, and how it answers quickly where it can."""
 
     model: torch.nn.Module
     text: Format
-    how: dict  # what else the learner gets: autocast, generate
+    learner: Callable = Learner  # (model, text=, generate=) -> a Learner
+    how: dict = field(default_factory=dict)  # what else it gets: a faster generate
 
 
-def opened(path, opener, length, generate=None):
-    """The Base that `opener` finds at `path`: something with `model`, `tokenizer` and `template()`."""
+def opened(path, opener, length, learner=None, generate=None):
+    """The Base that `opener` finds at `path`: something with `model`, `tokenizer` and `template()`.
+
+    `learner` and `generate` are names too, of what learns and answers faster than what is here.
+    """
     if str(path) == BYTES:
-        return Base(byte_gpt(dict(n_layer=1, n_head=2, n_embd=16, length=length), seed=0), byte_format(length), {})
+        return Base(byte_gpt(dict(n_layer=1, n_head=2, n_embd=16, length=length), seed=0), byte_format(length))
     loaded = named(opener)(path)
     template, tokenizer = loaded.template(), loaded.tokenizer
     if template.end_of_reply is None:
         raise Mistake(f"{path} has no token that ends a reply, so its answers would never end; give a chat model")
     ask = lambda prompt: template.encode([{"role": "user", "content": prompt}])
     text = Format(tokenizer.encode_ordinary, tokenizer.decode, ask, template.end_of_reply, length)
-    return Base(loaded.model, text, {"generate": faster(named(generate))} if generate else {})
-
-
-def faster(function):
-    """A function of nanogpt's shape for a learner. What it may lack, a penalty, is asked for only where it is used."""
-
-    def generate(model, prompts, n, *, repetition_penalty=1.0, **how):
-        extra = {} if repetition_penalty == 1.0 else {"repetition_penalty": repetition_penalty}
-        return function(model, prompts, n, **extra, **how)
-
-    return generate
+    how = {"generate": named(generate)} if generate else {}
+    return Base(loaded.model, text, named(learner) if learner else Learner, how)
 
 
 # --- where tasks come from --------------------------------------------------------------------------------------------
@@ -161,7 +139,7 @@ def scenario(tier, base, parts, settings, *, main="exact", labelled=False, gener
         torch.manual_seed(seed)
         if not adapts(method):
             attach(model, ADAPTER, LoRAConfig(rank=settings["rank"], alpha=settings["alpha"]))
-        return Answers(model, text=text, **base.how)
+        return base.learner(model, text=text, **base.how)
 
     def judge(learner, task):
         scores = {"teacher": teacher_forced(learner, task.test)}

@@ -1,4 +1,4 @@
-"""Tier 1b: five classifications on a small byte-level base; the answer is the likeliest of the labels."""
+"""Tier 1b: five classifications on a small base; the answer is the likeliest of the labels."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,7 +9,7 @@ from ..pairs import Pair, read_pairs
 from ..task import Task
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import need
-from .base import READS, byte_format, on_base, pretrained, read
+from .base import READS, on_base, pretrained, read, vocabulary, words_format
 from .scenario import Scenario
 from .scores import likeliest
 
@@ -45,20 +45,21 @@ def labels(pairs):
 
 
 def shortened(pairs, ask):
-    """The pairs with `ask` in place of the long instruction, which a byte-level model would spend its row on."""
+    """The pairs with `ask` in place of the long instruction, which would fill a short row."""
     return [Pair(ask + pair.prompt.split("\n\n", 1)[-1], pair.response) for pair in pairs]
 
 
 def scenario(data, settings, folder, names=tuple(SETS)):
     """The classifications `names`; the base is kept in `folder`. Rows of a task are cut at the end of their text."""
-    text, tasks = byte_format(settings["length"]), []
+    tokenizer = vocabulary(data, settings["vocab_size"])
+    text, tasks = words_format(tokenizer, settings["length"]), []
     for name in names:
         train, test = (
             shortened(pairs, SETS[name])
             for pairs in labelled(data, name, settings["train_rows"], settings["test_rows"])
         )
         tasks.append(Task(name, text.rows(train), test=test, instruction=SETS[name]))
-    wiki = read(data, settings)
+    wiki = read(data, tokenizer, settings)
     known = {task.name: labels(text.pairs(task.train)) for task in tasks}
     tensors = []  # the base, once it is needed
 

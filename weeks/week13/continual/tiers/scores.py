@@ -8,7 +8,7 @@ scored, only what the answer says: a model that forgets to stop has not forgotte
 import torch
 import torch.nn.functional as F
 
-from ..rows import Rows
+from ..rows import Rows, content_only
 
 AT_ONCE = 32  # rows of one forward pass: what is measured must not depend on it, see the tests
 
@@ -53,17 +53,9 @@ def nats(learner, rows):
 
 def teacher_forced(learner, pairs):
     """1.0 for each pair whose answer the model would have chosen token by token, given the right ones before."""
-    rows = without_end(learner.text, learner.text.rows(pairs))
+    rows = content_only(learner.text.rows(pairs), learner.text.end)
     _, hits = at_targets(learner, rows)
     return (hits.sum(1) == rows.judged[:, 1:].sum(1)).float().tolist()
-
-
-def without_end(text, rows):
-    """The rows with the token that ends an answer no longer judged."""
-    n = rows.judged.shape[1]
-    last = n - 1 - rows.judged.flip(1).int().argmax(1)  # (N,) the last judged place
-    ends = (torch.arange(n) == last[:, None]) & (rows.ids == text.end)
-    return Rows(**{**rows.tensors, "judged": rows.judged & ~ends})
 
 
 def stems(codes):

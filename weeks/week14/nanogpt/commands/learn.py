@@ -63,7 +63,7 @@ class Learn:
     keep_exam: Literal["yes", "no"] = "yes"
     """Keep the held-out part, to judge the task again later."""
     method: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: as before)")] = None
-    """How old tasks are protected: naive, joint, replay."""
+    """How old tasks are protected; a wrong name lists all."""
     row_length: Annotated[int | None, arg(help_behavior_hint="(default: 256)")] = None
     """Tokens in a row of a published model; longer ones are cut."""
     max_forgetting: Annotated[float | None, arg(help_behavior_hint="(default: none)")] = None

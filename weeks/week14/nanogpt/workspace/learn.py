@@ -53,7 +53,7 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     a CPU, with the same threads). What the gate refuses is undone: the folder holds the state before, and `undo` brings
     the other one back. `again` is what to type after a stop.
     """
-    learner, saved = course.kind.learner(course.loaded, autocast), None
+    learner, saved = course.kind.learner(course.loaded, autocast, course.row_length), None
     begun, losses, digest_of_rows = course.progress or {}, [], task.train.digest()
     torch.manual_seed(config.seed + len(course.learned))
 

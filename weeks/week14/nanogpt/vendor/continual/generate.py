@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/generate.py, sha256 849b636ccaa38c6656f7d3868f744cf60d2f61e8ef91eca1808b7f5b759e95f4; edit there, then run: make vendor
+# vendored from weeks/week13/continual/generate.py, sha256 6c6eee73f76f700268ee785c3aaa90937e9a6540b2a002e6e806a5550f6fa1c7; edit there, then run: make vendor
 """Answers for many prompts, from any model of the contract: plain, without a cache. What is faster must equal it.
 
 Prompts of one length go through the model together; every new token reads the whole row again.
@@ -7,20 +7,9 @@ Left out: the cache, and rows of different lengths in one batch (week 14 has bot
 
 import torch
 
-from ..gpt.sampling import sample
+from ..gpt.sampling import penalise_repetition, sample
 
 BATCH = 64  # prompts read at once
-
-
-def penalize(logits, ids, penalty):
-    """New logits (B, V) where the ids (B, T) that a row already holds are less likely.
-
-    A positive logit is divided by the penalty, a negative one multiplied (Keskar et al. 2019, section 4.1).
-    """
-    if not penalty > 0:
-        raise ValueError(f"repetition_penalty is {penalty!r}; give 1 (no penalty) or more")
-    seen = logits.gather(1, ids)  # (B, T)
-    return logits.scatter(1, ids, torch.where(seen > 0, seen / penalty, seen * penalty))
 
 
 @torch.no_grad()
@@ -46,7 +35,7 @@ def generate(model, prompts, n, *, temperature=0.0, top_p=None, repetition_penal
             for _ in range(min(n, block - length)):
                 logits = model(ids)[0][:, -1].float()  # (B, V)
                 if repetition_penalty != 1.0:
-                    logits = penalize(logits, ids, repetition_penalty)
+                    logits = penalise_repetition(logits, ids, repetition_penalty)
                 new = sample(logits, temperature=temperature, top_p=top_p, generator=generator)  # (B,)
                 go_on = torch.tensor([token not in stop for token in new.tolist()], device=device)
                 rows = [i for i, on in zip(rows, go_on.tolist()) if on]
