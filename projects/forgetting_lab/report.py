@@ -12,11 +12,11 @@ STYLE = """body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;paddin
 table{border-collapse:collapse;margin:1rem 0}td,th{border-bottom:1px solid #ccc;padding:.3rem .8rem;text-align:right}
 td:first-child,th:first-child{text-align:left}img{max-width:100%}"""
 HEAD = ("method", "at the end", "just learned", "risen on old", "avoided", "recovered", "keeps", "seconds")
-NOTES = """All numbers are bits per byte of held-out text: less is better, and 8 is a blind guess. <i>At the end</i> is
-the mean over all texts, <i>just learned</i> that of each text right after its turn, and <i>risen on old</i> what the old
-texts have lost since then. <i>Avoided</i> is the share of naive training's rise that a method avoided,
-<i>recovered</i> the share of the way from naive to joint training. Joint training has read all texts from the start, so
-its old texts lose nothing. One seed: a difference of a few hundredths of a bit is no difference."""
+NOTES = """All numbers are bits per byte of held-out text: less is better, and 8 is a blind guess. <i>At the end</i>
+is the mean over all texts, <i>just learned</i> that of each text right after its turn, and <i>risen on old</i> what
+the old texts have lost since then. <i>Avoided</i> is the share of naive training's rise that a method avoided,
+<i>recovered</i> the share of the way from naive to joint training. Joint training has read all texts from the start,
+so its old texts lose nothing. One seed: a difference of a few hundredths of a bit is no difference."""
 
 
 class Run(NamedTuple):
@@ -103,7 +103,7 @@ def picture(runs, floors):
         axes.plot(range(len(names)), first, color=COLOURS[i % 6], marker=MARKS[i % 6], label=run.spec)
     axes.axhline(floors[0], color="k", linestyle="--", linewidth=1, label="byte counts")
     axes.set_xticks(range(len(names)), [f"after {name}" for name in names])
-    axes.set(ylabel=f"bits per byte of {names[0]}")
+    axes.set_ylabel(f"bits per byte of {names[0]}")
     axes.set_title(finding(runs), fontsize=10)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     out = io.BytesIO()
