@@ -23,7 +23,7 @@ import common
 sys.path.insert(0, common.week("week13"))
 import torch
 from continual import Learner, Task, learn_sequence, make, windows
-from continual.schedules import once, rewarm
+from continual.schedules import rewarm
 from continual.text import bits_per_byte, read_bytes, spread, unigram_bits
 from continual.tiers.domains import byte_gpt
 from continual.tiers.table import parse
@@ -90,13 +90,12 @@ def learned(spec, tasks, settings, seed):
     """The Run of one method over all tasks."""
     method, name = built(spec, tasks, seed)
     learner, steps, begun = Learner(byte_gpt(settings, seed)), settings["steps"], perf_counter()
-    # Joint training sees as many rows a step as replay: else the bound would have seen less than what it bounds. Its
-    # rate rises and falls once, for it is one training.
+    # Joint training sees as many rows a step as replay: else the bound would have seen less than what it bounds.
     batch = settings["batch_size"] + KEPT["replay_rows"] * (name == "joint")
     with bar(total=steps * len(tasks), label=spec, unit="step") as line:
         matrix = learn_sequence(
             learner, method, tasks, evaluate=bits_per_byte, higher_is_better=False, steps=steps, batch_size=batch,
-            seed=seed, schedules=once if name == "joint" else rewarm, on_step=lambda step, info: line.update(),
+            seed=seed, schedules=rewarm, on_step=lambda step, info: line.update(),
             make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=settings["lr"], betas=(0.9, 0.95)),
         )  # fmt: skip
     return Run(spec, matrix, method.keeps, method.needs_task, perf_counter() - begun)
