@@ -15,8 +15,9 @@ HEAD = ("method", "at the end", "just learned", "risen on old", "avoided", "reco
 NOTES = """All numbers are bits per byte of held-out text: less is better, and 8 is a blind guess. <i>At the end</i>
 is the mean over all texts, <i>just learned</i> that of each text right after its turn, and <i>risen on old</i> what
 the old texts have lost since then. <i>Avoided</i> is the share of naive training's rise that a method avoided,
-<i>recovered</i> the share of the way from naive to joint training. Joint training has read all texts from the start,
-so its old texts lose nothing. One seed: a difference of a few hundredths of a bit is no difference."""
+<i>recovered</i> the share of the way from naive to joint training; above 100 % joint training has not learned enough
+yet to be a bound, so give more steps. Joint training has read all texts from the start, so its old texts lose
+nothing. One seed: a difference of a few hundredths of a bit is no difference."""
 
 
 class Run(NamedTuple):
