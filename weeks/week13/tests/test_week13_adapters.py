@@ -7,7 +7,7 @@ from continual.methods.grown import Grown
 from continual.vendor.gpt.model import GPT, GPTConfig
 from continual.vendor.lora.adapter import LoRAConfig, adapters, attach, base_state, layers
 
-pytestmark = pytest.mark.day(89)
+pytestmark = pytest.mark.day(90)
 
 V, T = 12, 6
 SMALL = dict(rank=2, alpha=4)

@@ -14,7 +14,7 @@ from continual.vendor.gpt.model import GPT, GPTConfig
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-pytestmark = pytest.mark.day(88)
+pytestmark = pytest.mark.day(91)
 
 V, T, STEPS, CONTEXT = 15, 6, 5, 32
 
@@ -308,7 +308,7 @@ def replay(seed=0, **settings):
     return make("replay", settings, seed=seed)
 
 
-@pytest.mark.day(89)
+@pytest.mark.day(88)
 @pytest.mark.parametrize("memory", ["balanced", "reservoir", "kmeans"])
 @pytest.mark.parametrize("parts", [1, 4])
 def test_replay_joins_old_rows_to_each_step(memory, parts):
@@ -330,7 +330,7 @@ def test_replay_joins_old_rows_to_each_step(memory, parts):
     assert len(run.strategy.memory) == 6
 
 
-@pytest.mark.day(89)
+@pytest.mark.day(88)
 @pytest.mark.parametrize(
     ("name", "config", "said"),
     [

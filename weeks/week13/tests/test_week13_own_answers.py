@@ -10,7 +10,7 @@ from continual.synthesis import few_shot, parse, split_instruction
 from continual.vendor.shared.errors import Mistake
 from week13_questions import TEXT, Script, learner, task, train
 
-pytestmark = pytest.mark.day(89)
+pytestmark = pytest.mark.day(91)
 
 
 def test_self_labels_keep_the_question_and_the_models_own_answer():

@@ -7,7 +7,7 @@ from continual.rouge import longest_common, rouge_l
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.day(89)
+pytestmark = pytest.mark.day(87)
 
 
 @pytest.mark.parametrize(

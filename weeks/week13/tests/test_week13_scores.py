@@ -12,7 +12,7 @@ from continual.tiers import scores
 from continual.tiers.base import byte_format
 from continual.tiers.domains import byte_gpt
 
-pytestmark = pytest.mark.day(90)
+pytestmark = pytest.mark.day(91)
 
 SETTINGS = dict(n_layer=1, n_head=2, n_embd=16, length=40)
 

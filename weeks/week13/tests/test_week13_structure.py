@@ -7,7 +7,7 @@ from continual.vendor.gpt.model import GPT, GPTConfig
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-pytestmark = pytest.mark.day(89)
+pytestmark = pytest.mark.day(90)
 
 V, T = 11, 5
 
@@ -225,8 +225,9 @@ def test_ema_is_the_moving_average():
         decay = min(0.8, (i + 1) / (i + 3))
         now = weights(learner)
         slow = now if slow is None else {k: decay * slow[k] + (1 - decay) * now[k] for k in now}
-    with strategy.view(learner, "t0"):
-        assert all(torch.allclose(p, slow[k], atol=1e-5) for k, p in weights(learner).items())  # 60 roundings
+        if i in (3, 59):  # early, where the average is short, and late
+            with strategy.view(learner, "t0"):
+                assert all(torch.allclose(p, slow[k], atol=1e-5) for k, p in weights(learner).items())  # 60 roundings
     assert not torch.equal(learner.model.wte.weight, slow["wte.weight"])
 
 

@@ -21,7 +21,7 @@ from continual.tiers.pictures import (
 )
 from continual.vendor.shared.errors import Mistake
 
-pytestmark = pytest.mark.day(90)
+pytestmark = pytest.mark.day(91)
 
 
 def pictures(n, seed, pixels):

@@ -10,7 +10,7 @@ from continual import Learner, Task, all_judged
 from continual.text import bits_per_byte, load_domain, read_bytes, spread, unigram_bits
 from continual.vendor.shared.errors import Mistake
 
-pytestmark = pytest.mark.day(90)
+pytestmark = pytest.mark.day(88)
 
 DOMAINS = ("shakespeare", "bible", "recipes", "code")
 
