@@ -76,13 +76,13 @@ def start(config, rng, std=0.02):
     return state
 
 
-def check(state, config):
-    """Raise ValueError, with every weight that is missing, unknown or misshapen, where `state` does not fit."""
-    found, wanted = {name: _shape(values) for name, values in state.items()}, shapes(config)
+def check(found, config):
+    """Raise ValueError, naming every weight that is missing, unknown or misshapen, where {name: shape} does not fit."""
+    wanted = shapes(config)
     names = sorted({name for name, _ in found.items() ^ wanted.items()})
     if names:
         wrong = "; ".join(f"{name} is {found.get(name, 'missing')}, not {wanted.get(name, 'known')}" for name in names)
-        raise ValueError(f"these weights are of another GPT ({wrong}); give the Config that they were made with")
+        raise ValueError(f"these weights are of another GPT ({wrong}); give the config that they were made with")
 
 
 def _shape(values):
@@ -157,7 +157,7 @@ class GPT:
     """`logits, loss = model(tokens, targets)` for one row of tokens. `state`: see `start`; it must fit the config."""
 
     def __init__(self, config, state):
-        check(state, config)
+        check({name: _shape(values) for name, values in state.items()}, config)
         self.config = config
         self.weights = {name: _values(state[name]) for name in shapes(config)}
 
