@@ -1,10 +1,14 @@
 """The same GPT on three engines: numbers (week 1), NumPy arrays (week 2), torch. Same weights, same names, same steps.
 
-    train(config, state, rows, lr) -> a generator: the loss of each step, one row of ids a step
+    build(config, state) -> model                state: {name: nested lists}, as `scalar_gpt.start` makes it
+    train(model, rows, lr) -> a generator: the loss of each step, one row of ids a step
 
-`state` is what `scalar_gpt.start` makes. The recipe is scalar_gpt.train's: Adam, the rate in a line towards 0. So the
-three losses of a step differ by rounding alone, and what is compared is time. A further engine is a function and a row.
+The recipe is scalar_gpt.train's: Adam, the rate in a line towards 0. So the three losses of a step differ by rounding
+alone (Python's float64, and float32), and what is compared is time. A further engine is two functions and a row.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,42 +18,12 @@ from .model import GPT, GPTConfig
 from .vendor.autograd import optim
 
 BETAS = (0.85, 0.99)  # as scalar_gpt.train has them
+RATE, SPREAD = 0.01, 0.2  # for names, one layer, 16 wide: the learning rate, and the sd of the first weights
 
 
-def on_numbers(config, state, rows, lr):
-    """Week 1's engine: float64, for Python has no other."""
-    yield from scalar_gpt.train(scalar_gpt.GPT(config, state), rows, lr, BETAS)
-
-
-def on_arrays(config, state, rows, lr):
-    """Week 2's engine, in float32."""
-    model = numpy_gpt.GPT(config, state)
-    optimizer = optim.Adam(model.parameters(), lr, BETAS)
-    for step, row in enumerate(rows):
-        ids = np.array([row])  # (1, T + 1)
-        _, loss = model(ids[:, :-1], ids[:, 1:])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.lr = lr * (1.0 - step / len(rows))
-        optimizer.step()
-        yield loss.item()
-
-
-def on_torch(config, state, rows, lr):
-    """torch, in float32."""
-    model = with_weights(config, state)
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=BETAS)
-    for step, row in enumerate(rows):
-        ids = torch.tensor([row])  # (1, T + 1)
-        _, loss = model(ids[:, :-1], ids[:, 1:])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.param_groups[0]["lr"] = lr * (1.0 - step / len(rows))
-        optimizer.step()
-        yield loss.item()
-
-
-ENGINES = {"scalar": on_numbers, "numpy": on_arrays, "torch": on_torch}
+class Engine(NamedTuple):
+    build: Callable
+    train: Callable
 
 
 def with_weights(config, state):
@@ -64,3 +38,34 @@ def with_weights(config, state):
 def weights_of(model):
     """A torch model's weights as nested lists: what the two other engines take. float32 becomes Python's float64."""
     return {name: parameter.tolist() for name, parameter in model.named_parameters()}
+
+
+def train_arrays(model, rows, lr):
+    optimizer = optim.Adam(model.parameters(), lr, BETAS)
+    for step, row in enumerate(rows):
+        ids = np.array([row])  # (1, T + 1)
+        _, loss = model(ids[:, :-1], ids[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.lr = lr * (1.0 - step / len(rows))
+        optimizer.step()
+        yield loss.item()
+
+
+def train_torch(model, rows, lr):
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=BETAS, fused=True)
+    for step, row in enumerate(rows):
+        ids = torch.tensor([row])  # (1, T + 1)
+        _, loss = model(ids[:, :-1], ids[:, 1:])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.param_groups[0]["lr"] = lr * (1.0 - step / len(rows))
+        optimizer.step()
+        yield loss.item()
+
+
+ENGINES = {
+    "scalar": Engine(scalar_gpt.GPT, scalar_gpt.train),
+    "numpy": Engine(numpy_gpt.GPT, train_arrays),
+    "torch": Engine(with_weights, train_torch),
+}

@@ -91,8 +91,9 @@ def test_every_engine_trains_alike(name):
     config = scalar_gpt.Config(7, 6, 1, 2, 4)
     state = scalar_gpt.start(config, random.Random(0), std=0.3)
     rows = [[6, 0, 1, 6], [6, 2, 3, 4, 5, 1, 2], [6, 5, 6]] * 2
-    losses = list(ENGINES[name](config, state, rows, 0.03))
-    expected = list(ENGINES["scalar"](config, state, rows, 0.03))
+    losses, expected = (
+        list(ENGINES[each].train(ENGINES[each].build(config, state), rows, 0.03)) for each in (name, "scalar")
+    )
     assert losses == pytest.approx(expected, rel=1e-4)
     assert min(losses[3:]) < 0.9 * losses[0]
 
@@ -114,7 +115,7 @@ def test_scalar_steps_are_those_of_torchs_adam():
 
 
 def test_numpy_steps_are_those_of_the_torch_loop(monkeypatch):
-    """Schedule, clipping (it binds), decay of matrices alone and AdamW, on the same batches; and both loops judge alike.
+    """Schedule, clipping (it binds), decay of matrices alone and AdamW, on the same batches; and both judge alike.
 
     The torch model forms its loss in float32, which is 1e-7 of a gradient; Adam's division makes 1e-5 of a step of it.
     """

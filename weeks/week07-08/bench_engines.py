@@ -1,0 +1,87 @@
+"""Two questions about the engines, each as pairs of steps in one process: scalar_gpt.py beside a program in the manner
+of microgpt, and numpy_gpt.py beside the torch model. bench.py asks them.
+"""
+
+import random
+import statistics
+from itertools import islice
+
+import microgpt
+import numpy as np
+import torch
+from gpt import numpy_gpt, scalar_gpt
+from gpt.engines import RATE, SPREAD, weights_of
+from gpt.loop import Recipe, train
+from gpt.model import GPT, GPTConfig
+from gpt.names import Names
+from gpt.vendor.shared.progress import bar
+from gpt.vendor.shared.results import Stopwatch
+
+HELD_OUT = (20_000, 20_200)  # names that judge: far behind those of any training here
+DEFAULT = GPTConfig(84, 128, 4, 4, 128)  # the shape of `default`, and its batch
+BATCH = 16
+
+
+def in_turns(first, second, steps, label):
+    """Seconds of each step of two trainings that take turns, and their losses: [(s, s), ...], [(loss, loss), ...]."""
+    seconds, losses = [], []
+    for _ in bar(range(steps), label):
+        times, found = [], []
+        for training in (first, second):
+            watch = Stopwatch()
+            found.append(next(training))
+            times.append(watch.seconds)
+        seconds.append(times)
+        losses.append(found)
+    return seconds, losses
+
+
+def scalar_beside_microgpt(path, steps, seed):
+    """The same names in the same order, a step each in turn; then both judge names that neither saw."""
+    names = Names(path)
+    config = scalar_gpt.Config(len(names))
+    ours = scalar_gpt.GPT(config, scalar_gpt.start(config, random.Random(seed), SPREAD))
+    theirs = microgpt.start(len(names), seed)
+    rows = names.rows(0, steps, config.block_size)
+    trainings = scalar_gpt.train(ours, rows, RATE), microgpt.train(theirs, rows)
+    seconds, losses = in_turns(*trainings, steps, "scalar and microgpt")
+    judges = names.rows(*HELD_OUT, config.block_size)[: max(1, steps // 5)]
+    last = losses[-min(100, steps) :]
+    return {
+        "engine_steps": steps,
+        "scalar_gpt_params": len(ours.parameters()),
+        "microgpt_params": len(theirs.parameters()),
+        "scalar_gpt_seconds": sum(s for s, _ in seconds),
+        "microgpt_seconds": sum(s for _, s in seconds),
+        "scalar_gpt_vs_microgpt_time_ratio": sum(s for s, _ in seconds) / sum(s for _, s in seconds),
+        "scalar_gpt_last_100_loss": statistics.fmean(loss for loss, _ in last),
+        "microgpt_last_100_loss": statistics.fmean(loss for _, loss in last),
+        "scalar_gpt_val_loss": statistics.fmean(ours(row[:-1], row[1:])[1].data for row in judges),
+        "microgpt_val_loss": statistics.fmean(theirs.loss(row).data for row in judges),
+    }
+
+
+def numpy_beside_torch(pairs, seed):
+    """Steps of the default size, one thread on each side: NumPy's matmul takes its own from OMP_NUM_THREADS."""
+    torch.manual_seed(seed)
+    model = GPT(DEFAULT)
+    arrays = numpy_gpt.GPT(DEFAULT, weights_of(model))
+    ids = torch.randint(DEFAULT.vocab_size, (2, DEFAULT.block_size + 1))
+    logits, loss = model(ids[:, :-1], ids[:, 1:])
+    loss.backward()
+    our_logits, our_loss = arrays(ids[:, :-1].numpy(), ids[:, 1:].numpy())
+    our_loss.backward()
+    apart = [np.abs(our_logits.data - logits.detach().numpy()).max()]
+    apart += [np.abs(arrays.weights[name].grad - p.grad.numpy()).max() for name, p in model.named_parameters()]
+
+    tokens, recipe = torch.randint(DEFAULT.vocab_size, (10_000,)), Recipe(steps=pairs + 1, batch_size=BATCH)
+    trainings = numpy_gpt.train(arrays, tokens.numpy(), recipe, seed=seed), train(model, tokens, recipe, seed=seed)
+    for training in trainings:
+        list(islice(training, 1))  # the first step allocates, and torch imports a part of itself in it
+    seconds, _ = in_turns(*trainings, pairs, "numpy and torch")
+    return {
+        "numpy_gpt_max_diff": float(max(apart)),
+        "numpy_gpt_step_seconds": statistics.median(s for s, _ in seconds),
+        "torch_gpt_step_seconds": statistics.median(s for _, s in seconds),
+        "numpy_gpt_vs_torch_time_ratio": statistics.median(ours / theirs for ours, theirs in seconds),
+    }
