@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import microgpt
 import torch
 from bench_engines import numpy_beside_torch, scalar_beside_microgpt
 from gpt.attention import attention_fused, attention_masked
@@ -76,7 +77,7 @@ def main(argv=None) -> dict:
         compare(name, training(config, "float32"), training(config, "bf16"), metrics)
 
     metrics |= numpy_beside_torch(4 * PAIRS, args.seed)
-    metrics |= scalar_beside_microgpt(need(NAMES, "make data/names"), ENGINE_STEPS[args.preset], args.seed)
+    metrics |= scalar_beside_microgpt(microgpt, need(NAMES, "make data/names"), ENGINE_STEPS[args.preset], args.seed)
     for name in ("numpy_gpt_vs_torch_time_ratio", "scalar_gpt_vs_microgpt_time_ratio"):
         print(f"{name} {metrics[name]:.2f}")
 

@@ -2,11 +2,11 @@
 of microgpt, and numpy_gpt.py beside the torch model. bench.py asks them.
 """
 
+import os
 import random
 import statistics
 from itertools import islice
 
-import microgpt
 import numpy as np
 import torch
 from gpt import numpy_gpt, scalar_gpt
@@ -15,7 +15,7 @@ from gpt.loop import Recipe, train
 from gpt.model import GPT, GPTConfig
 from gpt.names import Names
 from gpt.vendor.shared.progress import bar
-from gpt.vendor.shared.results import Stopwatch
+from gpt.vendor.shared.results import Stopwatch, cpu_count
 
 HELD_OUT = (20_000, 20_200)  # names that judge: far behind those of any training here
 DEFAULT = GPTConfig(84, 128, 4, 4, 128)  # the shape of `default`, and its batch
@@ -36,8 +36,8 @@ def in_turns(first, second, steps, label):
     return seconds, losses
 
 
-def scalar_beside_microgpt(path, steps, seed):
-    """The same names in the same order, a step each in turn; then both judge names that neither saw."""
+def scalar_beside_microgpt(microgpt, path, steps, seed):
+    """`microgpt`: that module, for only a bench may import it. The same names in the same order, a step each in turn; then both judge names that neither saw."""
     names = Names(path)
     config = scalar_gpt.Config(len(names))
     ours = scalar_gpt.GPT(config, scalar_gpt.start(config, random.Random(seed), SPREAD))
@@ -62,7 +62,9 @@ def scalar_beside_microgpt(path, steps, seed):
 
 
 def numpy_beside_torch(pairs, seed):
-    """Steps of the default size, one thread on each side: NumPy's matmul takes its own from OMP_NUM_THREADS."""
+    """Steps of the default size in float32, with as many threads on each side; one thread: OMP_NUM_THREADS=1."""
+    threads, before = int(os.environ.get("OMP_NUM_THREADS") or cpu_count()), torch.get_num_threads()
+    torch.set_num_threads(threads)  # NumPy's products read that variable once, when they are loaded
     torch.manual_seed(seed)
     model = GPT(DEFAULT)
     arrays = numpy_gpt.GPT(DEFAULT, weights_of(model))
@@ -79,7 +81,10 @@ def numpy_beside_torch(pairs, seed):
     for training in trainings:
         list(islice(training, 1))  # the first step allocates, and torch imports a part of itself in it
     seconds, _ = in_turns(*trainings, pairs, "numpy and torch")
+    torch.set_num_threads(before)
     return {
+        "numpy_gpt_pairs": pairs,
+        "numpy_gpt_threads": threads,
         "numpy_gpt_max_diff": float(max(apart)),
         "numpy_gpt_step_seconds": statistics.median(s for s, _ in seconds),
         "torch_gpt_step_seconds": statistics.median(s for _, s in seconds),

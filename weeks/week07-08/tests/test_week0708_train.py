@@ -306,7 +306,7 @@ def test_engines_refuse_in_a_sentence(load_script, folder, names, tmp_path, caps
 
 @pytest.mark.day(56)
 def test_the_week_runs_both_jobs(load_script, monkeypatch):
-    """`make week07` names no job: engines first, then Shakespeare; wrong numbers become a Mistake with the job's name."""
+    """`make week07` names no job: engines, then Shakespeare. Wrong numbers become a Mistake with the job's name."""
     script = load_script("week07-08", "train")
     monkeypatch.setattr(script, "JOBS", {name: lambda argv, name=name: {name: argv} for name in script.JOBS})
     assert script.main(["--seed", "1"]) == {"engines": ["--seed", "1"], "shakespeare": ["--seed", "1"]}
