@@ -37,7 +37,10 @@ def in_turns(first, second, steps, label):
 
 
 def scalar_beside_microgpt(microgpt, path, steps, seed):
-    """`microgpt`: that module, for only a bench may import it. The same names in the same order, a step each in turn; then both judge names that neither saw."""
+    """The same names in the same order, a step each in turn; then both judge names that neither saw.
+
+    microgpt: the module of that name, which bench.py alone may import.
+    """
     names = Names(path)
     config = scalar_gpt.Config(len(names))
     ours = scalar_gpt.GPT(config, scalar_gpt.start(config, random.Random(seed), SPREAD))

@@ -321,3 +321,38 @@ def test_two_engines_need_no_torch():
 def test_scalar_gpt_is_one_file_of_250_lines():
     """The promise of the page, beside microgpt's 200: counted, with its comments."""
     assert len(Path(scalar_gpt.__file__).read_text(encoding="utf-8").splitlines()) <= 250
+
+
+# --- the bench: what stands beside ours is what it claims to be -------------------------------------------------------
+
+
+def test_the_peer_is_microgpt_in_shape_and_its_gradients_hold(load_script, names):
+    """4,192 numbers at 27 letters, and gradients as differences give them: a slow peer may be, a wrong one may not.
+
+    Central differences with steps of 1e-5 on a loss near 3: 1e-7.
+    """
+    microgpt = load_script("week07-08", "microgpt")
+    assert len(microgpt.start(27, 0).parameters()) == 4_192
+    model, row = microgpt.MicroGPT(5, random.Random(0), block_size=4, n_embd=4, n_head=2, std=0.5), [4, 0, 2, 4]
+    model.loss(row).backward()
+    for p in random.Random(1).sample(model.parameters(), 15):
+        start, ends = p.data, []
+        for sign in (1, -1):
+            p.data = start + sign * 1e-5
+            ends.append(model.loss(row).data)
+        p.data = start
+        assert p.grad == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-7)
+    losses = list(microgpt.train(model, [row] * 20, lr=0.05))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_bench_of_the_engines_measures_both_sides(load_script, names, tmp_path, monkeypatch):
+    """Every number that the page quotes is there and finite; NumPy's numbers are torch's within 1e-5."""
+    bench, microgpt = (load_script("week07-08", name) for name in ("bench_engines", "microgpt"))
+    monkeypatch.setattr(bench, "HELD_OUT", (0, 2))
+    found = bench.scalar_beside_microgpt(microgpt, tmp_path / "names.txt", 3, 0)
+    assert found["scalar_gpt_vs_microgpt_time_ratio"] == found["scalar_gpt_seconds"] / found["microgpt_seconds"]
+    monkeypatch.setattr(bench, "DEFAULT", GPTConfig(20, 16, 2, 2, 16))
+    found |= bench.numpy_beside_torch(2, 0)
+    assert found["numpy_gpt_max_diff"] < 1e-5
+    assert all(math.isfinite(value) and value > 0 for value in found.values())
