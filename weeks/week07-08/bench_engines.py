@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 import torch
 from gpt import numpy_gpt, scalar_gpt
-from gpt.engines import RATE, SPREAD, weights_of
+from gpt.engines import RATE, SIZE, SPREAD, weights_of
 from gpt.loop import Recipe, train
 from gpt.model import GPT, GPTConfig
 from gpt.names import Names
@@ -37,26 +37,31 @@ def in_turns(first, second, steps, label):
 
 
 def scalar_beside_microgpt(microgpt, path, steps, seed):
-    """The same names in the same order, a step each in turn; then both judge names that neither saw.
+    """A step each in turn, ours of SIZE names and microgpt's of one; then both judge names that neither saw.
 
+    So the ratio is of 1,000 of our steps to 1,000 of its own; the one for a token says what the engine alone buys.
     microgpt: the module of that name, which bench.py alone may import.
     """
     names = Names(path)
     config = scalar_gpt.Config(len(names))
     ours = scalar_gpt.GPT(config, scalar_gpt.start(config, random.Random(seed), SPREAD))
     theirs = microgpt.start(len(names), seed)
-    rows = names.rows(0, steps, config.block_size)
-    trainings = scalar_gpt.train(ours, rows, RATE), microgpt.train(theirs, rows)
+    batches, rows = names.batches(steps, SIZE, config.block_size), names.rows(0, steps, config.block_size)
+    count = lambda rows: sum(len(row) - 1 for row in rows)
+    trainings = scalar_gpt.train(ours, batches, RATE), microgpt.train(theirs, rows)
     seconds, losses = in_turns(*trainings, steps, "scalar and microgpt")
     judges = names.rows(*HELD_OUT, config.block_size)[: max(1, steps // 5)]
     last = losses[-min(100, steps) :]
+    ratio = sum(s for s, _ in seconds) / sum(s for _, s in seconds)
     return {
         "engine_steps": steps,
         "scalar_gpt_params": len(ours.parameters()),
         "microgpt_params": len(theirs.parameters()),
         "scalar_gpt_seconds": sum(s for s, _ in seconds),
         "microgpt_seconds": sum(s for _, s in seconds),
-        "scalar_gpt_vs_microgpt_time_ratio": sum(s for s, _ in seconds) / sum(s for _, s in seconds),
+        "scalar_gpt_names_a_step": SIZE,
+        "scalar_gpt_vs_microgpt_time_ratio": ratio,
+        "scalar_gpt_vs_microgpt_token_time_ratio": ratio * count(rows) / sum(map(count, batches)),
         "scalar_gpt_last_100_loss": statistics.fmean(loss for loss, _ in last),
         "microgpt_last_100_loss": statistics.fmean(loss for _, loss in last),
         "scalar_gpt_val_loss": statistics.fmean(ours(row[:-1], row[1:])[1].data for row in judges),

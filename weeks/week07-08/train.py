@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from gpt import numpy_gpt, scalar_gpt, text
 from gpt.attention import attention_maps
-from gpt.engines import ENGINES, RATE, SPREAD, weights_of
+from gpt.engines import ENGINES, RATE, SIZE, SPREAD, weights_of
 from gpt.generate import generate
 from gpt.loop import Recipe, bigram_loss, evaluate, train
 from gpt.model import GPT, GPTConfig
@@ -219,7 +219,7 @@ def shakespeare(argv) -> dict:
 
 @dataclass(frozen=True)
 class Sides:
-    """Names for all three engines, one a step; Shakespeare for the two that compute on arrays."""
+    """Steps on names for all three engines; Shakespeare for the two that compute on arrays."""
 
     names: int
     recipe: Recipe
@@ -254,16 +254,19 @@ def side_by_side(path, preset, seed):
     """All three engines on the same names, from the same weights: the metrics, and a few names of the scalar one."""
     names = Names(need(path, "make data/names"))
     config = scalar_gpt.Config(len(names))
-    state, rows = scalar_gpt.start(config, random.Random(seed), SPREAD), names.rows(0, preset.names, 16)
-    tokens = sum(len(row) - 1 for row in rows)
+    state = scalar_gpt.start(config, random.Random(seed), SPREAD)
+    batches = names.batches(preset.names, SIZE, config.block_size)
+    tokens = sum(len(row) - 1 for rows in batches for row in rows)
     models = {name: engine.build(config, state) for name, engine in ENGINES.items()}
     params = len(models["scalar"].parameters())
-    metrics = {"names_steps": len(rows), "names_tokens": tokens, "names_params": params}
-    print(f"names: a GPT of {params:,} parameters, {len(rows)} steps of one name, on three engines")
-    list(ENGINES["torch"].train(ENGINES["torch"].build(config, state), rows[:1], RATE))  # its first step imports more
+    metrics = {"names_steps": preset.names, "names_a_step": SIZE, "names_tokens": tokens, "names_params": params}
+    print(f"names: a GPT of {params:,} parameters, {preset.names} steps of {SIZE} names, on three engines")
+    list(
+        ENGINES["torch"].train(ENGINES["torch"].build(config, state), batches[:1], RATE)
+    )  # its first step imports more
     curves = {}
     for name, engine in ENGINES.items():
-        curves[name] = watch(engine.train(models[name], rows, RATE), len(rows), preset.points, name)
+        curves[name] = watch(engine.train(models[name], batches, RATE), preset.names, preset.points, name)
         seconds, loss = curves[name][-1]
         metrics |= {f"names_{name}_loss": loss, f"names_{name}_seconds": seconds,
                     f"names_{name}_tokens_per_second": tokens / seconds}  # fmt: skip

@@ -1,7 +1,7 @@
 """The same GPT on three engines: numbers (week 1), NumPy arrays (week 2), torch. Same weights, same names, same steps.
 
     build(config, state) -> model                state: {name: nested lists}, as `scalar_gpt.start` makes it
-    train(model, rows, lr) -> a generator: the loss of each step, one row of ids a step
+    train(model, batches, lr) -> a generator: the loss of each step; a batch is a list of rows of ids
 
 The recipe is scalar_gpt.train's: Adam, the rate in a line towards 0. So the three losses of a step differ by rounding
 alone (Python's float64, and float32), and what is compared is time. A further engine is two functions and a row.
@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from . import numpy_gpt, scalar_gpt
 from .model import GPT, GPTConfig
 from .vendor.autograd import optim
+from .vendor.autograd.functional import log_softmax
 
 BETAS = (0.85, 0.99)  # as scalar_gpt.train has them
-RATE, SPREAD = 0.01, 0.2  # for names, one layer, 16 wide: the learning rate, and the sd of the first weights
+RATE, SPREAD, SIZE = 0.01, 0.2, 4  # for names, one layer, 16 wide: learning rate, sd of first weights, names a step
 
 
 class Engine(NamedTuple):
@@ -40,26 +42,41 @@ def weights_of(model):
     return {name: parameter.tolist() for name, parameter in model.named_parameters()}
 
 
-def train_arrays(model, rows, lr):
+def padded(rows):
+    """Rows of several lengths as arrays: inputs and targets (B, T), and the share (B, T) that a target has in the loss.
+
+    Each row weighs alike, and in it each target; what fills a row up weighs nothing, and causal attention hides it.
+    """
+    inputs, targets = np.zeros((2, len(rows), max(map(len, rows)) - 1), np.int64)
+    shares = np.zeros(inputs.shape, np.float32)
+    for b, row in enumerate(rows):
+        n = len(row) - 1
+        inputs[b, :n], targets[b, :n], shares[b, :n] = row[:-1], row[1:], 1.0 / (n * len(rows))
+    return inputs, targets, shares
+
+
+def train_arrays(model, batches, lr):
     optimizer = optim.Adam(model.parameters(), lr, BETAS)
-    for step, row in enumerate(rows):
-        ids = np.array([row])  # (1, T + 1)
-        _, loss = model(ids[:, :-1], ids[:, 1:])
+    for step, rows in enumerate(batches):
+        inputs, targets, shares = padded(rows)
+        logits, _ = model(inputs)  # (B, T, V)
+        loss = -(log_softmax(logits).gather(2, targets[..., None])[..., 0] * shares).sum()
         optimizer.zero_grad()
         loss.backward()
-        optimizer.lr = lr * (1.0 - step / len(rows))
+        optimizer.lr = lr * (1.0 - step / len(batches))
         optimizer.step()
         yield loss.item()
 
 
-def train_torch(model, rows, lr):
+def train_torch(model, batches, lr):
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=BETAS, fused=True)
-    for step, row in enumerate(rows):
-        ids = torch.tensor([row])  # (1, T + 1)
-        _, loss = model(ids[:, :-1], ids[:, 1:])
+    for step, rows in enumerate(batches):
+        inputs, targets, shares = map(torch.from_numpy, padded(rows))
+        logits, _ = model(inputs)  # (B, T, V)
+        loss = (F.cross_entropy(logits.transpose(1, 2), targets, reduction="none") * shares).sum()
         optimizer.zero_grad()
         loss.backward()
-        optimizer.param_groups[0]["lr"] = lr * (1.0 - step / len(rows))
+        optimizer.param_groups[0]["lr"] = lr * (1.0 - step / len(batches))
         optimizer.step()
         yield loss.item()
 

@@ -32,6 +32,11 @@ class Names:
         chosen = (self.names[i % len(self.names)] for i in range(first, last))
         return [[self.end, *map(self.alphabet.index, name), self.end][: block_size + 1] for name in chosen]
 
+    def batches(self, steps, size, block_size):
+        """Rows for `steps` steps of training, `size` names each, from the first name on."""
+        rows = self.rows(0, steps * size, block_size)
+        return [rows[i : i + size] for i in range(0, len(rows), size)]
+
     def text(self, row):
         """The letters of a row of ids, without its ends."""
         return "".join(self.alphabet[i] for i in row if i != self.end)

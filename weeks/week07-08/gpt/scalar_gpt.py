@@ -219,24 +219,25 @@ def _values(numbers):
     return [_values(each) for each in numbers] if isinstance(numbers, list) else Value(numbers)
 
 
-def train(model, rows, lr, betas=(0.85, 0.99), eps=1e-8):
-    """Train in place, a row of ids a step, by Adam (Kingma and Ba 2015); the rate falls from lr in a line towards 0.
+def train(model, batches, lr, betas=(0.85, 0.99), eps=1e-8):
+    """Train in place, some rows of ids a step, by Adam (Kingma and Ba 2015); the rate falls in a line from lr to 0.
 
-    Yields the loss of each step as a float.
+    Yields the loss of each step, the mean of its rows', as a float.
     """
     parameters, (b1, b2) = model.parameters(), betas
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
-    for step, row in enumerate(rows):
-        _, loss = model(row[:-1], row[1:])
-        loss.backward()
-        rate = lr * (1.0 - step / len(rows)) / (1.0 - b1 ** (step + 1))  # m starts at 0: divide by what it lacks
+    for step, rows in enumerate(batches):
+        losses = [model(row[:-1], row[1:])[1] * (1.0 / len(rows)) for row in rows]
+        for loss in losses:
+            loss.backward()  # gradients add up
+        rate = lr * (1.0 - step / len(batches)) / (1.0 - b1 ** (step + 1))  # m starts at 0: divide by what it lacks
         lack = 1.0 - b2 ** (step + 1)
         for i, p in enumerate(parameters):
             g, p.grad = p.grad, 0.0
             m[i] = b1 * m[i] + (1.0 - b1) * g
             v[i] = b2 * v[i] + (1.0 - b2) * g * g
             p.data -= rate * m[i] / (math.sqrt(v[i] / lack) + eps)
-        yield loss.data
+        yield sum(loss.data for loss in losses)
 
 
 def sample(model, names, rng, temperature=0.5):
