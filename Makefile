@@ -108,7 +108,7 @@ week02: .venv/.core data/mnist/ORIGIN.json
 $(eval $(call week,week03-04,week03 week04,names))
 $(eval $(call week,week05,,names))
 $(eval $(call week,week06,,names))
-$(eval $(call week,week07-08,week07 week08,shakespeare))
+$(eval $(call week,week07-08,week07 week08,shakespeare names))
 $(eval $(call week,week09,,shakespeare gpt2 cl100k))
 $(eval $(call week,week10,,shakespeare fables bible web-bible wiki-leads recipes))
 $(eval $(call week,week11,,shakespeare fables bible web-bible wiki-leads recipes smollm2-135m))

@@ -26,7 +26,12 @@ BACKWARDS = {
     "weeks/week03-04/claims.py": 1,  # a gradient that is only looked at: how much of it comes 50 letters back
     "weeks/week05/claims.py": 1,  # SGD with momentum, as in the three papers; fit has AdamW
     "weeks/week03-04/makemore/fit.py": 1,  # what weeks 3 to 6 train with
+    "weeks/week07-08/bench_engines.py": 2,  # gradients that are only compared: NumPy's beside torch's
+    "weeks/week07-08/microgpt.py": 1,  # the peer of the scalar GPT, with its own loop
+    "weeks/week07-08/gpt/engines.py": 2,  # the same steps on arrays and in torch
     "weeks/week07-08/gpt/loop.py": 1,
+    "weeks/week07-08/gpt/numpy_gpt.py": 1,
+    "weeks/week07-08/gpt/scalar_gpt.py": 1,
     "weeks/week10/scaling/step.py": 1,  # accumulation, and gradients of several processes
     "weeks/week13/continual/loop.py": 1,
 }

@@ -59,15 +59,16 @@ def own(week):
 
 @pytest.mark.parametrize("name", ["week07", "week08", "week07-08"])
 def test_double_week_has_three_names(tree, name):
-    """All three run the same script, after the data set that it reads."""
+    """All three run the same script, after the data sets that it reads."""
     status, calls, _ = make(tree, name)
     assert status == 0
-    assert calls == ["python tools/data make shakespeare", "python weeks/week07-08/train.py --preset default"]
+    assert calls == ["python tools/data make shakespeare", "python tools/data make names",
+                     "python weeks/week07-08/train.py --preset default"]  # fmt: skip
 
 
 def test_both_halves_at_once_run_once(tree):
     """`make week07 week08` is one week, not two runs of minutes."""
-    assert len(make(tree, "week07", "week08")[1]) == 2
+    assert len(make(tree, "week07", "week08")[1]) == 3
 
 
 def test_options_reach_the_script_and_figures_follow(tree):

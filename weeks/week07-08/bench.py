@@ -1,4 +1,5 @@
-"""Three speed questions of the week, each as pairs of runs: cache or none, fused attention or masked, bf16 or float32.
+"""Speed questions of the week, each as pairs of runs: cache or none, fused attention or masked, bf16 or float32; and
+of the engines: the scalar GPT or a program like microgpt (1,000 steps of both: minutes), the NumPy GPT or torch's.
 
 python weeks/week07-08/bench.py
 """
@@ -6,13 +7,17 @@ python weeks/week07-08/bench.py
 import statistics
 import sys
 import time
+from pathlib import Path
 
+import microgpt
 import torch
+from bench_engines import numpy_beside_torch, scalar_beside_microgpt
 from gpt.attention import attention_fused, attention_masked
 from gpt.generate import generate
 from gpt.loop import Recipe, train
 from gpt.model import GPT, GPTConfig
 from gpt.vendor.shared.errors import entry
+from gpt.vendor.shared.files import need
 from gpt.vendor.shared.results import (
     Stopwatch,
     command_line,
@@ -23,6 +28,8 @@ from gpt.vendor.shared.results import (
 )
 
 PAIRS = 5
+NAMES = Path(__file__).resolve().parents[2] / "data" / "names" / "names.txt"
+ENGINE_STEPS = {"smoke": 5, "default": 1_000, "full": 1_000}  # of one name each
 
 
 def seconds(f):
@@ -68,6 +75,11 @@ def main(argv=None) -> dict:
         config = GPTConfig(84, 128, 4, 4, width)
         name = f"float32_{width}_vs_bf16_{width}"
         compare(name, training(config, "float32"), training(config, "bf16"), metrics)
+
+    metrics |= numpy_beside_torch(4 * PAIRS, args.seed)
+    metrics |= scalar_beside_microgpt(microgpt, need(NAMES, "make data/names"), ENGINE_STEPS[args.preset], args.seed)
+    for name in ("numpy_gpt_vs_torch_time_ratio", "scalar_gpt_vs_microgpt_time_ratio"):
+        print(f"{name} {metrics[name]:.2f}")
 
     path = write_results(
         results_folder(__file__, args.out) / "bench.json",

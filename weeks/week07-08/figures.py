@@ -72,14 +72,37 @@ def attention_map(metrics, trace, path):
     save(fig, path)
 
 
+def engines(metrics, path):
+    """The loss over seconds of training: three engines on the same names, two of them on Shakespeare."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.3), layout="constrained")
+    styles = {"scalar": (MIDDLE, "o-"), "numpy": (DARK, "s--"), "torch": (LIGHT, "^-.")}
+    for ax, what in ((left, "names"), (right, "text")):
+        for name, curve in metrics[f"{what}_curves"].items():
+            color, style = styles[name]
+            label = f"{name}, {metrics[f'{what}_{name}_tokens_per_second']:,.0f} tokens/s"
+            ax.plot(*zip(*curve), style, color=color, markersize=3, linewidth=1, label=label)
+        ax.set(xscale="log", xlabel="seconds of training (log)", ylabel="training loss (nats a character; not from 0)")
+        ax.legend(frameon=False)
+    left.set_title(f"Names, {metrics['names_params']:,} parameters: one curve, three speeds")
+    right.axhline(metrics["text_bigram_loss"], color=LIGHT, linewidth=1, linestyle=":")
+    right.annotate(f"bigram table: {metrics['text_bigram_loss']:.2f}", (0.02, metrics["text_bigram_loss"]), (0, 3),
+                   xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9)  # fmt: skip
+    below = f"NumPy ends {metrics['text_numpy_below_bigram']:.2f} nats below the table"
+    right.set_title(f"Shakespeare, {metrics['text_params']:,}: {below}\n(validation; one seed, each its own batches)")
+    save(fig, path)
+
+
 def main(argv=None):
     args = drawing_parser("Draw the figures of weeks 7 and 8 from a results file.", __file__).parse_args(argv)
-    command = f"python weeks/week07-08/train.py --preset {args.preset}"
+    command = f"python weeks/week07-08/train.py shakespeare --preset {args.preset}"
     metrics = read_metrics(args.results / f"{args.preset}.json", command)
     trace = need(args.results / "traces" / f"{args.preset}.json", f"{command} --out {args.results}")
     trace = json.loads(trace.read_text(encoding="utf-8"))
     loss_curve(metrics, trace, args.out / "loss.png")
     attention_map(metrics, trace, args.out / "attention.png")
+    side_by_side = args.results / f"engines-{args.preset}.json"
+    if side_by_side.exists():  # a job of its own, so it may not have run
+        engines(read_metrics(side_by_side, "python weeks/week07-08/train.py engines"), args.out / "engines.png")
     print(f"figures: {args.out}")
 
 

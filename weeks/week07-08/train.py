@@ -1,23 +1,30 @@
-"""Train a character-level GPT on Shakespeare, and judge it on text it has not seen.
+"""Weeks 7 and 8: the GPT on three engines, and a GPT trained on Shakespeare.
 
-For nanoGPT's published CPU setting, with its recipe and then with ours, on a text file of yours:
-python weeks/week07-08/train.py --peer --data tinyshakespeare.txt
+python weeks/week07-08/train.py                       # both jobs: what `make week07` and `make week08` run
+python weeks/week07-08/train.py engines               # numbers, NumPy arrays, torch: side by side on names
+python weeks/week07-08/train.py shakespeare           # train on Shakespeare, judge on text not seen
+python weeks/week07-08/train.py shakespeare --peer --data tinyshakespeare.txt   # nanoGPT's setting for a CPU
+python weeks/week07-08/train.py engines --help        # the options of a job
 """
 
 import math
+import random
 import statistics
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from gpt import text
+from gpt import numpy_gpt, scalar_gpt, text
 from gpt.attention import attention_maps
+from gpt.engines import ENGINES, RATE, SIZE, SPREAD, weights_of
 from gpt.generate import generate
 from gpt.loop import Recipe, bigram_loss, evaluate, train
 from gpt.model import GPT, GPTConfig
+from gpt.names import Names
 from gpt.vendor.shared.errors import Mistake, entry
 from gpt.vendor.shared.files import atomic_write, need
+from gpt.vendor.shared.jobs import perform
 from gpt.vendor.shared.progress import bar
 from gpt.vendor.shared.results import (
     Stopwatch,
@@ -32,6 +39,7 @@ from gpt.vendor.shared.results import (
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data" / "shakespeare"
+NAMES = HERE.parents[1] / "data" / "names" / "names.txt"
 
 
 @dataclass(frozen=True)
@@ -120,22 +128,33 @@ def precision_here(wanted):
     return "bf16" if wanted == "bf16" and "BF16" in cpu_name() else "float32"
 
 
-def main(argv=None) -> dict:
+def options(job, about):
+    p = parser(about, data=DATA)
+    p.prog = f"train.py {job}"
+    return p
+
+
+def read(args):
+    """(Characters, train tokens, val tokens) of --data; a Mistake for what is no text."""
+    try:
+        characters, train_corpus, val_corpus = text.load(need(args.data, "make data/shakespeare"))
+    except ValueError as error:
+        raise Mistake(str(error)) from None
+    return characters, train_corpus, val_corpus
+
+
+def shakespeare(argv) -> dict:
     """Train, judge, show; returns the metrics that it wrote."""
-    argv = sys.argv[1:] if argv is None else argv
-    options = parser(__doc__, data=DATA)
-    options.add_argument("--peer", action="store_true", help="nanoGPT's setting for a CPU; writes nanogpt_cpu.json")
-    args = options.parse_args(argv)
+    p = options("shakespeare", "Train a character-level GPT on Shakespeare, and judge it on text it has not seen.")
+    p.add_argument("--peer", action="store_true", help="nanoGPT's setting for a CPU; writes nanogpt_cpu.json")
+    args = p.parse_args(argv)
     name, preset = ("nanogpt_cpu", PEER) if args.peer else (args.preset, PRESETS[args.preset])
     out = results_folder(__file__, args.out)
     threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     clock = Stopwatch()
 
-    try:
-        characters, train_corpus, val_corpus = text.load(need(args.data, "make data/shakespeare"))
-    except ValueError as error:
-        raise Mistake(str(error)) from None
+    characters, train_corpus, val_corpus = read(args)
     train_tokens, val_tokens = train_corpus.tokens, val_corpus.tokens[: preset.judged and preset.judged + 1]
     config = GPTConfig(len(characters), preset.block_size, preset.n_layer, preset.n_head, preset.n_embd, preset.dropout)
     half = precision_here(preset.half)
@@ -146,10 +165,7 @@ def main(argv=None) -> dict:
         model = GPT(config)
         print(f"{config.n_layer}-layer GPT, {model.n_params():,} parameters, {len(characters)} characters; "
               f"{args.data} ({len(train_tokens):,} tokens); cpu, {threads} threads, {half}")  # fmt: skip
-        try:
-            curve, seconds = train_and_watch(model, train_tokens, val_tokens, preset, recipe, args.seed, half)
-        except (ValueError, FloatingPointError) as error:
-            raise Mistake(str(error)) from None
+        curve, seconds = train_and_watch(model, train_tokens, val_tokens, preset, recipe, args.seed, half)
         val_loss = evaluate(model, val_tokens, half=half)
         tokens_seen = recipe.steps * recipe.batch_size * preset.block_size
         metrics |= {
@@ -182,7 +198,7 @@ def main(argv=None) -> dict:
     metrics |= {"previous_token_share": trace["attention"]["share"]}
     path = write_results(
         out / f"{name}.json",
-        command=command_line(__file__, argv),
+        command=command_line(__file__, ["shakespeare", *argv]),
         preset=name,
         seed=args.seed,
         seconds=clock.seconds,
@@ -196,6 +212,140 @@ def main(argv=None) -> dict:
     print("To try next: read the sample above; then the GPT of week 14, with tokens and more to learn: make week14")
     print(f"results: {path}")
     return metrics
+
+
+# --- three engines ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Steps on names for all three engines; Shakespeare for the two that compute on arrays."""
+
+    names: int
+    recipe: Recipe
+    block_size: int = 64
+    n_layer: int = 4
+    n_head: int = 4
+    n_embd: int = 128
+    judged: int = 65_536  # validation tokens, from the start
+    points: int = 20  # of each curve
+
+
+SIDES = {
+    "smoke": Sides(6, Recipe(steps=6, batch_size=4, warmup=2), 16, 1, 2, 16, judged=512, points=3),
+    "default": Sides(300, Recipe(steps=1_000, batch_size=12, lr=3e-3, min_lr=3e-5)),
+    "full": Sides(1_000, Recipe(steps=1_500, batch_size=16, lr=3e-3, min_lr=3e-5), block_size=128),
+}
+
+
+def watch(losses, total, points, label):
+    """Run a training of `total` steps: [[seconds, mean loss since the point before], ...], `points` of them."""
+    due = {math.ceil(total * i / points) for i in range(1, points + 1)}
+    curve, recent, clock = [], [], Stopwatch()
+    for step, loss in enumerate(bar(losses, label, total=total, unit="step"), 1):
+        recent.append(loss)
+        if step in due:
+            curve.append([clock.seconds, statistics.fmean(recent)])
+            recent = []
+    return curve
+
+
+def side_by_side(path, preset, seed):
+    """All three engines on the same names, from the same weights: the metrics, and a few names of the scalar one."""
+    names = Names(need(path, "make data/names"))
+    config = scalar_gpt.Config(len(names))
+    state = scalar_gpt.start(config, random.Random(seed), SPREAD)
+    batches = names.batches(preset.names, SIZE, config.block_size)
+    tokens = sum(len(row) - 1 for rows in batches for row in rows)
+    models = {name: engine.build(config, state) for name, engine in ENGINES.items()}
+    params = len(models["scalar"].parameters())
+    metrics = {"names_steps": preset.names, "names_a_step": SIZE, "names_tokens": tokens, "names_params": params}
+    print(f"names: a GPT of {params:,} parameters, {preset.names} steps of {SIZE} names, on three engines")
+    list(
+        ENGINES["torch"].train(ENGINES["torch"].build(config, state), batches[:1], RATE)
+    )  # its first step imports more
+    curves = {}
+    for name, engine in ENGINES.items():
+        curves[name] = watch(engine.train(models[name], batches, RATE), preset.names, preset.points, name)
+        seconds, loss = curves[name][-1]
+        metrics |= {f"names_{name}_loss": loss, f"names_{name}_seconds": seconds,
+                    f"names_{name}_tokens_per_second": tokens / seconds}  # fmt: skip
+        print(f"  {name:7} loss {loss:.4f}   {seconds:8.2f} s   {tokens / seconds:10,.0f} tokens/s")
+    written = [scalar_gpt.sample(models["scalar"], names, random.Random(seed + i)) for i in range(10)]
+    return metrics | {"names_curves": curves, "names_samples": written}
+
+
+def arrays_beside_torch(args, preset):
+    """NumPy and torch on Shakespeare, from the same weights: by how much each beats the table of pairs."""
+    characters, train_corpus, val_corpus = read(args)
+    train_tokens, val_tokens = train_corpus.tokens, val_corpus.tokens[: preset.judged + 1]
+    torch.manual_seed(args.seed)
+    config = GPTConfig(len(characters), preset.block_size, preset.n_layer, preset.n_head, preset.n_embd)
+    model, recipe = GPT(config), preset.recipe
+    arrays = numpy_gpt.GPT(config, weights_of(model))
+    table = bigram_loss(train_tokens, val_tokens, len(characters))
+    tokens = recipe.steps * recipe.batch_size * preset.block_size
+    print(f"Shakespeare: a GPT of {model.n_params():,} parameters, {recipe.steps} steps; bigram table {table:.4f}")
+    metrics = {"text_params": model.n_params(), "text_tokens": tokens, "text_bigram_loss": table}
+    runs = {
+        "numpy": (numpy_gpt.train(arrays, train_tokens.numpy(), recipe, seed=args.seed),
+                  lambda: numpy_gpt.evaluate(arrays, val_tokens.numpy())),
+        "torch": (train(model, train_tokens, recipe, seed=args.seed), lambda: evaluate(model, val_tokens)),
+    }  # fmt: skip
+    curves = {}
+    for name, (training, judge) in runs.items():
+        curves[name] = watch((loss for _, loss in training), recipe.steps, preset.points, name)
+        seconds, loss = curves[name][-1][0], judge()
+        metrics |= {f"text_{name}_val_loss": loss, f"text_{name}_below_bigram": table - loss,
+                    f"text_{name}_seconds": seconds, f"text_{name}_tokens_per_second": tokens / seconds}  # fmt: skip
+        print(f"  {name:7} val {loss:.4f}    {seconds:8.2f} s   {tokens / seconds:10,.0f} tokens/s")
+    return metrics | {"text_curves": curves}
+
+
+def engines(argv) -> dict:
+    p = options("engines", "The GPT on numbers, on NumPy arrays and in torch, side by side.")
+    p.add_argument("--names", type=Path, default=NAMES, help="file of names, one a line (default: %(default)s)")
+    args = p.parse_args(argv)
+    clock, preset, threads = Stopwatch(), SIDES[args.preset], thread_count(args.threads)
+    torch.set_num_threads(threads)
+    need(args.data, "make data/shakespeare")  # before minutes are spent on names
+    metrics = side_by_side(args.names, preset, args.seed)
+    metrics |= arrays_beside_torch(args, preset)
+    path = write_results(
+        results_folder(__file__, args.out) / f"engines-{args.preset}.json",
+        command=command_line(__file__, ["engines", *argv]),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=clock.seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(f"names that the scalar engine wrote: {', '.join(metrics['names_samples'])}")
+    print(
+        f"What it showed: three engines, one loss ({metrics['names_scalar_loss']:.3f} on names); numbers took "
+        f"{metrics['names_scalar_seconds'] / metrics['names_torch_seconds']:.0f} times as long as torch, arrays "
+        f"{metrics['names_numpy_seconds'] / metrics['names_torch_seconds']:.1f} times, and on Shakespeare "
+        f"{metrics['text_numpy_seconds'] / metrics['text_torch_seconds']:.1f} times."
+    )
+    print("To try next: read weeks/week07-08/gpt/scalar_gpt.py, one file from the number to the name")
+    print(f"results: {path}")
+    return metrics
+
+
+JOBS = {"engines": engines, "shakespeare": shakespeare}
+
+
+def main(argv=None) -> dict:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return perform(argv, __doc__, JOBS, tuple(JOBS), run)
+
+
+def run(name, argv):
+    """One job; what goes wrong with numbers is told in a sentence."""
+    try:
+        return JOBS[name](argv)
+    except (FloatingPointError, ValueError) as error:
+        raise Mistake(f"{name}: {error}") from None
 
 
 if __name__ == "__main__":

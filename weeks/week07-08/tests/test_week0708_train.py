@@ -227,7 +227,7 @@ def test_smoke_run_writes_its_results(load_script, folder, tmp_path, capsys):
     """The script from end to end: the files that README and figures read, twice alike, better than a uniform guess."""
     script = load_script("week07-08", "train")
     runs = [
-        script.main(["--preset", "smoke", "--data", str(folder), "--out", str(tmp_path / d), "--threads", "1"])
+        script.main(["shakespeare", *f"--preset smoke --data {folder} --out {tmp_path / d} --threads 1".split()])
         for d in "ab"
     ]
     written = json.loads((tmp_path / "a" / "smoke.json").read_text())
@@ -256,18 +256,65 @@ def test_bad_input_is_told_in_a_sentence(load_script, folder, tmp_path, capsys):
         ("binary.txt", "is not UTF-8: byte 0 is 0x80; convert it first"),
         ("short.txt", "too few for one window of block_size = 32"),
     ]:
-        options = [
-            "--preset",
-            "smoke",
-            "--data",
-            str(tmp_path / name),
-            "--out",
-            str(tmp_path / "out"),
-            "--threads",
-            "1",
-        ]
-        assert script.entry(script.main, options) == 1
+        options = f"--preset smoke --data {tmp_path / name} --out {tmp_path / 'out'} --threads 1".split()
+        assert script.entry(script.main, ["shakespeare", *options]) == 1
         error = capsys.readouterr().err
         assert error.startswith("error: ") and sentence in error and "Traceback" not in error
-    assert script.entry(script.main, ["--data", str(folder), "--threads", "0"]) == 1
+    assert script.entry(script.main, ["shakespeare", "--data", str(folder), "--threads", "0"]) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def names(tmp_path):
+    (tmp_path / "names.txt").write_text("ada\nbo\nabba\ndad\nadda\n", encoding="utf-8")
+    return tmp_path / "names.txt"
+
+
+@pytest.mark.day(56)
+def test_engines_side_by_side(load_script, folder, names, tmp_path, capsys):
+    """One loss on three engines, a curve each, and both halves of the figure; losses in float32 are within 1e-4."""
+    script = load_script("week07-08", "train")
+    options = f"--preset smoke --data {folder} --names {names} --out {tmp_path / 'out'} --threads 1".split()
+    metrics = script.main(["engines", *options])
+    written = json.loads((tmp_path / "out" / "engines-smoke.json").read_text())
+    assert written["metrics"] == metrics and written["command"].startswith("python weeks/week07-08/train.py engines")
+    for name in ("scalar", "numpy", "torch"):
+        assert metrics[f"names_{name}_loss"] == pytest.approx(metrics["names_scalar_loss"], rel=1e-4)
+        assert metrics[f"names_{name}_tokens_per_second"] * metrics[f"names_{name}_seconds"] == pytest.approx(
+            metrics["names_tokens"], rel=1e-9
+        )
+        seconds = [row[0] for row in metrics["names_curves"][name]]
+        assert len(seconds) == 3 and seconds == sorted(seconds)
+    assert metrics["text_numpy_below_bigram"] == metrics["text_bigram_loss"] - metrics["text_numpy_val_loss"]
+    assert metrics["text_numpy_val_loss"] == pytest.approx(metrics["text_torch_val_loss"], abs=0.2)  # other batches
+    assert set("".join(metrics["names_samples"])) <= set("abdo") and len(metrics["names_samples"]) == 10
+    assert "What it showed: three engines, one loss" in capsys.readouterr().out
+
+
+@pytest.mark.day(56)
+def test_engines_refuse_in_a_sentence(load_script, folder, names, tmp_path, capsys):
+    script = load_script("week07-08", "train")
+    for data, letters, sentence in [
+        (folder / "none", names, "none does not exist; run: make data/shakespeare"),
+        (folder, tmp_path / "none.txt", "none.txt does not exist; run: make data/names"),
+    ]:
+        options = f"--preset smoke --data {data} --names {letters} --out {tmp_path / 'out'} --threads 1".split()
+        assert script.entry(script.main, ["engines", *options]) == 1
+        assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.day(56)
+def test_the_week_runs_both_jobs(load_script, monkeypatch):
+    """`make week07` names no job: engines, then Shakespeare. Wrong numbers become a Mistake with the job's name."""
+    script = load_script("week07-08", "train")
+    monkeypatch.setattr(script, "JOBS", {name: lambda argv, name=name: {name: argv} for name in script.JOBS})
+    assert script.main(["--seed", "1"]) == {"engines": ["--seed", "1"], "shakespeare": ["--seed", "1"]}
+    assert script.main(["shakespeare"]) == {"shakespeare": []}
+
+    def wrong(argv):
+        raise FloatingPointError("the loss became nan")
+
+    monkeypatch.setitem(script.JOBS, "engines", wrong)
+    with pytest.raises(script.Mistake, match="engines: the loss became nan"):
+        script.main(["engines"])
