@@ -120,7 +120,7 @@ def main(argv=None) -> dict:
     path = out / "traces" / f"ablations-{args.preset}.json"
     seeds = range(args.seed, args.seed + preset.seeds)
     print(f"{len(ABLATIONS)} ablations x {preset.seeds} seeds, {preset.n_layer} layers of {preset.n_embd}, "
-          f"{preset.recipe.steps} steps; {args.data} ({len(train_tokens):,} tokens); cpu, {threads} threads")  # fmt: skip
+          f"{preset.recipe.steps} steps; {args.data} ({len(train_tokens):,} tokens); {threads} threads")  # fmt: skip
     with locked(path.parent):
         cells = kept_cells(path, setting)
         done = {(cell["name"], cell["seed"]) for cell in cells}
