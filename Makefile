@@ -130,6 +130,10 @@ assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK
 	$(call run,week14,assistant.py)
 	@$(call draw,week14)
 
+ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each ingredient taken out: what does each buy?
+	$(call run,week07-08,ablations.py)
+	@$(call draw,week07-08)
+
 torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights those of an undisturbed one?
 	$(call run,week11,torture.py)
 
