@@ -19,7 +19,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks torture results start check watch hint solution reset today progress day \
+.PHONY: help assistant assistant-tasks ablations torture results start check watch hint solution reset today progress day \
         check-course plan-check test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
 
 help: ## this list
@@ -132,17 +132,17 @@ assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK
 
 ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each ingredient taken out: what does each buy?
 	$(call run,week07-08,ablations.py)
-	@$(call draw,week07-08)
+	$(if $(COMMITTED),@$(call draw,week07-08))
 
 torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights those of an undisturbed one?
 	$(call run,week11,torture.py)
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench|torture|assistant-tasks|check-course
-	@[ -n "$(or $(filter bench torture assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|bench|torture|assistant-tasks|check-course
+	@[ -n "$(or $(filter ablations bench torture assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=bench, JOB=torture, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
+	    "make results JOB=ablations, JOB=bench, JOB=torture, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 
