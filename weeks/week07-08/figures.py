@@ -129,7 +129,7 @@ SETTINGS = {
     "temperature 2": lambda logits: temperature_scale(logits, 2.0),
     "top-k 3": lambda logits: top_k_filter(logits, 3),
     "top-p 0.8": lambda logits: top_p_filter(logits, 0.8),
-    "min-p 0.2": lambda logits: min_p_filter(logits, 0.2),
+    "min-p 0.1": lambda logits: min_p_filter(logits, 0.1),
     "repetition penalty 1.5\n(token 2 was said)": lambda logits: penalise_repetition(logits, torch.tensor([[2]]), 1.5),
     "temperature 2, then top-k 3": lambda logits: top_k_filter(temperature_scale(logits, 2.0), 3),
 }
@@ -143,6 +143,7 @@ def sampling_figure(path):
         after = change(LOGITS).softmax(dim=-1)[0].tolist()
         ax.bar(range(len(after)), after, color=DARK, label="after the setting")
         ax.step(range(len(before)), before, where="mid", color=MIDDLE, linewidth=1.2, label="as it is")
+        ax.set_xticks(range(0, len(before), 3))
         ax.set_title(name, fontsize=10)
     axes[0, 0].legend(frameon=False, fontsize=8)
     fig.supxlabel("token, likeliest first")
