@@ -19,7 +19,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks tier0 torture results start check watch hint solution reset today progress day \
+.PHONY: help assistant assistant-tasks ablations tier0 torture results start check watch hint solution reset today progress day \
         check-course plan-check test test-week bench data vendor vendor-check docs-sync docs-check lint format doctor clean FORCE
 
 help: ## this list
@@ -133,15 +133,19 @@ assistant-tasks: .venv/.core $(patsubst %,data/%/ORIGIN.json,smollm2-135m $(TASK
 tier0: .venv/.core data/mnist/ORIGIN.json ## split MNIST: every method of week 13 beside the published values
 	$(call run,week13,tier0.py)
 
+ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each ingredient taken out: what does each buy?
+	$(call run,week07-08,ablations.py)
+	$(if $(COMMITTED),@$(call draw,week07-08))
+
 torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights those of an undisturbed one?
 	$(call run,week11,torture.py)
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=bench|tier0|torture|assistant-tasks|check-course
-	@[ -n "$(or $(filter bench tier0 torture assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|bench|tier0|torture|assistant-tasks|check-course
+	@[ -n "$(or $(filter ablations bench tier0 torture assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
+	    "make results JOB=ablations, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 

@@ -1,5 +1,6 @@
 """Speed questions of the week, each as pairs of runs: cache or none, fused attention or masked, bf16 or float32; and
-of the engines: the scalar GPT or a program like microgpt (1,000 steps of both: minutes), the NumPy GPT or torch's.
+of the engines: the scalar GPT or a program like microgpt (1,000 steps of both: minutes), the NumPy GPT or torch's;
+our step of training beside nanoGPT's, written anew in plain eager torch, at its own two shapes.
 
 python weeks/week07-08/bench.py
 """
@@ -8,6 +9,7 @@ import statistics
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import microgpt
 import torch
@@ -16,11 +18,13 @@ from gpt.attention import attention_fused, attention_masked
 from gpt.generate import generate
 from gpt.loop import Recipe, train
 from gpt.model import GPT, GPTConfig
+from gpt.plain_step import PlainGPT, plain_optimizer, plain_step
 from gpt.vendor.shared.errors import entry
 from gpt.vendor.shared.files import need
 from gpt.vendor.shared.results import (
     Stopwatch,
     command_line,
+    cpu_name,
     parser,
     results_folder,
     thread_count,
@@ -56,6 +60,53 @@ def training(config, half, steps=2):
     return lambda: [None for _ in train(model, tokens, Recipe(steps=steps, batch_size=16), seed=0, half=half)]
 
 
+class Shape(NamedTuple):
+    """A setting of nanoGPT for characters (V = 65), from its README (on a CPU) and config/train_shakespeare_char.py."""
+
+    n_layer: int
+    n_head: int
+    n_embd: int
+    block_size: int
+    batch_size: int
+    dropout: float
+    steps: int  # a burst: steps of one of the two, before it is the other's turn
+
+
+SHAPES = {"0.8m": Shape(4, 4, 128, 64, 12, 0.0, steps=20), "10.6m": Shape(6, 6, 384, 256, 16, 0.2, steps=1)}
+
+
+def throughput(name, shape, metrics, vocab_size=65):
+    """Tokens a second of our training loop and of the plain step, and their ratio: above 1, ours is faster.
+
+    Same shapes, same kind of optimizer, one process, in turns. Ours computes in bf16 where the processor multiplies in
+    it and the model is wide enough to gain by that (the README's "What went wrong"); the plain step in float32, as
+    nanoGPT's on a CPU.
+    """
+    steps, tokens = shape.steps, torch.randint(vocab_size, (100_000,))
+    half = "bf16" if "BF16" in cpu_name() and shape.n_embd >= 256 else "float32"
+    config = GPTConfig(vocab_size, shape.block_size, *shape[:3], dropout=shape.dropout, bias=False)
+    ours = train(GPT(config), tokens, Recipe(steps=steps * (PAIRS + 1), batch_size=shape.batch_size), seed=0, half=half)
+    plain = PlainGPT(vocab_size, shape.block_size, *shape[:3], dropout=shape.dropout)
+    optimizer = plain_optimizer(plain)
+
+    def our_burst():
+        for _ in range(steps):
+            next(ours)
+
+    def plain_burst():
+        for _ in range(steps):
+            plain_step(plain, optimizer, tokens, shape.batch_size, shape.block_size)
+
+    plain_burst(), our_burst()  # first calls allocate
+    pairs = [(seconds(plain_burst), seconds(our_burst)) for _ in range(PAIRS)]
+    work = steps * shape.batch_size * shape.block_size
+    plain_speed, our_speed = (work / statistics.median(column) for column in zip(*pairs))
+    ratio = statistics.median(theirs / mine for theirs, mine in pairs)
+    metrics |= {f"throughput_{name}": our_speed, f"throughput_plain_{name}": plain_speed}
+    metrics |= {f"throughput_ratio_{name}": ratio, f"throughput_precision_{name}": half}
+    print(f"{name}: {our_speed:,.0f} tokens/s ({half}), plain step {plain_speed:,.0f}: ratio {ratio:.2f}")
+
+
 def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__).parse_args(argv)
@@ -80,6 +131,8 @@ def main(argv=None) -> dict:
     metrics |= scalar_beside_microgpt(microgpt, need(NAMES, "make data/names"), ENGINE_STEPS[args.preset], args.seed)
     for name in ("numpy_gpt_vs_torch_time_ratio", "scalar_gpt_vs_microgpt_time_ratio"):
         print(f"{name} {metrics[name]:.2f}")
+    for name, shape in SHAPES.items():
+        throughput(name, shape, metrics)
 
     path = write_results(
         results_folder(__file__, args.out) / "bench.json",

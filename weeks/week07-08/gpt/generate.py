@@ -1,13 +1,14 @@
 """Text from a model, one token at a time: plainly, and with a key-value cache. Both give the same tokens.
 
 Plainly, each new token runs the whole context again: n tokens cost about n * T columns. With the cache each costs one
-column. Beyond block_size both read the last block_size tokens only. Left out: streaming text, batches that change.
+column. Beyond block_size both read the last block_size tokens only. Text and stop strings: stops.py. Left out: batches
+that change.
 """
 
 import torch
 
 from .cache import KVCache
-from .sampling import sample
+from .sampling import penalise_repetition, sample
 
 
 def next_logits(model, tokens, cache=None):
@@ -23,9 +24,10 @@ def next_logits(model, tokens, cache=None):
     return model(tokens[:, cache.offset :], cache=cache)[0][:, -1]
 
 
-def stream(model, tokens, n, *, cached=True, stop=None, **sampling):
+def stream(model, tokens, n, *, cached=True, stop=None, repetition_penalty=None, **sampling):
     """Yield n times the next token of each row, (B,) int64; `sampling` goes to sample(). tokens: (B, T), T >= 1.
 
+    `repetition_penalty` weighs on every token of the row so far, the prompt's too (see penalise_repetition).
     `stop` is an id that ends a row: from there on the row repeats it, and the stream ends when all rows have met it.
     """
     if tokens.dim() != 2 or tokens.shape[1] == 0:
@@ -43,6 +45,8 @@ def stream(model, tokens, n, *, cached=True, stop=None, **sampling):
                 logits = next_logits(model, tokens, cache)
         finally:
             model.train(was_training)
+        if repetition_penalty is not None:
+            logits = penalise_repetition(logits, tokens, repetition_penalty)
         ids = sample(logits, **sampling)
         if stop is not None:
             ids = ids.masked_fill(ended, stop)
@@ -53,7 +57,7 @@ def stream(model, tokens, n, *, cached=True, stop=None, **sampling):
             return
 
 
-def generate(model, tokens, n, *, cached=True, stop=None, **sampling):
-    """tokens (B, T) -> (B, T + n), or shorter where `stop` ended every row. See `stream` and `sampling.sample`."""
-    new = [ids[:, None] for ids in stream(model, tokens, n, cached=cached, stop=stop, **sampling)]
+def generate(model, tokens, n, **options):
+    """tokens (B, T) -> (B, T + n), or shorter where a stop id ended every row. `options`: those of `stream`."""
+    new = [ids[:, None] for ids in stream(model, tokens, n, **options)]
     return torch.cat([tokens, *new], dim=1)

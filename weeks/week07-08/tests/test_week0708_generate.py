@@ -16,8 +16,23 @@ def model(block_size=16, seed=0):
     return net
 
 
+# every setting, alone; then all of them at once
+OPTIONS = {
+    "greedy": dict(temperature=0),
+    "drawn": dict(),
+    "temperature": dict(temperature=0.7),
+    "top-k": dict(top_k=5),
+    "top-p": dict(top_p=0.9),
+    "min-p": dict(min_p=0.1),
+    "repetition penalty": dict(repetition_penalty=1.5),
+    "greedy, repetition penalty": dict(temperature=0, repetition_penalty=1.5),
+    "stop": dict(stop=7),
+    "all": dict(temperature=1.2, top_k=30, top_p=0.95, min_p=0.01, repetition_penalty=1.2, stop=7),
+}
+
+
 @pytest.mark.day(52)
-@pytest.mark.parametrize("options", [dict(temperature=0), dict(temperature=1.0), dict(top_k=5, top_p=0.9)])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("length", [1, 7, 16, 30])
 def test_cached_equals_uncached(options, length):
     """Token for token, for prompts shorter than, as long as and longer than the context, and 40 tokens past its end."""
@@ -27,8 +42,8 @@ def test_cached_equals_uncached(options, length):
         generate(net, prompt, 40, cached=c, generator=torch.Generator().manual_seed(1), **options)
         for c in (False, True)
     )
-    assert torch.equal(plain, cached)
-    assert plain.shape == (3, length + 40) and torch.equal(plain[:, :length], prompt)
+    assert torch.equal(plain, cached) and torch.equal(plain[:, :length], prompt)
+    assert plain.shape == (3, length + 40) or "stop" in options
 
 
 @pytest.mark.day(52)
@@ -41,8 +56,12 @@ def test_beyond_the_context_only_the_last_tokens_count():
 
 
 @pytest.mark.day(52)
-def test_greedy_equals_transformers_generate():
-    """The outside oracle for the loop itself: transformers' own generate with our weights, greedy."""
+@pytest.mark.parametrize("penalty", [1.0, 1.3, 0.8])
+def test_greedy_equals_transformers_generate(penalty):
+    """The outside oracle for the loop itself: transformers' own generate with our weights, greedy.
+
+    It also settles which tokens the repetition penalty weighs on: the prompt's and all since.
+    """
     net = model(block_size=40).eval()
     prompt = torch.randint(53, (2, 5))
     theirs = as_gpt2(net).generate(
@@ -50,10 +69,11 @@ def test_greedy_equals_transformers_generate():
         attention_mask=torch.ones_like(prompt),
         max_new_tokens=30,
         do_sample=False,
+        repetition_penalty=penalty,
         pad_token_id=0,
         eos_token_id=None,
     )
-    assert torch.equal(generate(net, prompt, 30, temperature=0), theirs)
+    assert torch.equal(generate(net, prompt, 30, temperature=0, repetition_penalty=penalty), theirs)
 
 
 @pytest.mark.day(52)

@@ -1,14 +1,15 @@
-# vendored from weeks/week07-08/gpt/generate.py, sha256 59fa237e3c9d14f13d18a6363989484c41c867b7e821d8d23124e65acc3ed65a; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/generate.py, sha256 95c7cceab9424cebbb615059e478946e370a2cbeb2303b1042c38222a6fcf8f0; edit there, then run: make vendor
 """Text from a model, one token at a time: plainly, and with a key-value cache. Both give the same tokens.
 
 Plainly, each new token runs the whole context again: n tokens cost about n * T columns. With the cache each costs one
-column. Beyond block_size both read the last block_size tokens only. Left out: streaming text, batches that change.
+column. Beyond block_size both read the last block_size tokens only. Text and stop strings: stops.py. Left out: batches
+that change.
 """
 
 import torch
 
 from .cache import KVCache
-from .sampling import sample
+from .sampling import penalise_repetition, sample
 
 
 def next_logits(model, tokens, cache=None):
@@ -24,9 +25,10 @@ def next_logits(model, tokens, cache=None):
     return model(tokens[:, cache.offset :], cache=cache)[0][:, -1]
 
 
-def stream(model, tokens, n, *, cached=True, stop=None, **sampling):
+def stream(model, tokens, n, *, cached=True, stop=None, repetition_penalty=None, **sampling):
     """Yield n times the next token of each row, (B,) int64; `sampling` goes to sample(). tokens: (B, T), T >= 1.
 
+    `repetition_penalty` weighs on every token of the row so far, the prompt's too (see penalise_repetition).
     `stop` is an id that ends a row: from there on the row repeats it, and the stream ends when all rows have met it.
     """
     if tokens.dim() != 2 or tokens.shape[1] == 0:
@@ -44,6 +46,8 @@ def stream(model, tokens, n, *, cached=True, stop=None, **sampling):
                 logits = next_logits(model, tokens, cache)
         finally:
             model.train(was_training)
+        if repetition_penalty is not None:
+            logits = penalise_repetition(logits, tokens, repetition_penalty)
         ids = sample(logits, **sampling)
         if stop is not None:
             ids = ids.masked_fill(ended, stop)
@@ -54,7 +58,7 @@ def stream(model, tokens, n, *, cached=True, stop=None, **sampling):
             return
 
 
-def generate(model, tokens, n, *, cached=True, stop=None, **sampling):
-    """tokens (B, T) -> (B, T + n), or shorter where `stop` ended every row. See `stream` and `sampling.sample`."""
-    new = [ids[:, None] for ids in stream(model, tokens, n, cached=cached, stop=stop, **sampling)]
+def generate(model, tokens, n, **options):
+    """tokens (B, T) -> (B, T + n), or shorter where a stop id ended every row. `options`: those of `stream`."""
+    new = [ids[:, None] for ids in stream(model, tokens, n, **options)]
     return torch.cat([tokens, *new], dim=1)
