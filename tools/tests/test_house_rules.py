@@ -29,8 +29,10 @@ BACKWARDS = {
     "weeks/week07-08/bench_engines.py": 2,  # gradients that are only compared: NumPy's beside torch's
     "weeks/week07-08/microgpt.py": 1,  # the peer of the scalar GPT, with its own loop
     "weeks/week07-08/gpt/engines.py": 2,  # the same steps on arrays and in torch
+    "weeks/week07-08/gpt/induction.py": 1,  # new random sequences at every step, no text to cut windows from
     "weeks/week07-08/gpt/loop.py": 1,
     "weeks/week07-08/gpt/numpy_gpt.py": 1,
+    "weeks/week07-08/gpt/plain_step.py": 1,  # the peer of the loop: nanoGPT's step, written anew
     "weeks/week07-08/gpt/scalar_gpt.py": 1,
     "weeks/week10/scaling/step.py": 1,  # accumulation, and gradients of several processes
     "weeks/week13/continual/loop.py": 1,
