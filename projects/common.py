@@ -1,5 +1,7 @@
 """What the small projects share: where a week's package comes from, and where a user's files go."""
 
+import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -42,6 +44,13 @@ def run(entry, main, argv=None):
 
 def add_mine(parser):
     parser.add_argument("--mine", action="store_true", help="use your own code in projects/week*/, not the reference")
+
+
+def whole(text, least=1):
+    """An option's number, `least` or more."""
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
+    return int(text)
 
 
 def free_path(path):

@@ -11,7 +11,6 @@ training stand beside every method, for what was lost and what was saved is meas
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -104,13 +103,6 @@ def learned(spec, tasks, settings, seed):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def whole(text, least=1):
-    """A number of `least` or more."""
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
-    return int(text)
-
-
 def parser():
     p = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2],
@@ -120,9 +112,9 @@ def parser():
                    metavar="TEXT", help=f"files, in the order of learning (default: {', '.join(TEXTS)})")  # fmt: skip
     p.add_argument("--methods", nargs="+", default=METHODS, metavar="M",
                    help=f"beside naive and joint, e.g. replay:keep_rows=20 (default: {' '.join(METHODS)})")  # fmt: skip
-    p.add_argument("--steps", type=whole, default=SETTINGS["steps"], help="of each text (default: %(default)s)")
+    p.add_argument("--steps", type=common.whole, default=SETTINGS["steps"], help="of each text (default: %(default)s)")
     p.add_argument("--quick", action="store_true", help="a tiny model and few steps: the numbers mean nothing")
-    p.add_argument("--seed", type=lambda text: whole(text, 0), default=0)
+    p.add_argument("--seed", type=lambda text: common.whole(text, 0), default=0)
     p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     p.add_argument("--page", type=Path, help=f"the HTML page (default: below runs/{OUT.name}/)")
     p.add_argument("--figure", type=Path, help="the picture as a PNG as well; it is in the page anyway")

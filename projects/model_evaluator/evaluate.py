@@ -137,13 +137,6 @@ def examined(args):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def whole(text, least=1):
-    """A number of `least` or more."""
-    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of {least} or more")
-    return int(text)
-
-
 def parser():
     p = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog=__doc__.split("\n", 2)[2],
@@ -154,11 +147,13 @@ def parser():
     p.add_argument("--training", type=Path, nargs="+", default=[DATA / "fables/train.txt"],
                    help="text that copies are looked for in, and bigrams counted in (default: fables)")  # fmt: skip
     p.add_argument("--exams", nargs="+", choices=TASKS, default=EXAMS, help=f"(default: {' '.join(EXAMS)})")
-    p.add_argument("--items", type=whole, default=60, help="questions of an exam at most (default: %(default)s)")
-    p.add_argument("--bytes", type=whole, default=20_000, help="held-out text that is read (default: %(default)s)")
-    p.add_argument("--samples", type=whole, default=8, help="texts that a model writes (default: %(default)s)")
-    p.add_argument("--length", type=whole, default=100, help="tokens of a text at most (default: %(default)s)")
-    p.add_argument("--seed", type=lambda text: whole(text, 0), default=0)
+    p.add_argument("--items", type=common.whole, default=60, help="questions of an exam at most (default: %(default)s)")
+    p.add_argument(
+        "--bytes", type=common.whole, default=20_000, help="held-out text that is read (default: %(default)s)"
+    )
+    p.add_argument("--samples", type=common.whole, default=8, help="texts that a model writes (default: %(default)s)")
+    p.add_argument("--length", type=common.whole, default=100, help="tokens of a text at most (default: %(default)s)")
+    p.add_argument("--seed", type=lambda text: common.whole(text, 0), default=0)
     p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     p.add_argument("--page", type=Path, help=f"the HTML page (default: below runs/{OUT.name}/)")
     p.add_argument("--figure", type=Path, help="the picture as a PNG as well; it is in the page anyway")
