@@ -2,8 +2,6 @@
 
 from contextlib import contextmanager
 
-import torch
-
 
 def copied(tensors):
     """A snapshot: detached copies of all tensors of a dict."""
@@ -22,16 +20,23 @@ def part(state, start):
 
 
 @contextmanager
-def swapped(learner, values):
-    """Run the block with other values in the parameters that `values` names; afterwards every bit is back."""
+def holding(learner, values):
+    """Run the block with `values` themselves in the parameters that they name; afterwards every bit is back.
+
+    Nothing is copied, so it may stand in every step. What the block writes to a parameter it writes to `values`.
+    """
     parameters = {name: p for name, p in learner.model.named_parameters() if name in values}
-    before = copied(parameters)
+    before = {name: p.data for name, p in parameters.items()}
     try:
-        with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(values[name])
+        for name, p in parameters.items():
+            p.data = values[name]
         yield
     finally:
-        with torch.no_grad():
-            for name, p in parameters.items():
-                p.copy_(before[name])
+        for name, p in parameters.items():
+            p.data = before[name]
+
+
+def swapped(learner, values):
+    """The same with copies of `values`, wherever they lie: the block may even train on them."""
+    parameters = {name: p for name, p in learner.model.named_parameters() if name in values}
+    return holding(learner, {name: values[name].detach().to(p, copy=True) for name, p in parameters.items()})

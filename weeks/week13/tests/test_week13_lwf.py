@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 from continual import Learner, Shuffle, Strategy, Task, all_judged, learn, make, step
-from continual.methods.lwf import holding
 from continual.vendor.gpt.model import GPT, GPTConfig
+from continual.weights import holding
 
 pytestmark = pytest.mark.day(89)
 

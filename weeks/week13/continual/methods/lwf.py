@@ -4,7 +4,6 @@ The old model is the weights as they were after the last task. Nothing of the ol
 nothing like the old ones, what the old model says about them protects little.
 """
 
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +11,7 @@ from torch.nn.functional import kl_div
 
 from ..rows import at_judged
 from ..strategy import Config, Strategy
-from .quadratic import part
+from ..weights import copied, holding, named, part
 
 
 @dataclass(frozen=True)
@@ -62,25 +61,11 @@ class LwF(Strategy):
         return t**2 * kl_div(new, old, log_target=True, reduction="sum") / len(new)
 
     def finish(self, learner, task):
-        self.old = {name: p.detach().clone() for name, p in learner.parameters().items()}
+        self.old = copied(learner.parameters())
         self.learned += 1
 
     def state(self):
-        return {"learned": self.learned} | {f"old.{name}": t.clone() for name, t in self.old.items()}
+        return {"learned": self.learned} | named("old", copied(self.old))
 
     def load(self, state):
-        self.learned, self.old = state["learned"], part(state, "old.")
-
-
-@contextmanager
-def holding(learner, weights):
-    """The learner with other values for its parameters: nothing is copied, and afterwards every bit is back."""
-    named = learner.parameters()
-    kept = {name: named[name].data for name in weights}
-    try:
-        for name, value in weights.items():
-            named[name].data = value
-        yield
-    finally:
-        for name, value in kept.items():
-            named[name].data = value
+        self.learned, self.old = state["learned"], part(state, "old")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..strategy import Config, Strategy
+from ..weights import copied, named, part
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,10 @@ class Quadratic(Strategy):
         return value.clone()
 
     def state(self):
-        anchor = {f"anchor.{name}": t.clone() for name, t in self.anchor.items()}
-        return anchor | {f"weight.{name}": t.clone() for name, t in self.weight.items()}
+        return named("anchor", copied(self.anchor)) | named("weight", copied(self.weight))
 
     def load(self, state):
-        self.anchor, self.weight = part(state, "anchor."), part(state, "weight.")
-
-
-def part(state, start):
-    """What stands in a state under names that begin with `start`, by the rest of the name."""
-    return {key.removeprefix(start): t.clone() for key, t in state.items() if key.startswith(start)}
+        self.anchor, self.weight = part(state, "anchor"), part(state, "weight")
 
 
 def per_row(learner, rows, n, generator, value):

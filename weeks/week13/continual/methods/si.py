@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .quadratic import Quadratic, QuadraticConfig, part
+from ..weights import copied, named, part
+from .quadratic import Quadratic, QuadraticConfig
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,8 @@ class SI(Quadratic):
         self.omega, self.begun = {}, {}
 
     def state(self):
-        omega = {f"omega.{name}": t.clone() for name, t in self.omega.items()}
-        return super().state() | omega | {f"begun.{name}": t.clone() for name, t in self.begun.items()}
+        return super().state() | named("omega", copied(self.omega)) | named("begun", copied(self.begun))
 
     def load(self, state):
         super().load(state)
-        self.omega, self.begun = part(state, "omega."), part(state, "begun.")
+        self.omega, self.begun = part(state, "omega"), part(state, "begun")

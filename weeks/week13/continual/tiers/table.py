@@ -28,6 +28,7 @@ from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
 from ..vendor.shared.progress import bar
 from ..vendor.shared.results import commit, machine, to_json
+from ..weights import swapped
 from .scores import nats
 
 ALWAYS = ("floor", "base", "naive", "separate", "joint")  # rows of every table; all but naive know no order
@@ -267,21 +268,13 @@ def realigned(scenario, learner, strategy, tasks, seed, steps=10):
     scores, lr = [], scenario.settings["lr"] / 10
     for task in tasks[:-1]:
         shown = Task(task.name, task.train[: min(REALIGNED, len(task.train))])
-        with strategy.view(learner, task.name):
-            kept = {name: p.detach().clone() for name, p in learner.model.named_parameters()}
-            try:
-                steps_here = (
-                    steps if learner.loss(shown.train[:1]).requires_grad else 0
-                )  # an old adapter learns no more
-                learn(
-                    learner, Strategy(), shown, steps=steps_here, batch_size=len(shown.train), seed=seed,
-                    make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=lr, weight_decay=0.0),
-                )  # fmt: skip
-                scores += judge(learner, Strategy(), [task], Judge(scenario))
-            finally:
-                with torch.no_grad():
-                    for name, p in learner.model.named_parameters():
-                        p.copy_(kept[name])
+        with strategy.view(learner, task.name), swapped(learner, dict(learner.model.named_parameters())):
+            learns = learner.loss(shown.train[:1]).requires_grad  # an old adapter learns no more
+            learn(
+                learner, Strategy(), shown, steps=steps if learns else 0, batch_size=len(shown.train), seed=seed,
+                make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=lr, weight_decay=0.0),
+            )  # fmt: skip
+            scores += judge(learner, Strategy(), [task], Judge(scenario))
     return [round(score, 6) for score in scores]
 
 
@@ -289,13 +282,8 @@ def generic(scenario, learner):
     """[loss on text of no task], or [] where the model never knew any."""
     if not isinstance(scenario.generic, Rows):
         return []
-    was_training = learner.model.training
-    learner.model.eval()
-    try:
-        with torch.no_grad():
-            return [round(nats(learner, scenario.generic), 6)]
-    finally:
-        learner.model.train(was_training)
+    with learner.evaluating(), torch.no_grad():
+        return [round(nats(learner, scenario.generic), 6)]
 
 
 def weights(learner):

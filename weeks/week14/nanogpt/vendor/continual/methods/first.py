@@ -1,12 +1,12 @@
-# vendored from weeks/week13/continual/methods/first.py, sha256 515bfd23b51c6d1df50d87ddd668ddf4e6cefb572c05f8d1eb87cb3af4194d33; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/first.py, sha256 4443dfe09d75f8111a1ed8e4bf4dc7c2fe742f2a9f56559e3abddc84dc26db08; edit there, then run: make vendor
 """The trainable weights as they were before the first task, for methods that go back to them.
 
 With an adapter these are the adapter's first weights, which change nothing: the model without it.
 """
 
-from contextlib import contextmanager
-
 import torch
+
+from ..weights import copied, named, part, swapped
 
 
 class First:
@@ -16,32 +16,21 @@ class First:
     def note(self, learner):
         """Remember the weights, unless it was done before."""
         if not self.weights:
-            self.weights = copies(learner)
+            self.weights = copied(learner.parameters())
 
     @torch.no_grad()
-    def put(self, learner, weights=None):
-        """Write the first weights (or others) into the model."""
-        weights = self.weights if weights is None else weights
+    def put(self, learner):
+        """Write the first weights into the model."""
         for name, p in learner.parameters().items():
-            if name in weights:
-                p.copy_(weights[name])
+            if name in self.weights:
+                p.copy_(self.weights[name])
 
-    @contextmanager
     def back(self, learner):
         """Run the block with the first weights; then the newest come back, also after an error."""
-        newest = copies(learner)
-        self.put(learner)
-        try:
-            yield
-        finally:
-            self.put(learner, newest)
+        return swapped(learner, self.weights)
 
     def state(self):
-        return {f"first.{name}": t.clone() for name, t in self.weights.items()}
+        return named("first", copied(self.weights))
 
     def load(self, state):
-        self.weights = {k.removeprefix("first."): t.clone() for k, t in state.items() if k.startswith("first.")}
-
-
-def copies(learner):
-    return {name: p.detach().clone() for name, p in learner.parameters().items()}
+        self.weights = part(state, "first")

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/quadratic.py, sha256 59eca17eac5416299dbe1c7eeb208c8b6b248250aaa95486a83e9a3ad1dd60cd; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/quadratic.py, sha256 4c3c07b7b2badbd7915d84337a74d15fe59465b9991452ff732aa6878d9fba15; edit there, then run: make vendor
 """What L2, EWC, SI and MAS share: a spring from every weight to its old value, stiffer where the weight matters more.
 
     loss of a step  =  loss on the new rows  +  strength / 2 * sum_k weight_k * (w_k - anchor_k)^2
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ..strategy import Config, Strategy
+from ..weights import copied, named, part
 
 
 @dataclass(frozen=True)
@@ -73,16 +74,10 @@ class Quadratic(Strategy):
         return value.clone()
 
     def state(self):
-        anchor = {f"anchor.{name}": t.clone() for name, t in self.anchor.items()}
-        return anchor | {f"weight.{name}": t.clone() for name, t in self.weight.items()}
+        return named("anchor", copied(self.anchor)) | named("weight", copied(self.weight))
 
     def load(self, state):
-        self.anchor, self.weight = part(state, "anchor."), part(state, "weight.")
-
-
-def part(state, start):
-    """What stands in a state under names that begin with `start`, by the rest of the name."""
-    return {key.removeprefix(start): t.clone() for key, t in state.items() if key.startswith(start)}
+        self.anchor, self.weight = part(state, "anchor"), part(state, "weight")
 
 
 def per_row(learner, rows, n, generator, value):

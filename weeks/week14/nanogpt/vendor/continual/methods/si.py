@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/si.py, sha256 288ba6f449a25172f6c3cc92e656d7a6abc4e1b7fe8dca3ad7966d6fa2e7b33c; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/si.py, sha256 605ee1d15e1f441effef8041d8837522ce1394d365d92620f24b7ab2fc3d07ba; edit there, then run: make vendor
 """SI, synaptic intelligence: a weight matters as much as its own moves have lowered the loss (Zenke et al. 2017).
 
 A small move changes the loss by gradient times move, weight by weight. Summed over the steps of a task,
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .quadratic import Quadratic, QuadraticConfig, part
+from ..weights import copied, named, part
+from .quadratic import Quadratic, QuadraticConfig
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,8 @@ class SI(Quadratic):
         self.omega, self.begun = {}, {}
 
     def state(self):
-        omega = {f"omega.{name}": t.clone() for name, t in self.omega.items()}
-        return super().state() | omega | {f"begun.{name}": t.clone() for name, t in self.begun.items()}
+        return super().state() | named("omega", copied(self.omega)) | named("begun", copied(self.begun))
 
     def load(self, state):
         super().load(state)
-        self.omega, self.begun = part(state, "omega."), part(state, "begun.")
+        self.omega, self.begun = part(state, "omega"), part(state, "begun")
