@@ -94,6 +94,9 @@ def first_task(metrics, path):
     """What happens to the first task from the moment when it was learned, while the others are learned."""
     first, floor = metrics["tasks"][0], metrics["floor"]["final"][0]
     fig, axis = lines(metrics, lambda row: [scores[0] for scores in row["matrix"]], first)
+    low, high = axis.get_ylim()
+    room = 0.08 * (high - low)  # for the word above the line
+    axis.set_ylim(min(low, floor - room), max(high, floor + room))
     axis.axhline(floor, color="black", linewidth=0.8)
     axis.text(0.98, floor, f"floor: {floor:.2f}", transform=axis.get_yaxis_transform(), ha="right", va="bottom")
     ends = [f"{metrics[name]['matrix'][-1][0]:.2f} with {name}" for name in shown(metrics)[:2]]
