@@ -2,7 +2,8 @@
 
 - a package that is solved up to day d passes the tests of day d, for every d. As each test then passes before any
   later function exists, it never calls one, and so it passes on every later day as well, the last of which has the
-  whole reference (else any test could "notice" anything);
+  whole reference (else any test could "notice" anything); that last state is the reference itself, and `make test`
+  runs every test on it, so here only those that grade an exercise;
 - the starter, with every exercise left out, is collected without error and fails each test of an exercise;
 - an exercise left out, and each wrong answer planted, fail one of the exercise's tests of that very day.
 
@@ -55,9 +56,11 @@ def answers(room, root=ex.ROOT):
 
     tests = tuple(dict.fromkeys(test for exercise in exercises for test in exercise["tests"]))
     found = [Answer(room, "the starter", "starter", ex.solved(exercises, 0, source_of), tests, None)]
-    for day in sorted({exercise["day"] for exercise in exercises}):
+    days = sorted({exercise["day"] for exercise in exercises})
+    for day in days:
         files = ex.solved(exercises, day, source_of)
-        found.append(Answer(room, f"solved up to day {day}", "day", files, ("tests",), day))
+        judges = tests if day == days[-1] else ("tests",)
+        found.append(Answer(room, f"solved up to day {day}", "day", files, judges, day))
     for exercise in exercises:
         file, function, day = exercise["file"], exercise["function"], exercise["day"]
         wrong = [("left out", "left out", ex.left_out(source_of(file), function, day))]
@@ -85,7 +88,8 @@ def lay_out(answer, folder, root):
     """Write folder/<room>/<package>/ with the answer in its place; returns `folder` as CHASE_IMPL names it."""
     package = ex.package_of(answer.room, root)
     there = folder / answer.room / package
-    shutil.copytree(root / "weeks" / answer.room / package, there, ignore=shutil.ignore_patterns("__pycache__"))
+    # What Python has compiled goes along: it is valid where a file kept its time, and spares each child the work.
+    shutil.copytree(root / "weeks" / answer.room / package, there)
     for file, source in answer.files.items():
         (folder / answer.room / file).write_text(source, encoding="utf-8")
     return folder.relative_to(root).as_posix()
