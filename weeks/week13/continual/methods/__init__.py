@@ -25,6 +25,7 @@ from .rehearsal import RehearsalConfig
 from .replay import Replay
 from .router import RoutedLoRA, RouterConfig
 from .self_labels import SelfLabels
+from .shared_replay import SharedReplay, SharedReplayConfig
 from .si import SI, SIConfig
 from .slow_lora import SlowLoRA, SlowLoRAConfig
 from .ssr import SSR, SSRConfig
@@ -35,6 +36,7 @@ METHODS = {
     "joint": (Config, Joint),
     "cumulative": (Config, Cumulative),
     "replay": (RehearsalConfig, Replay),
+    "shared-replay": (SharedReplayConfig, SharedReplay),
     "gdumb": (GDumbConfig, GDumb),
     "a-gem": (AGEMConfig, AGEM),
     "der++": (DERppConfig, DERpp),
