@@ -40,6 +40,17 @@ def test_replay_remembers_more_than_naive():
     assert max(loss["naive"][1], loss["replay"][1]) < 1.0  # and both learned the new rule
 
 
+def test_shared_replay_gives_old_rows_the_place_of_new_ones():
+    """6 new rows, 2 more a step, half of all old: 4 and 4. In the first task, without a memory, all 6 are new."""
+    a, b = task("a"), task("b")
+    method = make("shared-replay", dict(keep_rows=50, replay_rows=2, share=0.5))
+    assert torch.equal(method.batch(None, a.train[:6]).ids, a.train[:6].ids)
+    method.finish(learner(), a)
+    rows = method.batch(None, b.train[:6])
+    assert len(rows) == 8 and torch.equal(rows[:4].ids, b.train[:4].ids)
+    assert set(as_counts(rows[4:])) <= set(as_counts(a.train))
+
+
 def test_cumulative_never_looks_ahead():
     """Joint with all tasks known has the second task's rows at once; cumulative has them when they have come."""
     a, b = task("a"), task("b")
