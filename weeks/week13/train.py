@@ -248,7 +248,7 @@ def run_compare(job):
         for kind, name in (("best", report.best(found)), ("rowless", report.best(found, without_rows=True))):
             if name:
                 metrics[f"{tier}_{kind}"] = name
-                for column in ("recovery_pct", "bwt", "time_ratio", "generic_rise"):
+                for column in ("acc", "bwt", "intransigence", "recovery_pct", "time_ratio", "generic_rise"):
                     metrics[f"{tier}_{column}_{kind}"] = found[name].get(column)
     if len(metrics) == 1:
         raise Mistake(f"{job.results / 'cells'} holds no table yet; run: python weeks/week13/train.py domains")
