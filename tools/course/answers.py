@@ -18,6 +18,7 @@ import signal
 import time
 import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from shared.errors import Mistake
@@ -33,6 +34,8 @@ OPTIONS = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=p
 # would import, and take longer than most tests.
 PREPARED = ["pytest", "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes",
             "torch.distributed.tensor"]  # fmt: skip
+# Oracles that take seconds to import: loaded before the forks too, where the tests of a room speak of them.
+ORACLES = {"peft": "peft", "transformers": "transformers.models.gpt2.modeling_gpt2"}
 PASSED, FAILED = 0, 1  # pytest's exit status; any other means that nothing was judged
 
 
@@ -156,6 +159,13 @@ def verdict(answer, status, folder):
     return f"{answer.room}: {answer.label!r} {ended}\n{output}".rstrip()
 
 
+def oracles(chosen, root=ex.ROOT):
+    """The modules of ORACLES that the tests of the rooms `chosen` speak of and that are installed."""
+    files = [path for room in chosen for path in (root / "weeks" / room / "tests").glob("*.py")]
+    text = " ".join(path.read_text(encoding="utf-8") for path in files)
+    return [module for name, module in ORACLES.items() if name in text and find_spec(name)]
+
+
 class Judged(NamedTuple):
     wrong: list  # sentences
     starters: dict  # room -> (seconds of the starter's slowest test, of all its tests)
@@ -176,7 +186,7 @@ def check(chosen, jobs, root=ex.ROOT, tell=lambda text: None):
     if not hasattr(os, "fork"):
         raise Mistake("answers are judged in forked processes, which this system lacks; use Linux, macOS or WSL")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for module in PREPARED:
+    for module in [*PREPARED, *oracles(chosen, root)]:
         __import__(module)
     gc.collect()
     gc.freeze()  # a child's garbage collection would otherwise visit, and so copy, all of torch
