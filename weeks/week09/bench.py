@@ -7,6 +7,7 @@ python weeks/week09/bench.py --peer ~/minbpe       # and against your own checko
 import importlib
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 from bpe import PATTERNS, Tokenizer, vocabularies
@@ -72,6 +73,16 @@ def against_tiktoken(text, folder, pairs):
     }
 
 
+def hf_train(hf, texts, vocab_size):
+    """Merges from texts by the module `hf`, Hugging Face's tokenizers, with GPT-2's pattern."""
+    level = hf.pre_tokenizers.ByteLevel
+    peer = hf.Tokenizer(hf.models.BPE())
+    peer.pre_tokenizer = level(add_prefix_space=False, use_regex=True)
+    alphabet = level.alphabet()
+    trainer = hf.trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    peer.train_from_iterator(texts, trainer)
+
+
 def against_hf_trainer(text, sizes, pairs):
     """Learning from text to merges against Hugging Face's Rust trainer: the least of `pairs` alternating runs of each.
 
@@ -82,7 +93,6 @@ def against_hf_trainer(text, sizes, pairs):
     except ImportError:
         print("tokenizers is not installed, so its trainer is not compared; to compare: pip install tokenizers")
         return {}
-    level = hf.pre_tokenizers.ByteLevel
     metrics = {}
     for name, (size, vocab_size) in sizes.items():
         if len(text) < size * 0.95:
@@ -90,15 +100,8 @@ def against_hf_trainer(text, sizes, pairs):
             continue
         texts = [text[i : i + HF_PART] for i in range(0, min(size, len(text)), HF_PART)]
 
-        def theirs():
-            peer = hf.Tokenizer(hf.models.BPE())
-            peer.pre_tokenizer = level(add_prefix_space=False, use_regex=True)
-            alphabet = level.alphabet()
-            trainer = hf.trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
-            peer.train_from_iterator(texts, trainer)
-
-        ours = lambda: Tokenizer.train(texts, vocab_size, special_tokens=())
-        our_seconds, peer_seconds = paired(ours, theirs, pairs, of=min)
+        ours = partial(Tokenizer.train, texts, vocab_size, special_tokens=())
+        our_seconds, peer_seconds = paired(ours, partial(hf_train, hf, texts, vocab_size), pairs, of=min)
         metrics |= {
             f"bpe_train_seconds_{name}": our_seconds,
             f"hf_train_seconds_{name}": peer_seconds,
