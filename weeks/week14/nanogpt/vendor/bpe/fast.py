@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 ba37df5dca31b44460b2cc2e58da88e50262299fa09698a17ab7359e8a19c42e; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 d62e9732928b996adc58a50b8be36c2fca8515fd799dd88e4605f72db1c3ad31; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
@@ -103,10 +103,8 @@ class Tokenizer:
         ranks = _learn(pieces, vocab_size - 256 - len(specials), progress)
         size = len(ranks) + len(specials)
         if size < vocab_size:
-            merges = f"{len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}"
-            warnings.warn(
-                f"the text has no pair left after {merges}; give more text or a smaller vocab_size", stacklevel=2
-            )
+            merges = f"{len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}; give more text"
+            warnings.warn(f"the text has no pair left after {merges} or a smaller vocab_size", stacklevel=2)
         return cls(ranks, pattern=pattern, special_tokens={text: len(ranks) + i for i, text in enumerate(specials)})
 
     # ---- text -> ids ----
