@@ -260,7 +260,7 @@ def _learn(pieces, n_merges, progress=False):
     after = list(range(1, len(symbols) + 1))  # the links of a doubly linked list
     before = list(range(-1, len(symbols) - 1))
     # A pair is one integer, left << 20 | right, and an entry of the heap is another, -count << 40 | pair: they sort as
-    # (-count, left, right) would, and are faster to hash and to compare. 2**20 ids are more than memory allows here.
+    # (-count, left, right) would, without a tuple for each. 2**20 ids are more than memory allows here.
     counts, places = defaultdict(int), defaultdict(list)
     for p, (left, right) in enumerate(zip(symbols, symbols[1:])):
         if left >= 0 and right >= 0:

@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 d62e9732928b996adc58a50b8be36c2fca8515fd799dd88e4605f72db1c3ad31; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 f45667577934d136fbb0e1d347635c385f1454adc98550ba0e042394442ce6cc; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
@@ -261,7 +261,7 @@ def _learn(pieces, n_merges, progress=False):
     after = list(range(1, len(symbols) + 1))  # the links of a doubly linked list
     before = list(range(-1, len(symbols) - 1))
     # A pair is one integer, left << 20 | right, and an entry of the heap is another, -count << 40 | pair: they sort as
-    # (-count, left, right) would, and are faster to hash and to compare. 2**20 ids are more than memory allows here.
+    # (-count, left, right) would, without a tuple for each. 2**20 ids are more than memory allows here.
     counts, places = defaultdict(int), defaultdict(list)
     for p, (left, right) in enumerate(zip(symbols, symbols[1:])):
         if left >= 0 and right >= 0:
