@@ -7,6 +7,7 @@ python weeks/week09/bench.py --peer ~/minbpe       # and against your own checko
 import importlib
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 from bpe import PATTERNS, Tokenizer, vocabularies
@@ -24,17 +25,20 @@ from bpe.vendor.shared.text import END, read_text
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
+HF_PART = 2**16  # characters of one text of the list that both trainers get
+HF_SIZES = {"1mb": (1_100_000, 4096), "4mb": (4_500_000, 4096), "16mb": (16_000_000, 16384)}  # bytes, ids
+HF_SETS = ("bible", "recipes", "code")  # what follows Shakespeare, as in the full preset of train.py
 
 
-def paired(ours, theirs, pairs):
-    """Median seconds of both, measured in turn so that a busy moment of the machine meets both alike."""
+def paired(ours, theirs, pairs, of=statistics.median):
+    """Seconds of both (`of` several runs), measured in turn so that a busy moment of the machine meets both alike."""
     seconds = ([], [])
     for _ in range(pairs):
         for function, taken in zip((ours, theirs), seconds):
             watch = Stopwatch()
             function()
             taken.append(watch.seconds)
-    return tuple(map(statistics.median, seconds))
+    return tuple(map(of, seconds))
 
 
 def against_tiktoken(text, folder, pairs):
@@ -69,6 +73,43 @@ def against_tiktoken(text, folder, pairs):
     }
 
 
+def hf_train(hf, texts, vocab_size):
+    """Merges from texts by the module `hf`, Hugging Face's tokenizers, with GPT-2's pattern."""
+    level = hf.pre_tokenizers.ByteLevel
+    peer = hf.Tokenizer(hf.models.BPE())
+    peer.pre_tokenizer = level(add_prefix_space=False, use_regex=True)
+    alphabet = level.alphabet()
+    trainer = hf.trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    peer.train_from_iterator(texts, trainer)
+
+
+def against_hf_trainer(text, sizes, pairs):
+    """Learning from text to merges against Hugging Face's Rust trainer: the least of `pairs` alternating runs of each.
+
+    Both get the same list of texts, so that theirs may spread over all cores. `sizes`: {name: (bytes, vocab_size)}.
+    """
+    try:
+        hf = importlib.import_module("tokenizers")
+    except ImportError:
+        print("tokenizers is not installed, so its trainer is not compared; to compare: pip install tokenizers")
+        return {}
+    metrics = {}
+    for name, (size, vocab_size) in sizes.items():
+        if len(text) < size * 0.95:
+            print(f"there are {len(text) / 1e6:.1f} MB of text, so the row of {size / 1e6} MB is left out")
+            continue
+        texts = [text[i : i + HF_PART] for i in range(0, min(size, len(text)), HF_PART)]
+
+        ours = partial(Tokenizer.train, texts, vocab_size, special_tokens=())
+        our_seconds, peer_seconds = paired(ours, partial(hf_train, hf, texts, vocab_size), pairs, of=min)
+        metrics |= {
+            f"bpe_train_seconds_{name}": our_seconds,
+            f"hf_train_seconds_{name}": peer_seconds,
+            f"bpe_train_vs_hf_time_ratio_{name}": our_seconds / peer_seconds,
+        }
+    return metrics
+
+
 def against_minbpe(text, checkout, pairs):
     """Learning 512 tokens with GPT-2's pattern: incremental counts against a recount for each merge."""
     if checkout is None or not (checkout / "minbpe").is_dir():
@@ -100,6 +141,9 @@ def main(argv=None) -> dict:
     text = read_text(path).replace(END, "")
     metrics = {"pairs": args.pairs, **against_tiktoken(text[:1_000_000], args.vocabularies, args.pairs)}
     metrics |= against_minbpe(text[:185_000], args.peer, args.pairs)
+    more = [args.data.parent / name / "train.txt" for name in HF_SETS]
+    corpus = "".join([text, *(read_text(path).replace(END, "") for path in more if path.exists())])
+    metrics |= against_hf_trainer(corpus, HF_SIZES, args.pairs)
     for name, value in metrics.items():
         print(f"{name:>36}  {value:.4g}")
     path = write_results(

@@ -22,9 +22,10 @@ from .vendor.shared.progress import bar
 
 ENDOFTEXT = "<|endoftext|>"
 FORMAT, VERSION = "byte-level-bpe", 1
+PAIR = 2**40 - 1  # the bits of a pair of ids, 20 for each
 CACHE_PIECES = 2**17  # the cache of encoded pieces is emptied when it holds this many ...
-SHORT = 32  # bytes of a piece for which scanning is faster than a heap
 CACHE_LENGTH = 64  # ... and takes no piece of more characters, so it stays below about 40 MB
+SHORT = 32  # bytes of a piece for which scanning is faster than a heap
 
 # One printable character for each byte, as in GPT-2's files, so that any token can be read, and stored as text: the 188
 # bytes that Latin-1 prints stand for themselves; the other 68 (controls, blanks, the soft hyphen) take the characters
@@ -85,7 +86,7 @@ class Tokenizer:
         Where the text runs out of pairs the vocabulary is smaller than asked, and a warning says so.
         Raises ValueError for an empty text or a vocabulary without room for bytes and special tokens.
         """
-        specials = [special_tokens] if isinstance(special_tokens, str) else list(dict.fromkeys(special_tokens))
+        specials = [special_tokens] if isinstance(special_tokens, str) else list(special_tokens)
         least = 256 + len(specials)
         if type(vocab_size) is not int or vocab_size < least:
             raise ValueError(f"vocab_size is {vocab_size!r}; bytes and special tokens alone need {least}: give more")
@@ -101,10 +102,8 @@ class Tokenizer:
         ranks = _learn(pieces, vocab_size - 256 - len(specials), progress)
         size = len(ranks) + len(specials)
         if size < vocab_size:
-            saying = (
-                f"the text has no pair left after {len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}"
-            )
-            warnings.warn(f"{saying}; give more text or a smaller vocab_size", stacklevel=2)
+            merges = f"{len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}; give more text"
+            warnings.warn(f"the text has no pair left after {merges} or a smaller vocab_size", stacklevel=2)
         return cls(ranks, pattern=pattern, special_tokens={text: len(ranks) + i for i, text in enumerate(specials)})
 
     # ---- text -> ids ----
@@ -260,51 +259,55 @@ def _learn(pieces, n_merges, progress=False):
         weight.extend([count] * len(piece) + [0])
     after = list(range(1, len(symbols) + 1))  # the links of a doubly linked list
     before = list(range(-1, len(symbols) - 1))
+    # A pair is one integer, left << 20 | right, and an entry of the heap is another, -count << 40 | pair: they sort as
+    # (-count, left, right) would, without a tuple for each. 2**20 ids are more than memory allows here.
     counts, places = defaultdict(int), defaultdict(list)
-    for p, pair in enumerate(zip(symbols, symbols[1:])):
-        if pair[0] >= 0 and pair[1] >= 0:
+    for p, (left, right) in enumerate(zip(symbols, symbols[1:])):
+        if left >= 0 and right >= 0:
+            pair = left << 20 | right
             counts[pair] += weight[p]
             places[pair].append(p)
     # Counts of a pair only fall after its first step, so an old entry in the heap is at worst too optimistic:
     # it is put back with its true count when it comes up, and what comes up true is the best pair.
-    heap = [(-count, pair) for pair, count in counts.items()]
+    heap = [-count << 40 | pair for pair, count in counts.items()]
     heapq.heapify(heap)
     tokens = [bytes([byte]) for byte in range(256)]
     for _ in bar(range(n_merges), "merges", disable=not progress):
-        while heap and -heap[0][0] != counts[heap[0][1]]:
-            _, pair = heapq.heappop(heap)
+        while heap and -(heap[0] >> 40) != counts[heap[0] & PAIR]:
+            pair = heapq.heappop(heap) & PAIR
             if counts[pair] > 0:
-                heapq.heappush(heap, (-counts[pair], pair))
+                heapq.heappush(heap, -counts[pair] << 40 | pair)
         if not heap:
             break
-        left, right = heapq.heappop(heap)[1]
+        best = heapq.heappop(heap) & PAIR
+        left, right = best >> 20, best & 0xFFFFF
         new, fresh = len(tokens), set()
         tokens.append(tokens[left] + tokens[right])
         # subtle: places lie in ascending order, so overlaps (a a a) merge from the left. A pair's places are all
         # appended during the one step that mints its younger half, and that step walks from left to right.
-        for p in places.pop((left, right)):
+        for p in places.pop(best):
             q = after[p]
             if symbols[p] != left or symbols[q] != right:
                 continue  # taken by another merge since it was noted
             r, o, count = after[q], before[p], weight[p]
             symbols[p], symbols[q] = new, -2  # -2: gone
             after[p], before[r] = r, p
-            if symbols[o] >= 0:
-                counts[symbols[o], left] -= count
-                pair = symbols[o], new
+            if (x := symbols[o]) >= 0:
+                counts[x << 20 | left] -= count
+                pair = x << 20 | new
                 counts[pair] += count
                 places[pair].append(o)
                 fresh.add(pair)
-            if symbols[r] >= 0:
-                counts[right, symbols[r]] -= count
-                pair = new, symbols[r]
+            if (x := symbols[r]) >= 0:
+                counts[right << 20 | x] -= count
+                pair = new << 20 | x
                 counts[pair] += count
                 places[pair].append(p)
                 fresh.add(pair)
-        del counts[left, right]
+        del counts[best]
         for pair in fresh:
             if counts[pair] > 0:
-                heapq.heappush(heap, (-counts[pair], pair))
+                heapq.heappush(heap, -counts[pair] << 40 | pair)
     return {token: i for i, token in enumerate(tokens)}
 
 

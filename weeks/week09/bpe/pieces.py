@@ -67,5 +67,7 @@ def any_of(specials):
     for text in specials:
         if not isinstance(text, str) or not text:
             raise ValueError(f"{text!r} cannot be a special token; give a text of at least one character")
+    if len(set(specials)) < len(specials):
+        raise ValueError(f"a special token is given twice in {list(specials)}; name each of them once")
     longest_first = sorted(specials, key=len, reverse=True)
     return regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")") if longest_first else None

@@ -170,6 +170,11 @@ def test_a_vocabulary_without_merges_is_bytes():
         ((("abc", 300), {"pattern": r"(a)|."}), ValueError, r"captures a group; write \(\?:"),
         ((("abc def", 300), {"pattern": r"\w+"}), ValueError, "leaves out part of the text; end it with"),
         ((("abc", 300), {"special_tokens": [""]}), ValueError, "'' cannot be a special token; give a text"),
+        (
+            (("abc", 300), {"special_tokens": ["<|a|>", "<|a|>"]}),
+            ValueError,
+            "given twice in .*; name each of them once",
+        ),
         ((("abc", 300), {"special_tokens": [7]}), ValueError, "7 cannot be a special token"),
     ],
 )

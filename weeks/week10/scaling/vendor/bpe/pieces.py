@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/pieces.py, sha256 cb402a2a68bf00262917a91359baa03c65cd570d2e4303581a658a84ee98a4d4; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/pieces.py, sha256 9eb7f92e5f36166cd4c801996052e7dc2680dd723914197ec8d082721850a3b6; edit there, then run: make vendor
 """Text -> pieces, by the published patterns: no merge ever crosses a border between two pieces.
 
 The patterns need Unicode's classes of characters, which Python's own `re` does not know. The package `regex` does, at a
@@ -68,5 +68,7 @@ def any_of(specials):
     for text in specials:
         if not isinstance(text, str) or not text:
             raise ValueError(f"{text!r} cannot be a special token; give a text of at least one character")
+    if len(set(specials)) < len(specials):
+        raise ValueError(f"a special token is given twice in {list(specials)}; name each of them once")
     longest_first = sorted(specials, key=len, reverse=True)
     return regex.compile("(" + "|".join(map(regex.escape, longest_first)) + ")") if longest_first else None
