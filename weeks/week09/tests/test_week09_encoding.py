@@ -148,6 +148,15 @@ def test_a_long_piece_costs_no_more_than_n_log_n(tokenizer, monkeypatch):
 
 
 @pytest.mark.day(62)
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="thecatsn o", min_size=1, max_size=150))
+def test_a_heap_merges_as_a_scan_does(tokenizer, text):
+    """Two ways for short and for long pieces: where one takes over from the other, no id may change."""
+    piece, no_end = text.encode(), float("inf")
+    assert fast._merge_long(piece, tokenizer.ranks, no_end) == fast._merge_short(piece, tokenizer.ranks, no_end)
+
+
+@pytest.mark.day(62)
 def test_a_byte_that_the_vocabulary_lacks_gets_a_sentence():
     """Some published vocabularies leave out bytes that never occur in UTF-8, and a few that do."""
     small = Tokenizer({b"a": 0, b"b": 1, b"ab": 2})
