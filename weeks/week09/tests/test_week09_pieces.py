@@ -15,7 +15,7 @@ HARD = "aZ'sStTlLvVeEſK019²½ \t\n\r\x0b\x0c\x1c\x85\xa0\u2003\u2028_.,!?-—�
 def test_every_common_character_is_cut_as_by_regex(name):
     """Alone, and among letters, digits, blanks, marks and an apostrophe, on both sides."""
     for code in COMMON:
-        for around in ("", "a", "A1", " ", "\n", "!", "'"):
+        for around in ("", "a", "A1", " ", "  ", "\n", "!", "'"):
             for other in ("", "b", "2", " ", "\r\n", "."):
                 text = around + chr(code) + other
                 assert Splitter(PATTERNS[name]).split(text) == regex.findall(PATTERNS[name], text), ascii(text)

@@ -57,6 +57,14 @@ def test_the_worked_example_comes_back():
 
 
 @pytest.mark.day(59)
+def test_of_two_merges_that_overlap_the_one_learned_first_is_made():
+    """The t of `ath` can go to either side: a model has seen only the cut that training would have made."""
+    a, t, h = b"ath"
+    assert plain.encode("ath", {(t, h): 256, (a, t): 257}) == [a, 256]
+    assert plain.encode("ath", {(a, t): 256, (t, h): 257}) == [256, h]
+
+
+@pytest.mark.day(59)
 def test_encoding_the_training_text_repeats_the_training():
     """Applying merges in their order must lead to the very pieces that training ended with."""
     text = "the cat sat on the mat, the rat sat on the cat " * 3
