@@ -1,5 +1,7 @@
 """Day 62: special tokens, the cache, and long pieces."""
 
+import random
+
 import bpe.fast as fast
 import pytest
 from bpe import PATTERNS, Tokenizer, from_visible, plain, to_visible
@@ -145,6 +147,22 @@ def test_a_long_piece_costs_no_more_than_n_log_n(tokenizer, monkeypatch):
     assert pops < 4 * 100_008  # each merge adds two pairs at most, each leaves the heap once
     monkeypatch.undo()
     assert tokenizer.decode(ids) == "thecatsat" * 11_112
+
+
+@pytest.fixture(scope="module")
+def two_letters():
+    """Ranks of 74 merges of two letters: most neighbours can merge, so entries of a heap often go out of date."""
+    text = "".join(random.Random(0).choices("aab", k=3000))
+    return Tokenizer.train(text, 330, pattern=r"(?s).+", special_tokens=()).ranks
+
+
+@pytest.mark.day(62)
+@settings(max_examples=100, deadline=None)
+@given(text=st.text(alphabet="ab", min_size=1, max_size=150))
+def test_a_heap_merges_as_a_scan_does(two_letters, text):
+    """Two ways for short and for long pieces: where one takes over from the other, no id may change."""
+    piece, no_end = text.encode(), float("inf")
+    assert fast._merge_long(piece, two_letters, no_end) == fast._merge_short(piece, two_letters, no_end)
 
 
 @pytest.mark.day(62)

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from bpe import PATTERNS, Tokenizer, vocabularies
+from bpe import PATTERNS, Tokenizer, to_visible, vocabularies
 
 DATA = Path(__file__).resolve().parents[3] / "data"
 TEXT = "It's 2026, isn't it? YES, it'S 12345 <|end of text|> naïve 日本 🙂 \n\n\t x" * 3
@@ -181,3 +181,41 @@ def test_a_missing_file_gets_a_sentence(tmp_path):
     """The first thing that goes wrong is a path."""
     with pytest.raises(FileNotFoundError, match="there is no tokenizer at .*nowhere.json; train one"):
         Tokenizer.load(tmp_path / "nowhere.json")
+
+
+@pytest.mark.day(63)
+def test_two_files_of_gpt2s_kind_are_read(tmp_path):
+    """The two files of 2019, made here: a learned vocabulary must come back, with the special token beside it."""
+    learned = Tokenizer.train(TEXT, 290, special_tokens=())
+    ids = {to_visible(token): i for token, i in learned.ranks.items()} | {"<|endoftext|>": 50256}
+    (tmp_path / "encoder.json").write_text(json.dumps(ids), encoding="utf-8")
+    merges = [f"{to_visible(left)} {to_visible(right)}\n" for left, right in learned.merges]
+    (tmp_path / "vocab.bpe").write_text("#version: 0.2\n" + "".join(merges), encoding="utf-8")
+    found = vocabularies.gpt2(tmp_path)
+    assert found.ranks == learned.ranks
+    assert found.special_tokens == {"<|endoftext|>": 50256}
+    assert found.encode(TEXT) == learned.encode(TEXT)
+
+
+@pytest.mark.day(63)
+def test_two_files_of_two_vocabularies_are_refused(tmp_path):
+    """Merges of one model beside ids of another would encode without an error, and wrongly."""
+    (tmp_path / "encoder.json").write_text('{"a": 0, "b": 1, "ab": 256}', encoding="utf-8")
+    (tmp_path / "vocab.bpe").write_text("#version: 0.2\na a\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="of two vocabularies; run: make data/gpt2"):
+        vocabularies.gpt2(tmp_path)
+
+
+@pytest.mark.day(63)
+def test_lines_of_base64_are_read(tmp_path):
+    """A rank is what the line says, not the number of the line: vocabularies may have gaps."""
+    (tmp_path / "x.tiktoken").write_text("IQ== 0\nIg== 7\n", encoding="utf-8")
+    assert vocabularies.read_tiktoken(tmp_path / "x.tiktoken") == {b"!": 0, b'"': 7}
+
+
+@pytest.mark.day(63)
+def test_a_broken_line_of_base64_is_named(tmp_path):
+    """A sign that is no base64 is damage; a decoder that skips it gives another token."""
+    (tmp_path / "x.tiktoken").write_text("IQ== 0\nI*g== 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"line 2: 'I\*g== 1' is not a token in base64 and its rank"):
+        vocabularies.read_tiktoken(tmp_path / "x.tiktoken")

@@ -15,7 +15,7 @@ HARD = "aZ'sStTlLvVeEſK019²½ \t\n\r\x0b\x0c\x1c\x85\xa0\u2003\u2028_.,!?-—�
 def test_every_common_character_is_cut_as_by_regex(name):
     """Alone, and among letters, digits, blanks, marks and an apostrophe, on both sides."""
     for code in COMMON:
-        for around in ("", "a", "A1", " ", "\n", "!", "'"):
+        for around in ("", "a", "A1", " ", "  ", "\n", "!", "'"):
             for other in ("", "b", "2", " ", "\r\n", "."):
                 text = around + chr(code) + other
                 assert Splitter(PATTERNS[name]).split(text) == regex.findall(PATTERNS[name], text), ascii(text)
@@ -44,3 +44,18 @@ def test_a_pattern_of_ones_own_goes_through_regex():
     assert Splitter(r"\p{Lu}|[^\p{Lu}]+").common is None
     assert Splitter(r"\p{Lu}|[^\p{Lu}]+").split("aBc") == ["a", "B", "c"]
     assert pieces.common(PATTERNS["gpt2"]).findall("it's 5") == ["it", "'s", " 5"]
+
+
+def test_a_pattern_that_leaves_out_text_is_told():
+    """What no piece holds would be missing after decoding, without an error."""
+    with pytest.raises(ValueError, match=r"leaves out part of the text; end it with"):
+        Splitter(r"\w+").split("abc def")
+
+
+def test_the_longest_special_token_is_found_and_kept():
+    """`<|a` begins `<|a|>`, and its bars mean `or` in a pattern; what is found must stay in the list."""
+    found = pieces.any_of(["<|a", "<|a|>"])
+    assert found.split("x<|a|>y<|a") == ["x", "<|a|>", "y", "<|a", ""]
+    assert pieces.any_of([]) is None
+    with pytest.raises(ValueError, match="'' cannot be a special token; give a text"):
+        pieces.any_of([""])

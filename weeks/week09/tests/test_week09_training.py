@@ -1,4 +1,4 @@
-"""Days 60 and 61: learning merges without recounting."""
+"""Day 61: learning merges without recounting."""
 
 import random
 import sys
@@ -143,14 +143,14 @@ def test_a_text_too_short_gives_a_smaller_vocabulary_and_says_so():
     with pytest.warns(UserWarning, match="no pair left after 2 merges, so there are 259 ids, not 1000; give more text"):
         tokenizer = Tokenizer.train("abc", 1000)
     assert tokenizer.vocab_size == 259
-    assert tokenizer.encode("abc") == [257]
+    assert list(tokenizer.ranks.items())[-2:] == [(b"ab", 256), (b"abc", 257)]
 
 
 @pytest.mark.day(61)
 def test_a_vocabulary_without_merges_is_bytes():
     """The smallest vocabulary is legal: bytes and the special token."""
     tokenizer = Tokenizer.train("hello", 257)
-    assert tokenizer.encode("hé") == [104, 0xC3, 0xA9]
+    assert list(tokenizer.ranks) == [bytes([byte]) for byte in range(256)]
     assert tokenizer.merges == []
 
 
@@ -185,7 +185,7 @@ def test_bad_input_gets_a_sentence(arguments, error, sentence):
         Tokenizer.train(*positional, **keywords)
 
 
-@pytest.mark.day(60)
+@pytest.mark.day(61)
 def test_splitting_keeps_words_apart():
     """The pattern exists so that no token mixes letters with punctuation or runs over two words."""
     tokenizer = Tokenizer.train("dog. dog! dog? " * 20, 259, special_tokens=())
