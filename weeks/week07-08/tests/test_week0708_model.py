@@ -224,10 +224,16 @@ def test_too_long_input_names_block_size():
     model, _ = model_and_tokens()
     with pytest.raises(ValueError, match=r"25 tokens are more than block_size = 24.* give the last 24"):
         model(torch.zeros(1, 25, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"shape \(3,\); give \(batch, time\)"):
+        model(torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.day(51)
+def test_too_long_input_counts_what_the_cache_holds():
+    """The cache fills the position table too, and the sentence says how much of it."""
+    model, _ = model_and_tokens()
     cache = KVCache.of(CONFIG)
     with torch.no_grad():
         model(torch.zeros(1, 20, dtype=torch.int64), cache=cache)
         with pytest.raises(ValueError, match=r"5 tokens on top of 20 in the cache"):
             model(torch.zeros(1, 5, dtype=torch.int64), cache=cache)
-    with pytest.raises(ValueError, match=r"shape \(3,\); give \(batch, time\)"):
-        model(torch.zeros(3, dtype=torch.int64))

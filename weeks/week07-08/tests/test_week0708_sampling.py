@@ -184,6 +184,8 @@ def test_a_uniform_number_picks_the_token_whose_mass_it_falls_in():
     probs = torch.tensor([[0.25, 0.0, 0.5, 0.25]])
     numbers = [0.0, 0.2, 0.25, 0.7, 0.75, 1 - 2**-24]
     assert draw(probs.repeat(6, 1), torch.tensor(numbers)).tolist() == [0, 0, 2, 2, 3, 3]
+    halves = draw(0.5 * probs.repeat(6, 1), torch.tensor(numbers))
+    assert halves.tolist() == [0, 0, 2, 2, 3, 3], "a mass of 0.5 in all is cut at the same places"
     logits = probs.log().repeat(6, 1)
     assert sample(logits, uniform=torch.tensor(numbers)).tolist() == [0, 0, 2, 2, 3, 3]
     alone = [sample(logits[:1], uniform=torch.tensor([u])).item() for u in numbers]
