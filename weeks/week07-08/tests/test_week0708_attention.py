@@ -122,6 +122,9 @@ def test_maps_are_what_the_model_computed():
     """
     torch.manual_seed(0)
     model = GPT(GPTConfig(11, 8, 2, 2, 8)).eval()
+    with torch.no_grad():
+        for p in model.parameters():  # a fresh model looks evenly, in every layer alike
+            p.add_(0.3 * torch.randn_like(p))
     tokens = torch.randint(11, (3, 6))
     seen = []
     hook = model.blocks[1].attn.register_forward_hook(lambda m, args, out: seen.append((args[0], out)))

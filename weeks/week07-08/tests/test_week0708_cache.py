@@ -25,6 +25,8 @@ def test_update_returns_everything_in_order():
             assert torch.equal(v_all, torch.cat([v for _, v in held[layer]], dim=2))
         cache.advance(T)
     assert cache.offset == 9
+    k, v = keys(7), keys(7)  # up to the last place
+    assert torch.equal(cache.update(1, k, v)[0][:, :, 9:], k)
 
 
 @pytest.mark.day(51)

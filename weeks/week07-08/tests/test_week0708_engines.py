@@ -1,4 +1,4 @@
-"""Day 47 once more: the GPT on numbers, on arrays and in torch gives the same logits, loss and gradients."""
+"""The GPT on numbers, on arrays and in torch gives the same logits, loss and gradients."""
 
 import math
 import random
@@ -18,8 +18,6 @@ from gpt.names import Names
 from gpt.vendor.autograd.engine import Value
 from gpt.vendor.autograd.tensor import Tensor
 from gpt.vendor.shared.errors import Mistake
-
-pytestmark = pytest.mark.day(47)
 
 TOKENS, TARGETS = [0, 3, 6, 1, 3], [3, 6, 1, 3, 5]  # one id twice, so that a row of wte collects three gradients
 
@@ -42,6 +40,7 @@ def on_scalars(model):
     return scalar_gpt.GPT(scalar_gpt.Config(**shape), weights_of(model))
 
 
+@pytest.mark.day(48)
 @pytest.mark.parametrize("bias", [True, False])
 def test_three_engines_same_weights_same_numbers(bias):
     """Logits, loss and every gradient. All in float64, so only the order of sums differs: 1e-10."""
@@ -69,6 +68,7 @@ def test_three_engines_same_weights_same_numbers(bias):
         np.testing.assert_allclose(arrays.weights[name].grad, gradient, rtol=0, atol=1e-10, err_msg=name)
 
 
+@pytest.mark.day(48)
 def test_numpy_in_float32_is_within_1e_5_of_torch():
     """What the results call numpy_gpt_max_diff, for a batch of a size at which float32 rounds visibly."""
     torch.manual_seed(1)
@@ -85,6 +85,7 @@ def test_numpy_in_float32_is_within_1e_5_of_torch():
         assert np.abs(arrays.weights[name].grad - parameter.grad.numpy()).max() < 1e-5, name
 
 
+@pytest.mark.day(56)
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_trains_alike(name):
     """Six steps of Adam, two rows of different lengths each, same weights. float32 beside float64: 1e-4 of a loss."""
@@ -99,6 +100,7 @@ def test_every_engine_trains_alike(name):
     assert min(losses[3:]) < 0.9 * losses[0]
 
 
+@pytest.mark.day(48)
 def test_scalar_steps_are_those_of_torchs_adam():
     """The weights after four steps, in float64, with the falling rate set by hand: 1e-9, for Adam divides by roots."""
     model = tiny(n_layer=1)
@@ -116,6 +118,7 @@ def test_scalar_steps_are_those_of_torchs_adam():
     np.testing.assert_allclose([p.data for p in scalars.parameters()], expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.day(55)
 def test_numpy_steps_are_those_of_the_torch_loop(monkeypatch):
     """Schedule, clipping (it binds), decay of matrices alone and AdamW, on the same batches; and both judge alike.
 
@@ -138,6 +141,7 @@ def test_numpy_steps_are_those_of_the_torch_loop(monkeypatch):
     )
 
 
+@pytest.mark.day(48)
 def test_random_windows_and_the_next_token():
     inputs, targets = numpy_gpt.random_batch(np.arange(12), 400, 8, np.random.default_rng(0))
     assert (targets == inputs + 1).all() and set(inputs[:, 0]) == {0, 1, 2, 3}
@@ -168,6 +172,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.day(48)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_rows_of_jacobians(name):
     """Central differences in float64 with steps of 1e-6 are good to about 1e-9: 1e-7."""
@@ -181,6 +186,7 @@ def test_rows_of_jacobians(name):
     assert [v.grad for v in values] == pytest.approx(slopes_by_differences(function, numbers, upstream), abs=1e-7)
 
 
+@pytest.mark.day(48)
 @pytest.mark.parametrize("name", ["linear", "gelu", "attention"])
 def test_nodes_of_arrays(name):
     """The same for the three nodes of numpy_gpt, along a random direction of all operands at once: 1e-7."""
@@ -204,6 +210,7 @@ def test_nodes_of_arrays(name):
     assert along == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-7)
 
 
+@pytest.mark.day(48)
 def test_large_numbers_overflow_nowhere():
     """Scores of 1000 and logits of -1000: exp is only asked for numbers up to 0."""
     shares = scalar_gpt.softmax([Value(1000.0), Value(-1000.0)])
@@ -222,6 +229,7 @@ def names(tmp_path):
     return Names(tmp_path / "names.txt")
 
 
+@pytest.mark.day(48)
 def test_names_are_rows_between_ends(names):
     """Every name once before the first returns; ends around each; a long one is cut to its first inputs and targets."""
     assert names.alphabet == "abdo" and len(names) == 5 and names.end == 4
@@ -235,6 +243,7 @@ def test_names_are_rows_between_ends(names):
         Names(Path("nowhere.txt"))
 
 
+@pytest.mark.day(48)
 def test_a_trained_scalar_gpt_writes_the_one_name_it_knows(names):
     """Overfitted on one name, cold sampling gives it back; a random one stays within the block."""
     config = scalar_gpt.Config(len(names), 6, 1, 1, 4)
@@ -246,6 +255,7 @@ def test_a_trained_scalar_gpt_writes_the_one_name_it_knows(names):
     assert scalar_gpt.sample(model, names, random.Random(1), temperature=0.1) == names.text(row)
 
 
+@pytest.mark.day(48)
 def test_scalar_reads_no_later_token():
     """The logits of a prefix are those of the whole, bit for bit: what comes later is not there yet."""
     scalars = on_scalars(tiny())
@@ -253,6 +263,7 @@ def test_scalar_reads_no_later_token():
     assert [[x.data for x in row] for row in short] == [[x.data for x in row] for row in long[:3]]
 
 
+@pytest.mark.day(48)
 def test_first_weights_are_those_of_init_weights():
     """Names, shapes and order of torch's; spreads of 0.02 and 0.02 / sqrt(2 n_layer), to 3 sd of their estimate."""
     config = scalar_gpt.Config(50, 40, 2, 2, 32)
@@ -267,6 +278,7 @@ def test_first_weights_are_those_of_init_weights():
             assert parameter.std().item() == pytest.approx(sd, rel=3 / math.sqrt(2 * parameter.numel()))
 
 
+@pytest.mark.day(48)
 @pytest.mark.parametrize(
     "wrong, sentence",
     [
@@ -280,6 +292,7 @@ def test_sizes_are_refused_before_any_weight(wrong, sentence):
         scalar_gpt.Config(**{"vocab_size": 5} | wrong)
 
 
+@pytest.mark.day(48)
 def test_weights_of_another_gpt_are_refused_by_name():
     """All that is wrong, in one sentence, by both engines."""
     config = scalar_gpt.Config(5, 4, 1, 1, 2, bias=False)
@@ -293,6 +306,7 @@ def test_weights_of_another_gpt_are_refused_by_name():
             engine.GPT(config, state)
 
 
+@pytest.mark.day(48)
 def test_too_long_too_short_and_not_finite():
     config = scalar_gpt.Config(5, 4, 1, 1, 2)
     state = scalar_gpt.start(config, random.Random(0))
@@ -310,6 +324,7 @@ def test_too_long_too_short_and_not_finite():
         next(numpy_gpt.train(broken, np.zeros(9, int), Recipe(steps=1, batch_size=1), seed=0))
 
 
+@pytest.mark.day(48)
 def test_two_engines_need_no_torch():
     """In a process of its own, for this one has torch: the scalar file brings not even NumPy."""
     week = str(Path(scalar_gpt.__file__).parents[1])
@@ -321,6 +336,7 @@ def test_two_engines_need_no_torch():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.day(48)
 def test_scalar_gpt_is_one_file_of_250_lines():
     """The promise of the page, beside microgpt's 200: counted, with its comments."""
     assert len(Path(scalar_gpt.__file__).read_text(encoding="utf-8").splitlines()) <= 250
@@ -329,6 +345,7 @@ def test_scalar_gpt_is_one_file_of_250_lines():
 # --- the bench: what stands beside ours is what it claims to be -------------------------------------------------------
 
 
+@pytest.mark.day(56)
 def test_the_peer_is_microgpt_in_shape_and_its_gradients_hold(load_script, names):
     """4,192 numbers at 27 letters, and gradients as differences give them: a slow peer may be, a wrong one may not.
 
@@ -349,6 +366,7 @@ def test_the_peer_is_microgpt_in_shape_and_its_gradients_hold(load_script, names
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.day(56)
 def test_bench_of_the_engines_measures_both_sides(load_script, names, tmp_path, monkeypatch):
     """Every number that the page quotes is there and finite; NumPy's numbers are torch's within 1e-5."""
     bench, microgpt = (load_script("week07-08", name) for name in ("bench_engines", "microgpt"))

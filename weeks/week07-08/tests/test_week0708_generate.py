@@ -31,7 +31,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.day(52)
+@pytest.mark.day(54)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("length", [1, 7, 16, 30])
 def test_cached_equals_uncached(options, length):
@@ -46,7 +46,7 @@ def test_cached_equals_uncached(options, length):
     assert plain.shape == (3, length + 40) or "stop" in options
 
 
-@pytest.mark.day(52)
+@pytest.mark.day(54)
 def test_beyond_the_context_only_the_last_tokens_count():
     """What stands more than block_size back must not matter: two prompts with the same last 16 tokens go on alike."""
     net = model()
@@ -55,7 +55,7 @@ def test_beyond_the_context_only_the_last_tokens_count():
     assert torch.equal(generate(net, one, 20, temperature=0)[:, 3:], generate(net, two, 20, temperature=0)[:, 9:])
 
 
-@pytest.mark.day(52)
+@pytest.mark.day(54)
 @pytest.mark.parametrize("penalty", [1.0, 1.3, 0.8])
 def test_greedy_equals_transformers_generate(penalty):
     """The outside oracle for the loop itself: transformers' own generate with our weights, greedy.
@@ -76,7 +76,7 @@ def test_greedy_equals_transformers_generate(penalty):
     assert torch.equal(generate(net, prompt, 30, temperature=0, repetition_penalty=penalty), theirs)
 
 
-@pytest.mark.day(52)
+@pytest.mark.day(54)
 def test_stop_ends_each_row_and_then_all():
     """A row that met `stop` repeats it; when the last row has met it, nothing more is computed."""
     net = model()
@@ -87,7 +87,7 @@ def test_stop_ends_each_row_and_then_all():
     assert ids.shape[1] == max(first) + 1 < 400
 
 
-@pytest.mark.day(52)
+@pytest.mark.day(54)
 def test_the_model_is_left_as_it_was():
     """Samples drawn during training must not leave dropout off, even where the stream is left early."""
     net = model().train()
@@ -98,7 +98,7 @@ def test_the_model_is_left_as_it_was():
     assert generate(net, torch.zeros(1, 1, dtype=torch.int64), 0).shape == (1, 1)
 
 
-@pytest.mark.day(52)
+@pytest.mark.day(54)
 def test_nothing_to_continue_is_refused():
     """An empty prompt has no last position to read logits from."""
     with pytest.raises(ValueError, match="at least one token"):

@@ -65,13 +65,40 @@ def test_the_future_cannot_be_seen():
 
 
 @pytest.mark.day(47)
+def test_heads_read_their_own_columns():
+    """Against each head alone, from its columns of the map to q, k, v. Sums in float32: 1e-5."""
+    attention = model_and_tokens()[0].blocks[0].attn
+    x = torch.randn(2, 9, 32)
+    q, k, v = (part.split(8, dim=-1) for part in attention.qkv(x).split(32, dim=-1))  # four heads of width 8
+    heads = [F.scaled_dot_product_attention(*one, is_causal=True) for one in zip(q, k, v)]
+    torch.testing.assert_close(attention(x), attention.proj(torch.cat(heads, dim=-1)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.day(47)
+def test_a_block_adds_to_the_stream():
+    """Its two parts, called from here in the order of pre-norm: the same operations, so the same bits."""
+    block = model_and_tokens()[0].blocks[1]
+    x = torch.randn(2, 9, 32)
+    middle = x + block.attn(block.norm1(x))
+    assert torch.equal(block(x), middle + block.mlp(block.norm2(middle)))
+
+
+@pytest.mark.day(47)
+def test_order_matters_from_the_first_layer():
+    """One layer and one token repeated: only the position tells the places apart."""
+    model, _ = model_and_tokens(GPTConfig(97, 24, 1, 4, 32))
+    logits = model(torch.full((1, 6), 5))[0][0]
+    assert (logits[1:] - logits[:-1]).abs().amax(dim=-1).min() > 1e-3
+
+
+@pytest.mark.day(47)
 def test_rows_of_a_batch_are_independent():
     """A row alone gives what it gives in company. Matmul may sum in another order for another batch: 1e-5."""
     model, tokens = model_and_tokens(B=3)
     torch.testing.assert_close(model(tokens[1:2])[0], model(tokens)[0][1:2], rtol=0, atol=1e-5)
 
 
-@pytest.mark.day(48)
+@pytest.mark.day(47)
 def test_loss_is_the_mean_over_targets_that_count():
     """-100 leaves a target out of the sum *and* of the count. Against a mean over the rest; float32: 1e-6."""
     model, tokens = model_and_tokens()
@@ -84,7 +111,7 @@ def test_loss_is_the_mean_over_targets_that_count():
     assert model(tokens)[1] is None
 
 
-@pytest.mark.day(48)
+@pytest.mark.day(47)
 def test_a_fresh_model_knows_nothing():
     """The first loss must be near ln V: far above means an initialisation that is sure of wrong things.
 
@@ -97,7 +124,7 @@ def test_a_fresh_model_knows_nothing():
     assert abs(model(tokens, targets)[1].item() - math.log(97)) < 0.05
 
 
-@pytest.mark.day(48)
+@pytest.mark.day(47)
 def test_initial_deviations():
     """All matrices 0.02, but the two writers to the residual stream 0.02 / sqrt(2 n_layer).
 
@@ -116,7 +143,7 @@ def test_initial_deviations():
             )
 
 
-@pytest.mark.day(48)
+@pytest.mark.day(50)
 def test_head_is_tied_and_counted_once():
     """One tensor under two names; and n_params must agree with transformers' count, which knows of tying."""
     model, _ = model_and_tokens()
@@ -125,7 +152,7 @@ def test_head_is_tied_and_counted_once():
     assert model.n_params(embeddings=False) == model.n_params() - 97 * 32 - 24 * 32
 
 
-@pytest.mark.day(48)
+@pytest.mark.day(50)
 def test_flops_of_gpt2_small():
     """GPT-2 small at 1,024: 6 * (matrices without wpe) + 12 * L * C * T, with the matrices counted here by hand."""
     with torch.device("meta"):  # shapes only: no memory
@@ -136,7 +163,7 @@ def test_flops_of_gpt2_small():
     assert model.flops_per_token(1) == 6 * matrices + 12 * 12 * 768
 
 
-@pytest.mark.day(48)
+@pytest.mark.day(47)
 def test_dropout_is_off_in_eval_and_on_in_train():
     """Evaluation must repeat itself; training not. Attention's dropout is a call, no module: easily forgotten."""
     model, tokens = model_and_tokens(GPTConfig(97, 24, 2, 4, 32, dropout=0.5))
@@ -148,14 +175,14 @@ def test_dropout_is_off_in_eval_and_on_in_train():
     assert not torch.equal(model(tokens)[0], model(tokens)[0])
 
 
-@pytest.mark.day(48)
+@pytest.mark.day(47)
 def test_without_biases_there_are_none():
     """bias=False must reach every layer."""
     names = [name for name, _ in GPT(GPTConfig(97, 24, 2, 4, 32, bias=False)).named_parameters()]
     assert not [name for name in names if name.endswith("bias")]
 
 
-@pytest.mark.day(52)
+@pytest.mark.day(51)
 @pytest.mark.parametrize("cuts", [[1] * 17, [16, 1], [5, 7, 1, 4], [17]])
 def test_cache_gives_the_logits_of_one_long_forward(cuts):
     """Whatever the pieces, also several new tokens over a part-filled cache, where is_causal alone would be wrong.
@@ -197,10 +224,16 @@ def test_too_long_input_names_block_size():
     model, _ = model_and_tokens()
     with pytest.raises(ValueError, match=r"25 tokens are more than block_size = 24.* give the last 24"):
         model(torch.zeros(1, 25, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"shape \(3,\); give \(batch, time\)"):
+        model(torch.zeros(3, dtype=torch.int64))
+
+
+@pytest.mark.day(51)
+def test_too_long_input_counts_what_the_cache_holds():
+    """The cache fills the position table too, and the sentence says how much of it."""
+    model, _ = model_and_tokens()
     cache = KVCache.of(CONFIG)
     with torch.no_grad():
         model(torch.zeros(1, 20, dtype=torch.int64), cache=cache)
         with pytest.raises(ValueError, match=r"5 tokens on top of 20 in the cache"):
             model(torch.zeros(1, 5, dtype=torch.int64), cache=cache)
-    with pytest.raises(ValueError, match=r"shape \(3,\); give \(batch, time\)"):
-        model(torch.zeros(3, dtype=torch.int64))

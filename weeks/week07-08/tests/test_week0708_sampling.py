@@ -26,7 +26,7 @@ def kept(logits):
     return set(torch.isfinite(logits[0]).nonzero().flatten().tolist())
 
 
-@pytest.mark.day(54)
+@pytest.mark.day(53)
 @many
 @given(rows, st.floats(0.01, 1.0))
 def test_top_p_keeps_the_smallest_set_with_the_mass(logits, p):
@@ -44,7 +44,7 @@ def test_top_p_keeps_the_smallest_set_with_the_mass(logits, p):
     assert all(filtered[0, i] == logits[0, i] for i in keep), "what is kept stays as it was"
 
 
-@pytest.mark.day(54)
+@pytest.mark.day(53)
 @many
 @given(rows, st.integers(1, 20))
 def test_top_k_keeps_the_k_likeliest_and_their_ties(logits, k):
@@ -53,7 +53,7 @@ def test_top_k_keeps_the_k_likeliest_and_their_ties(logits, k):
     assert kept(top_k_filter(logits, k)) == {i for i, x in enumerate(logits[0].tolist()) if x >= expected}
 
 
-@pytest.mark.day(54)
+@pytest.mark.day(53)
 @many
 @given(rows, st.floats(0.0, 1.0))
 def test_min_p_keeps_what_is_likely_enough(logits, p):
@@ -65,7 +65,7 @@ def test_min_p_keeps_what_is_likely_enough(logits, p):
     assert all(ratio[i] < p + 1e-5 for i in set(range(len(row))) - keep)
 
 
-@pytest.mark.day(54)
+@pytest.mark.day(53)
 @many
 @given(rows, st.floats(0.05, 5.0), st.integers(1, 20), st.floats(0.01, 1.0), st.integers(0, 2**31))
 def test_a_sample_lies_in_the_kept_set_and_repeats(logits, temperature, k, p, seed):
@@ -92,7 +92,7 @@ def test_zero_temperature_top_1_and_tiny_top_p_are_greedy(logits):
         assert torch.equal(sample(logits, top_k=1), best)
 
 
-@pytest.mark.day(54)
+@pytest.mark.day(53)
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("k", [1, 7, 50, 1000])
 def test_filters_equal_transformers(k, p):
@@ -104,7 +104,7 @@ def test_filters_equal_transformers(k, p):
     assert torch.equal(top_p_filter(logits, p), TopPLogitsWarper(p)(None, logits))
 
 
-@pytest.mark.day(53)
+@pytest.mark.day(52)
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_draws_follow_the_softmax(temperature):
     """40,000 draws: each count lies within 5 sigma of N p, sigma = sqrt(N p (1 - p)).
@@ -146,7 +146,24 @@ def test_wrong_values_are_refused(options, sentence):
         sample(torch.zeros(1, 4), **options)
 
 
-@pytest.mark.day(53)
+@pytest.mark.day(52)
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("inf"), float("nan")])
+def test_temperature_outside_its_range_is_refused(wrong):
+    """0 means greedy in sample() alone; here it would divide by nothing."""
+    with pytest.raises(ValueError, match="temperature is .*; give a number above 0"):
+        temperature_scale(torch.zeros(1, 4), wrong)
+
+
+@pytest.mark.day(52)
+def test_greedy_and_the_same_state_of_the_generator():
+    """Temperature 0 is the likeliest of each row; two generators in one state draw alike, and in another do not."""
+    logits = torch.randn(200, 30, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(sample(logits, temperature=0), logits.argmax(dim=-1))
+    first, again, other = (sample(logits, generator=torch.Generator().manual_seed(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+@pytest.mark.day(52)
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_broken_logits_are_refused(bad):
     """A diverged model must not print confident nonsense, nor a torch error about probability tensors."""
@@ -160,20 +177,22 @@ def test_broken_logits_are_refused(bad):
         temperature_scale(torch.zeros(1, 4), 0.0)
 
 
-@pytest.mark.day(53)
+@pytest.mark.day(52)
 def test_a_uniform_number_picks_the_token_whose_mass_it_falls_in():
     """Masses 0.25, 0, 0.5, 0.25 cut the line at 0.25 and 0.75; the token without mass is never drawn, 0 and the largest
     float32 below 1 stay inside."""
     probs = torch.tensor([[0.25, 0.0, 0.5, 0.25]])
     numbers = [0.0, 0.2, 0.25, 0.7, 0.75, 1 - 2**-24]
     assert draw(probs.repeat(6, 1), torch.tensor(numbers)).tolist() == [0, 0, 2, 2, 3, 3]
+    halves = draw(0.5 * probs.repeat(6, 1), torch.tensor(numbers))
+    assert halves.tolist() == [0, 0, 2, 2, 3, 3], "a mass of 0.5 in all is cut at the same places"
     logits = probs.log().repeat(6, 1)
     assert sample(logits, uniform=torch.tensor(numbers)).tolist() == [0, 0, 2, 2, 3, 3]
     alone = [sample(logits[:1], uniform=torch.tensor([u])).item() for u in numbers]
     assert alone == [0, 0, 2, 2, 3, 3], "what a row draws does not depend on its neighbours"
 
 
-@pytest.mark.day(54)
+@pytest.mark.day(53)
 @pytest.mark.parametrize("penalty", [0.5, 1.0, 1.3])
 def test_the_repetition_penalty_equals_transformers(penalty):
     """Exact: the same divisions and products. Ids that repeat count once; -1 fills up a shorter row."""
@@ -187,7 +206,7 @@ def test_the_repetition_penalty_equals_transformers(penalty):
     assert torch.equal(penalise_repetition(logits, padded, penalty), expected)
 
 
-@pytest.mark.day(54)
+@pytest.mark.day(53)
 @pytest.mark.parametrize("penalty", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_wrong_repetition_penalty_is_refused(penalty):
     with pytest.raises(ValueError, match="repetition_penalty is .*1 changes nothing"):

@@ -9,7 +9,7 @@ from gpt.text import Characters
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.day(53)
+pytestmark = pytest.mark.day(54)
 
 
 def plainly(text, stops):
