@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/__init__.py, sha256 1f3ef18d87160839fbad6ff13dbe5f3d324d40acab336d63fb95da441cf23dc9; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/__init__.py, sha256 95347c3ff31141ab96eff7fbb75bf9f35cf97de34a467d056869eae4a82ea87f; edit there, then run: make vendor
 """The table of methods. A new one is a file here, a row below, and the exam in the tests takes it from there."""
 
 from ..strategy import Config, Strategy
@@ -26,6 +26,7 @@ from .rehearsal import RehearsalConfig
 from .replay import Replay
 from .router import RoutedLoRA, RouterConfig
 from .self_labels import SelfLabels
+from .shared_replay import SharedReplay, SharedReplayConfig
 from .si import SI, SIConfig
 from .slow_lora import SlowLoRA, SlowLoRAConfig
 from .ssr import SSR, SSRConfig
@@ -36,6 +37,7 @@ METHODS = {
     "joint": (Config, Joint),
     "cumulative": (Config, Cumulative),
     "replay": (RehearsalConfig, Replay),
+    "shared-replay": (SharedReplayConfig, SharedReplay),
     "gdumb": (GDumbConfig, GDumb),
     "a-gem": (AGEMConfig, AGEM),
     "der++": (DERppConfig, DERpp),
