@@ -32,6 +32,7 @@ PUBLISHED = {  # name -> (reader, place below data/)
     "cl100k": (vocabularies.cl100k, "cl100k/cl100k_base.tiktoken"),
     "smollm2": (smollm2, "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"),
 }
+FIGURES = (".png", ".svg", ".pdf")
 SPECIAL = {"refuse": "none_raise", "text": "none", "ids": "all"}  # --special -> allowed_special of encode
 
 
@@ -54,6 +55,8 @@ def exact_text(given, file):
     if given is not None and file is not None:
         raise Mistake(f"both a text and --file {file} are given; give one of them")
     if given is not None:
+        if any("\ud800" <= char <= "\udfff" for char in given):  # how Python passes on bytes that are no UTF-8
+            raise Mistake("the text is not UTF-8; type it again in a terminal of UTF-8, or give a file with --file")
         return given
     content, name = (sys.stdin.buffer.read(), "the standard input") if file is None else (read_bytes(file), file)
     try:
@@ -141,13 +144,11 @@ def decode(args):
         if not (word.isascii() and word.isdigit() and len(word) < 20):
             raise Mistake(f"{word[:40]!r} is no id; give whole numbers from 0, with blanks between them")
     ids = [int(word) for word in words]
-    known = tokenizer.ranks.values() | set(tokenizer.special_tokens.values())
+    known = {*tokenizer.ranks.values(), *tokenizer.special_tokens.values()}
     for i in ids:
         if i not in known:
-            most = tokenizer.vocab_size - 1
-            raise Mistake(
-                f"the id {i} is not in {args.tokenizer} (its highest is {most}); give the tokenizer that made it"
-            )
+            whose = f"{args.tokenizer}, whose highest is {tokenizer.vocab_size - 1}"
+            raise Mistake(f"the id {i} is not in {whose}; give --tokenizer the one that made it")
     sys.stdout.flush()
     sys.stdout.buffer.write(tokenizer.decode_bytes(ids) + (b"\n" if sys.stdout.isatty() else b""))
 
@@ -179,6 +180,8 @@ def measure(args):
     {me} compare --tokenizer a.json --tokenizer b.json --figure bytes.png
     {me} compare letters.txt notes.txt
     """
+    if args.figure and args.figure.suffix not in FIGURES:
+        raise Mistake(f"{args.figure} is no kind of figure; give --figure a name that ends in {', '.join(FIGURES)}")
     texts = {str(path): read_text(path) for path in args.files} or domains(args.data)
     own = args.tokenizer or ([str(OURS)] if OURS.exists() else [])
     tokenizers = {"ours" if Path(name) == OURS else name: open_tokenizer(name, args.data) for name in own}

@@ -7,7 +7,7 @@ Left out: texts of more than LONGEST characters, which nobody reads on a page.
 
 from dataclasses import dataclass
 
-from .fast import Tokenizer
+from .fast import Tokenizer, _check_text
 from .pieces import any_of
 
 LONGEST = 5000  # characters; finding the merges of one piece takes time that grows with the square of its length
@@ -39,6 +39,7 @@ def cut(tokenizer: Tokenizer, text: str) -> Cuts:
     A step does one merge at all its places, as in training. Raises ValueError for an empty or a long text, for a byte
     that the vocabulary lacks, and where the vocabulary's ids are not in the order of its merges.
     """
+    _check_text(text)
     if not text or len(text) > LONGEST:
         raise ValueError(f"the text has {len(text):,} characters; give one of 1 to {LONGEST:,}, so that it can be seen")
     specials = any_of(tokenizer.special_tokens)
