@@ -28,7 +28,10 @@ def gpt2(folder) -> Tokenizer:
     they follow the table's characters, so id 0 is "!", the first printable one, and the blank is id 220.
     """
     folder = Path(folder)
-    ids = json.loads(_text(folder / "encoder.json"))
+    try:
+        ids = json.loads(_text(folder / "encoder.json"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / 'encoder.json'} is not JSON ({error}); run: make data/gpt2") from None
     lines = _text(folder / "vocab.bpe").splitlines()
     merges = [tuple(line.split(" ")) for line in lines[1:] if line]  # the first line is "#version: 0.2"
     ranks = {from_visible(token): i for token, i in ids.items() if token not in GPT2_SPECIALS}
