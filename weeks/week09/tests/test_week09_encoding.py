@@ -166,6 +166,13 @@ def test_a_heap_merges_as_a_scan_does(two_letters, text):
 
 
 @pytest.mark.day(62)
+def test_an_entry_of_the_heap_whose_parts_have_merged_is_thrown_away():
+    """In `abcd`, (a, b) is noted with 1, and then b merges with c: what stands at a now is abc, which comes last."""
+    ranks = {bytes([byte]): 10 + i for i, byte in enumerate(b"abcd")} | {b"bc": 0, b"ab": 1, b"bcd": 2, b"abc": 3}
+    assert fast._merge_long(b"abcd", ranks, float("inf")) == [b"a", b"bcd"]
+
+
+@pytest.mark.day(62)
 def test_a_byte_that_the_vocabulary_lacks_gets_a_sentence():
     """Some published vocabularies leave out bytes that never occur in UTF-8, and a few that do."""
     small = Tokenizer({b"a": 0, b"b": 1, b"ab": 2})
