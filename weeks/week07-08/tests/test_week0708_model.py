@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from gpt.cache import KVCache
-from gpt.model import GPT, GPTConfig
+from gpt.model import GPT, Attention, GPTConfig
+from gpt.steps import fused_heads
 from gpt2_oracle import as_gpt2, pairs
 
 CONFIG = GPTConfig(vocab_size=97, block_size=24, n_layer=3, n_head=4, n_embd=32)
@@ -72,6 +73,21 @@ def test_heads_read_their_own_columns():
     q, k, v = (part.split(8, dim=-1) for part in attention.qkv(x).split(32, dim=-1))  # four heads of width 8
     heads = [F.scaled_dot_product_attention(*one, is_causal=True) for one in zip(q, k, v)]
     torch.testing.assert_close(attention(x), attention.proj(torch.cat(heads, dim=-1)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.day(47)
+def test_the_last_step_is_the_attention_of_the_model():
+    """model.py keeps all maps of all heads in one matrix, (3 * H * D, C), and adds a map after the heads.
+
+    float64, sums in another order: 1e-12.
+    """
+    attention = Attention(GPTConfig(5, 6, 1, 2, 8)).double()
+    x = torch.randn(2, 6, 8, dtype=torch.float64)
+    with torch.no_grad():
+        attention.qkv.bias.zero_()
+        weights = attention.qkv.weight.view(3, 2, 4, 8).transpose(-2, -1)  # (3, H, C, D)
+        expected = attention.proj(fused_heads(x, *weights))
+        torch.testing.assert_close(attention(x), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.day(47)

@@ -1,4 +1,4 @@
-"""The six steps to attention: each equals the one before, and the last equals the model's own attention.
+"""The six steps to attention: each equals the one before; test_week0708_model.py ties the last to the model.
 
 All in float64. Sums of up to 6 terms in another order differ by about 1e-16 of their size: 1e-12 is ample.
 """
@@ -6,7 +6,6 @@ All in float64. Sums of up to 6 terms in another order differ by about 1e-16 of 
 import pytest
 import torch
 from gpt.attention import attention_loops
-from gpt.model import Attention, GPTConfig
 from gpt.steps import fused_heads, many_heads, mean_loops, mean_softmax, mean_triangle, one_head
 
 pytestmark = pytest.mark.day(43)
@@ -56,16 +55,6 @@ def test_one_of_many_heads_is_one_head():
 def test_all_heads_at_once_equal_one_after_the_other():
     x, weights = random(B, T, C), maps(H, C, D)
     torch.testing.assert_close(fused_heads(x, *weights), many_heads(x, *weights), **CLOSE)
-
-
-def test_the_last_step_is_the_attention_of_the_model():
-    """model.py keeps all maps of all heads in one matrix, (3 * H * D, C), and adds a map after the heads."""
-    attention = Attention(GPTConfig(5, T, 1, H, C)).double()
-    x = random(B, T, C)
-    with torch.no_grad():
-        attention.qkv.bias.zero_()
-        weights = attention.qkv.weight.view(3, H, D, C).transpose(-2, -1)  # (3, H, C, D)
-        torch.testing.assert_close(attention(x), attention.proj(fused_heads(x, *weights)), **CLOSE)
 
 
 @pytest.mark.parametrize("step", [mean_loops, mean_triangle, mean_softmax])
