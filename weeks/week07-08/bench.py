@@ -1,8 +1,9 @@
-"""Speed questions of the week, each as pairs of runs: cache or none, fused attention or masked, bf16 or float32; and
-of the engines: the scalar GPT or a program like microgpt (1,000 steps of both: minutes), the NumPy GPT or torch's;
-our step of training beside nanoGPT's, written anew in plain eager torch, at its own two shapes.
+"""Speed questions of weeks 7 and 8, each asked as pairs of runs that take turns.
 
-python weeks/week07-08/bench.py
+python weeks/week07-08/bench.py              # all three jobs
+python weeks/week07-08/bench.py parts        # cache or none, fused attention or masked, bf16 or float32
+python weeks/week07-08/bench.py engines      # scalar GPT or a program like microgpt (minutes); NumPy GPT or torch's
+python weeks/week07-08/bench.py throughput   # our step of training or nanoGPT's, in plain torch, at its two shapes
 """
 
 import statistics
@@ -21,6 +22,7 @@ from gpt.model import GPT, GPTConfig
 from gpt.plain_step import PlainGPT, plain_optimizer, plain_step
 from gpt.vendor.shared.errors import entry
 from gpt.vendor.shared.files import need
+from gpt.vendor.shared.jobs import perform
 from gpt.vendor.shared.results import (
     Stopwatch,
     command_line,
@@ -107,14 +109,8 @@ def throughput(name, shape, metrics, vocab_size=65):
     print(f"{name}: {our_speed:,.0f} tokens/s ({half}), plain step {plain_speed:,.0f}: ratio {ratio:.2f}")
 
 
-def main(argv=None) -> dict:
-    argv = sys.argv[1:] if argv is None else argv
-    args = parser(__doc__).parse_args(argv)
-    threads = thread_count(args.threads)
-    torch.set_num_threads(threads)
-    torch.manual_seed(args.seed)
-    clock, metrics = Stopwatch(), {"pairs": PAIRS}
-
+def parts() -> dict:
+    metrics = {"pairs": PAIRS}
     model, prompt = GPT(GPTConfig(84, 128, 4, 4, 128)), torch.zeros(1, 1, dtype=torch.int64)
     compare("uncached_vs_cached", lambda: generate(model, prompt, 127, cached=False),
             lambda: generate(model, prompt, 127), metrics)  # fmt: skip
@@ -126,17 +122,44 @@ def main(argv=None) -> dict:
         config = GPTConfig(84, 128, 4, 4, width)
         name = f"float32_{width}_vs_bf16_{width}"
         compare(name, training(config, "float32"), training(config, "bf16"), metrics)
+    return metrics
 
-    metrics |= numpy_beside_torch(4 * PAIRS, args.seed)
-    metrics |= scalar_beside_microgpt(microgpt, need(NAMES, "make data/names"), ENGINE_STEPS[args.preset], args.seed)
+
+def engines(seed, steps) -> dict:
+    metrics = numpy_beside_torch(4 * PAIRS, seed)
+    metrics |= scalar_beside_microgpt(microgpt, need(NAMES, "make data/names"), steps, seed)
     for name in ("numpy_gpt_vs_torch_time_ratio", "scalar_gpt_vs_microgpt_time_ratio"):
         print(f"{name} {metrics[name]:.2f}")
+    return metrics
+
+
+def throughputs() -> dict:
+    metrics = {"pairs": PAIRS}
     for name, shape in SHAPES.items():
         throughput(name, shape, metrics)
+    return metrics
 
+
+JOBS = {
+    "parts": ("bench.json", lambda args: parts()),
+    "engines": ("bench-engines.json", lambda args: engines(args.seed, ENGINE_STEPS[args.preset])),
+    "throughput": ("bench-throughput.json", lambda args: throughputs()),
+}
+
+
+def run(job, argv) -> dict:
+    """One job; returns the metrics that it wrote."""
+    p = parser(__doc__)
+    p.prog = f"bench.py {job}"
+    args = p.parse_args(argv)
+    threads = thread_count(args.threads)
+    torch.set_num_threads(threads)
+    torch.manual_seed(args.seed)
+    clock, (file, measure) = Stopwatch(), JOBS[job]
+    metrics = measure(args)
     path = write_results(
-        results_folder(__file__, args.out) / "bench.json",
-        command=command_line(__file__, argv),
+        results_folder(__file__, args.out) / file,
+        command=command_line(__file__, [job, *argv]),
         preset=args.preset,
         seed=args.seed,
         seconds=clock.seconds,
@@ -145,6 +168,11 @@ def main(argv=None) -> dict:
     )
     print(f"results: {path}")
     return metrics
+
+
+def main(argv=None) -> dict:
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return perform(argv, __doc__, JOBS, tuple(JOBS), run)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Two questions about the engines, each as pairs of steps in one process: scalar_gpt.py beside a program in the manner
-of microgpt, and numpy_gpt.py beside the torch model. bench.py asks them.
+of microgpt, and numpy_gpt.py beside the torch model. bench.py (job engines) asks them.
 """
 
 import os

@@ -93,12 +93,12 @@ def engines(metrics, path):
             ax.plot(*zip(*curve), style, color=color, markersize=3, linewidth=1, label=label)
         ax.set(xscale="log", xlabel="seconds of training (log)", ylabel="training loss (nats a character; not from 0)")
         ax.legend(frameon=False)
-    left.set_title(f"Names, {metrics['names_params']:,} parameters: one curve, three speeds")
+    left.set_title(f"Names, {metrics['names_params']:,} parameters:\none curve, three speeds")
     right.axhline(metrics["text_bigram_loss"], color=LIGHT, linewidth=1, linestyle=":")
     right.annotate(f"bigram table: {metrics['text_bigram_loss']:.2f}", (0.02, metrics["text_bigram_loss"]), (0, 3),
                    xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9)  # fmt: skip
     below = f"NumPy ends {metrics['text_numpy_below_bigram']:.2f} nats below the table"
-    right.set_title(f"Shakespeare, {metrics['text_params']:,}: {below}\n(validation; one seed, each its own batches)")
+    right.set_title(f"Shakespeare, {metrics['text_params']:,} parameters (one seed):\n{below} in validation")
     save(fig, path)
 
 

@@ -37,7 +37,7 @@ class Preset:
 # fmt: off
 PRESETS = {
     "smoke": Preset(Copying(12, 8, 2, 2, 16, steps=6, batch_size=4, lr=5e-3), points=2),
-    "default": Preset(Copying(32, 24, 4, 2, 64, steps=3_000, batch_size=64, lr=3e-3), points=30),
+    "default": Preset(Copying(32, 24, 4, 2, 96, steps=1_200, batch_size=64, lr=3e-3), points=24),
     "full": Preset(Copying(64, 48, 4, 4, 64, steps=4_000, batch_size=64, lr=3e-3), points=40),
 }
 # fmt: on
