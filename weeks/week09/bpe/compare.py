@@ -31,7 +31,7 @@ def table(values: dict, sizes: dict) -> str:
 
 
 def draw(values: dict, sizes: dict, path) -> Path:
-    """The same as bars: a group a text, a bar a vocabulary. Starts at 0, for the lengths are what is compared."""
+    """The same as bars: a group a text, a bar a vocabulary. Starts at 0, for heights are what is compared."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -48,7 +48,7 @@ def draw(values: dict, sizes: dict, path) -> Path:
     axes.set_xticks(range(len(values)), list(values), rotation=20, ha="right")
     axes.set_ylabel("bytes a token")
     axes.set_ylim(0, 1.45 * max(max(row.values()) for row in values.values()))
-    axes.set_title("How much text a token stands for (longer is better)", fontsize=10)
+    axes.set_title("How much text a token stands for (higher: fewer tokens)", fontsize=10)
     axes.legend(fontsize=8, ncols=2, loc="upper right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110, metadata={"Software": None}, bbox_inches="tight")

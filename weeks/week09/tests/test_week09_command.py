@@ -201,6 +201,26 @@ def test_compare_counts_bytes_a_token(cli, plays, saved, tmp_path, capsys):
     assert re.search(rf"^plays +{expected:.2f}\*$", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_a_published_vocabulary_goes_by_its_name(cli, saved, plays, tmp_path, capsys, monkeypatch):
+    """Where its file is there, it stands in the table beside ours, and the other commands take its name."""
+    monkeypatch.setattr(cli, "PUBLISHED", {"other": (Tokenizer.load, "other/t.json"), "none": (None, "none/x")})
+    Tokenizer({bytes([i]): 255 - i for i in range(256)}, special_tokens={}).save(tmp_path / "other" / "t.json")
+    cli.main(["compare", str(plays), "--tokenizer", saved, "--data", str(tmp_path)])
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "without none; to have it run: make data/none"
+    assert said[1].split()[-2:] == [saved, "other"] and said[2].split() == ["ids", "320", "256"]
+    assert said[3].split()[-1] == "1.00"
+    cli.main(["encode", "a", "--tokenizer", "other", "--data", str(tmp_path)])
+    assert capsys.readouterr().out == f"{255 - ord('a')}\n"
+
+
+def test_a_damaged_published_file_is_a_sentence(cli, tmp_path):
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "gpt2" / "encoder.json").write_text('{"a": ', encoding="utf-8")
+    with pytest.raises(cli.Mistake, match="encoder.json is not JSON .*; run: make data/gpt2"):
+        cli.main(["encode", "a", "--tokenizer", "gpt2", "--data", str(tmp_path)])
+
+
 def test_the_table_stars_the_best_of_each_row():
     """Bytes alone are one byte a token, by definition."""
     plain = Tokenizer({bytes([i]): i for i in range(256)})

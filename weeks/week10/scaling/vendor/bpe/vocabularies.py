@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/vocabularies.py, sha256 cf7bc0be48173dcfab2fafd9cce3b4ad4d262c8365e633efec9c61f3b52bfe55; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/vocabularies.py, sha256 78f98e02944cff2b4b24b974efd8255a949679d853a060bcf1f6c78689f1b5c6; edit there, then run: make vendor
 """Published vocabularies as a `Tokenizer`: GPT-2's two files, and the `.tiktoken` files of later models.
 
 A vocabulary is three things that belong together: the ranks of its tokens, the pattern that splits text before them,
@@ -29,7 +29,10 @@ def gpt2(folder) -> Tokenizer:
     they follow the table's characters, so id 0 is "!", the first printable one, and the blank is id 220.
     """
     folder = Path(folder)
-    ids = json.loads(_text(folder / "encoder.json"))
+    try:
+        ids = json.loads(_text(folder / "encoder.json"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / 'encoder.json'} is not JSON ({error}); run: make data/gpt2") from None
     lines = _text(folder / "vocab.bpe").splitlines()
     merges = [tuple(line.split(" ")) for line in lines[1:] if line]  # the first line is "#version: 0.2"
     ranks = {from_visible(token): i for token, i in ids.items() if token not in GPT2_SPECIALS}
