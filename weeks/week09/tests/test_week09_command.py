@@ -1,5 +1,6 @@
 """Day 63: the command `bpe`, the way a text is cut merge by merge, and the page that shows it."""
 
+import functools
 import io
 import json
 import re
@@ -16,7 +17,12 @@ from hypothesis import strategies as st
 pytestmark = pytest.mark.day(63)
 
 PLAYS = "First Citizen:\nBefore we proceed any further, hear me speak — naïve ☺.\n\nAll:\nSpeak, speak; the lark.\n" * 9
-OURS = Tokenizer.train(PLAYS, 320)
+
+
+@functools.cache
+def ours():
+    """Trained when a test asks, for before day 61 there is nothing to train with."""
+    return Tokenizer.train(PLAYS, 320)
 
 
 @pytest.fixture
@@ -26,7 +32,7 @@ def cli(load_script):
 
 @pytest.fixture
 def saved(tmp_path):
-    return str(OURS.save(tmp_path / "ours.json"))
+    return str(ours().save(tmp_path / "ours.json"))
 
 
 @pytest.fixture
@@ -50,8 +56,8 @@ def stdin(monkeypatch, content):
 def test_the_last_step_is_the_encoding_and_the_first_is_bytes(text):
     """Borders only go: each step has fewer tokens than the one before, and all of them spell the text."""
     text = text + "."
-    cuts = cut(OURS, text)
-    assert cuts.tokens() == [OURS.token_bytes(i) for i in OURS.encode(text, "all")]
+    cuts = cut(ours(), text)
+    assert cuts.tokens() == [ours().token_bytes(i) for i in ours().encode(text, "all")]
     specials = text.count("<|endoftext|>")
     assert len(cuts.tokens(0)) == len(text.encode("utf-8")) - specials * (len("<|endoftext|>") - 1)
     counts = [len(cuts.tokens(n)) for n in range(len(cuts.steps) + 1)]
@@ -61,11 +67,11 @@ def test_the_last_step_is_the_encoding_and_the_first_is_bytes(text):
 
 def test_each_step_is_what_a_smaller_vocabulary_gives():
     """The oracle: merges are learned in order, so after a step the tokens are those of a vocabulary that ends there."""
-    cuts = cut(OURS, PLAYS[:200])
+    cuts = cut(ours(), PLAYS[:200])
     assert len(cuts.steps) > 20
     for n, (rank, left, right) in enumerate(cuts.steps, start=1):
-        assert OURS.ranks[left + right] == rank and OURS.merges[rank - 256] == (left, right)
-        smaller = Tokenizer({token: i for token, i in OURS.ranks.items() if i <= rank}, pattern=OURS.pattern)
+        assert ours().ranks[left + right] == rank and ours().merges[rank - 256] == (left, right)
+        smaller = Tokenizer({token: i for token, i in ours().ranks.items() if i <= rank}, pattern=ours().pattern)
         assert cuts.tokens(n) == [smaller.token_bytes(i) for i in smaller.encode(PLAYS[:200])]
 
 
@@ -79,7 +85,7 @@ def test_each_step_is_what_a_smaller_vocabulary_gives():
 )
 def test_what_cannot_be_cut_is_a_sentence(text, sentence):
     with pytest.raises(ValueError, match=sentence):
-        cut(OURS, text)
+        cut(ours(), text)
 
 
 def test_a_vocabulary_out_of_order_is_refused():
@@ -103,8 +109,8 @@ def test_no_character_of_a_text_steers_the_terminal():
 def test_the_page_holds_all_that_it_needs():
     """No address is loaded, no text ends the program early, and what it holds is what was cut."""
     text = "Speak </script><!-- — ☺<|endoftext|>"
-    cuts = cut(OURS, text)
-    made = page.html(cuts, OURS, "<b>title")
+    cuts = cut(ours(), text)
+    made = page.html(cuts, ours(), "<b>title")
     assert not re.search(r"https?:|//[a-z]|src=|@import|url\(", made) and "{{" not in made
     assert made.count("</script>") == 2 and "<!--" not in made and "<b>" not in made
     data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', made)[1])
@@ -112,7 +118,7 @@ def test_the_page_holds_all_that_it_needs():
     assert data["gone"] == cuts.gone and len(data["steps"]) == len(cuts.steps)
     for n in range(len(cuts.steps) + 1):  # every token that the slider can show has an id
         assert all(token.decode("latin-1") in data["ids"] for token in cuts.tokens(n))
-    assert data["ids"]["<|endoftext|>"] == OURS.special_tokens["<|endoftext|>"]
+    assert data["ids"]["<|endoftext|>"] == ours().special_tokens["<|endoftext|>"]
 
 
 # --- a vocabulary in a GGUF file ---
@@ -123,7 +129,7 @@ def test_a_vocabulary_is_read_from_a_gguf_file(tmp_path):
     gguf = pytest.importorskip("gguf")
     path = tmp_path / "x.gguf"
     writer = gguf.GGUFWriter(path, "llama")
-    tokens = ["<|endoftext|>", *OURS.to_dict()["tokens"]]
+    tokens = ["<|endoftext|>", *ours().to_dict()["tokens"]]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
@@ -177,7 +183,7 @@ def test_special_tokens_of_ones_own(cli, plays, tmp_path, capsys):
 def test_inspect_prints_tokens_and_writes_the_page(cli, saved, tmp_path, capsys):
     made = tmp_path / "new" / "cuts.html"
     cli.main(["inspect", "speak speak", "--tokenizer", saved, "--html", str(made)])
-    tokens = cut(OURS, "speak speak").tokens()
+    tokens = cut(ours(), "speak speak").tokens()
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "|".join(token.decode() for token in tokens)
     assert said[1] == f"{len(tokens)} tokens for 11 bytes: {11 / len(tokens):.2f} bytes a token"
@@ -192,7 +198,7 @@ def test_compare_counts_bytes_a_token(cli, plays, saved, tmp_path, capsys):
     cli.main(["compare", str(plays), "--tokenizer", saved, "--data", str(data), "--figure", str(figure)])
     said = capsys.readouterr().out
     assert "without smollm2; to have it run: make data/smollm2-135m" in said
-    expected = len(PLAYS.encode("utf-8")) / len(OURS.encode(PLAYS))
+    expected = len(PLAYS.encode("utf-8")) / len(ours().encode(PLAYS))
     assert f"{expected:.2f}*" in said and figure.read_bytes().startswith(b"\x89PNG")
     set_made = tmp_path / "sets" / "plays"
     set_made.mkdir(parents=True)
@@ -224,7 +230,7 @@ def test_a_damaged_published_file_is_a_sentence(cli, tmp_path):
 def test_the_table_stars_the_best_of_each_row():
     """Bytes alone are one byte a token, by definition."""
     plain = Tokenizer({bytes([i]): i for i in range(256)})
-    values = compare({"ours": OURS, "bytes": plain}, {"x": "speak"})
+    values = compare({"ours": ours(), "bytes": plain}, {"x": "speak"})
     assert values["x"]["bytes"] == 1 < values["x"]["ours"]
     row = table(values, {"ours": 320, "bytes": 256}).splitlines()[-1].split()
     assert row == ["x", f"{values['x']['ours']:.2f}*", "1.00"]
