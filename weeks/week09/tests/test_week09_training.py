@@ -98,7 +98,8 @@ def test_a_text_and_its_parts_give_the_same_vocabulary():
     """Texts may come one by one, so that a corpus need not be one string."""
     parts = ["the cat sat on the mat. ", "the rat sat on the cat. ", "the mat. "]
     joined = Tokenizer.train("<|endoftext|>".join(parts), 262)
-    assert Tokenizer.train(iter(parts), 262).to_dict() == joined.to_dict()
+    apart = Tokenizer.train(iter(parts), 262)
+    assert (list(apart.ranks), apart.special_tokens) == (list(joined.ranks), joined.special_tokens)
 
 
 @pytest.mark.day(61)
