@@ -17,13 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common
 
 sys.path.insert(0, common.week("week09"))
-from bpe import Tokenizer, vocabularies
+from bpe import Tokenizer, compare
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.text import read_text
 
 OUT = common.RUNS / "tokenizer_comparer"
 DATA = common.ROOT / "data"
-PUBLISHED = {"gpt2": "gpt2", "cl100k": "cl100k/cl100k_base.tiktoken"}
+PUBLISHED = {name: compare.PUBLISHED[name] for name in ("gpt2", "cl100k")}
 
 
 def parts(text):
@@ -46,8 +46,7 @@ def learned(text, size):
 
 def rulers(text, sizes, files, data=DATA):
     """{name: Tokenizer}: the published ones that are there, the user's files, and what the text teaches."""
-    found = {name: getattr(vocabularies, name)(data / place) for name, place in PUBLISHED.items()
-             if (data / place).exists()}  # fmt: skip
+    found = {name: read(data / place) for name, (read, place) in PUBLISHED.items() if (data / place).exists()}
     for path in files:
         try:
             found[Path(path).stem] = Tokenizer.load(path)

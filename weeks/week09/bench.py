@@ -99,7 +99,6 @@ def against_hf_trainer(text, sizes, pairs):
             print(f"there are {len(text) / 1e6:.1f} MB of text, so the row of {size / 1e6} MB is left out")
             continue
         texts = [text[i : i + HF_PART] for i in range(0, min(size, len(text)), HF_PART)]
-
         ours = partial(Tokenizer.train, texts, vocab_size, special_tokens=())
         our_seconds, peer_seconds = paired(ours, partial(hf_train, hf, texts, vocab_size), pairs, of=min)
         metrics |= {

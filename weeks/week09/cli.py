@@ -15,10 +15,9 @@ import sys
 import warnings
 from pathlib import Path
 
-from bpe import PATTERNS, Tokenizer, page, vocabularies
-from bpe.compare import compare, draw, table
+from bpe import PATTERNS, Tokenizer, page
+from bpe.compare import PUBLISHED, compare, draw, table
 from bpe.cuts import cut
-from bpe.gguf_tokens import smollm2
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import atomic_write, need
 from bpe.vendor.shared.results import run_folder
@@ -27,11 +26,6 @@ from bpe.vendor.shared.text import END, read_text
 DATA = Path(__file__).resolve().parents[2] / "data"
 OURS = run_folder(__file__) / "models" / "bpe.json"
 ME = "python weeks/week09/cli.py"
-PUBLISHED = {  # name -> (reader, place below data/)
-    "gpt2": (vocabularies.gpt2, "gpt2"),
-    "cl100k": (vocabularies.cl100k, "cl100k/cl100k_base.tiktoken"),
-    "smollm2": (smollm2, "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"),
-}
 FIGURES = (".png", ".svg", ".pdf")
 SPECIAL = {"refuse": "none_raise", "text": "none", "ids": "all"}  # --special -> allowed_special of encode
 

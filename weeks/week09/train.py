@@ -11,7 +11,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from bpe import PATTERNS, Tokenizer, plain, vocabularies
+from bpe import PATTERNS, Tokenizer, plain
+from bpe.compare import PUBLISHED, bytes_per_token, compare
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
 from bpe.vendor.shared.results import (
@@ -56,19 +57,13 @@ def truncated(tokenizer, vocab_size):
     return Tokenizer(ranks, pattern=tokenizer.pattern, special_tokens={})
 
 
-def bytes_per_token(tokenizer, text):
-    """How much text one token stands for; the higher, the longer the text that fits a model's context."""
-    return len(text.encode("utf-8")) / len(tokenizer.encode_ordinary(text))
-
-
 def published(folder):
     """name -> Tokenizer for GPT-2's and GPT-4's vocabularies, as far as they have been made."""
-    places = {"gpt2": folder / "gpt2", "cl100k": folder / "cl100k" / "cl100k_base.tiktoken"}
-    found = {name: getattr(vocabularies, name)(place) for name, place in places.items() if place.exists()}
-    if len(found) < len(places):
-        print(
-            f"without {sorted(places.keys() - found.keys())} as a baseline; to have it run: make data/gpt2 data/cl100k"
-        )
+    names = ("gpt2", "cl100k")
+    places = {name: (PUBLISHED[name][0], folder / PUBLISHED[name][1]) for name in names}
+    found = {name: read(place) for name, (read, place) in places.items() if place.exists()}
+    if missing := sorted(places.keys() - found.keys()):
+        print(f"without {missing} as a baseline; to have it run: make data/gpt2 data/cl100k")
     return found
 
 
@@ -134,9 +129,7 @@ def main(argv=None) -> dict:
     saved = tokenizer.save(models_folder(__file__, args.out) / f"{args.preset}.json")
 
     rulers = {"ours": tokenizer, **published(args.vocabularies)}
-    metrics["bytes_per_token"] = {
-        name: {ruler: bytes_per_token(t, text) for ruler, t in rulers.items()} for name, text in held_out.items()
-    }
+    metrics["bytes_per_token"] = compare(rulers, held_out)
     for name, values in metrics["bytes_per_token"].items():
         print(f"val {name}: " + ", ".join(f"{ruler} {value:.3f} bytes per token" for ruler, value in values.items()))
     first = next(iter(held_out.values()))

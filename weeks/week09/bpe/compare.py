@@ -2,8 +2,15 @@
 
 from pathlib import Path
 
+from . import vocabularies
 from .fast import Tokenizer
+from .gguf_tokens import smollm2
 
+PUBLISHED = {  # name -> (reader, place below data/)
+    "gpt2": (vocabularies.gpt2, "gpt2"),
+    "cl100k": (vocabularies.cl100k, "cl100k/cl100k_base.tiktoken"),
+    "smollm2": (smollm2, "smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
 COLOURS = ("#2166ac", "#b35806", "#542788", "#1b7837", "#888888")
 
 

@@ -102,8 +102,8 @@ class Tokenizer:
         ranks = _learn(pieces, vocab_size - 256 - len(specials), progress)
         size = len(ranks) + len(specials)
         if size < vocab_size:
-            merges = f"{len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}; give more text"
-            warnings.warn(f"the text has no pair left after {merges} or a smaller vocab_size", stacklevel=2)
+            found = f"no pair left after {len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}"
+            warnings.warn(f"the text has {found}; give more text or a smaller vocab_size", stacklevel=2)
         return cls(ranks, pattern=pattern, special_tokens={text: len(ranks) + i for i, text in enumerate(specials)})
 
     # ---- text -> ids ----

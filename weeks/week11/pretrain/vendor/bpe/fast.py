@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 f45667577934d136fbb0e1d347635c385f1454adc98550ba0e042394442ce6cc; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 47a58f6296aea1fb675a5034b0dafdf914cf7ea4ac63f3d86eb37e8afcd107f8; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
@@ -103,8 +103,8 @@ class Tokenizer:
         ranks = _learn(pieces, vocab_size - 256 - len(specials), progress)
         size = len(ranks) + len(specials)
         if size < vocab_size:
-            merges = f"{len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}; give more text"
-            warnings.warn(f"the text has no pair left after {merges} or a smaller vocab_size", stacklevel=2)
+            found = f"no pair left after {len(ranks) - 256} merges, so there are {size} ids, not {vocab_size}"
+            warnings.warn(f"the text has {found}; give more text or a smaller vocab_size", stacklevel=2)
         return cls(ranks, pattern=pattern, special_tokens={text: len(ranks) + i for i, text in enumerate(specials)})
 
     # ---- text -> ids ----
