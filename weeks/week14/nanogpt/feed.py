@@ -1,8 +1,8 @@
 """Which rows a step reads: a fresh order each epoch; at first fewer rows, and shorter ones, where the recipe asks.
 
-Early on the gradient is so large that few rows find its direction (Brown et al. 2020, arXiv:2005.14165, appendix B), and
-what a model learns first needs no long context (Li et al. 2022, arXiv:2108.06084). All is a pure function of the step,
-so a stopped run needs no more than its number to go on.
+Early on the gradient is so large that few rows find its direction (Brown et al. 2020, arXiv:2005.14165, appendix B),
+and what a model learns first needs no long context (Li et al. 2022, arXiv:2108.06084). All is a pure function of the
+step, so a stopped run needs no more than its number to go on.
 """
 
 import torch
@@ -12,8 +12,8 @@ from .vendor.continual.rows import Rows
 
 
 class Feed:
-    """`feed.at(step)` -> the Rows of a step. config: batch_size, accumulate, steps, seed, first_batch, first_context and
-    grow, the share of the steps over which both grow."""
+    """`feed.at(step)` -> the Rows of a step. config: batch_size, accumulate, steps, seed, first_batch, first_context
+    and grow, the share of the steps over which both grow."""
 
     def __init__(self, rows, config):
         self.rows, self.config = rows, config

@@ -1,6 +1,6 @@
-"""The optimizers of a training: those of weeks 7 and 8, and Muon, whose rule week 10 teaches, made quick for many steps.
+"""The optimizers of a training: those of weeks 7 and 8, and Muon, whose rule week 10 teaches, with few calls a step.
 
-    f(named, *, lr, weight_decay, betas) -> torch.optim.Optimizer        named: {name: Parameter}
+f(named, *, lr, weight_decay, betas) -> torch.optim.Optimizer        named: {name: Parameter}
 """
 
 from collections import defaultdict
@@ -10,7 +10,6 @@ import torch
 from .vendor.gpt import optimizers
 from .vendor.gpt.optimizers import groups
 from .vendor.scaling.optimizers.muon import MUON
-
 
 SHARE = 0.5  # of the rate, for matrices under Muon: what small models on few tokens liked best
 ROUNDS = 3  # of Newton and Schulz: five, the usual number, cost a fifth of a small model's step and bought nothing

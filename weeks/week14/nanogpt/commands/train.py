@@ -7,8 +7,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from .. import checkpoint
-from ..device import pick_device
 from ..config import GPTConfig
+from ..device import pick_device
 from ..presets import PRETRAIN, SHAPE, Shape
 from ..tasks import END
 from ..train import TrainConfig
