@@ -112,7 +112,7 @@ def executed(script):
         raise Mistake(f"notebooks cannot be executed here ({error}); run: pip install '.[test]'") from None
     notebook = nbformat.from_dict(new_notebook(cells(script)))
     client = NotebookClient(
-        notebook, timeout=PATIENCE, kernel_name=KERNEL["name"], record_timing=False,
+        notebook, timeout=PATIENCE, kernel_name=KERNEL["name"], record_timing=False, coalesce_streams=True,
         resources={"metadata": {"path": str(script.parent)}},
         config=Config(KernelManager={"transport_encryption": "auto"}),  # else the kernel warns of open ports
     )  # fmt: skip
