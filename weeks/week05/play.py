@@ -70,7 +70,7 @@ def visit(config, recipe):
     found = doctor.diagnose(chart)
     print(f"diagnosis: {found.disease or 'healthy'}\nwhat to do: {found.advice}")
     loss = evaluate(model, unseen)
-    print(f"loss on names it has not seen: {loss:.2f} nats a letter\n")
+    print(f"loss on names it has not seen: {loss:.1f} nats a letter\n")  # another processor: another second digit
     return chart, loss, history
 
 
@@ -82,6 +82,9 @@ uncured = visit(sick, recipe)
 #
 # Follow the advice. `gain=None` takes the right gain for tanh. The doctor is still not content: the layers start well,
 # but nothing holds them there. So follow its advice again, and add a norm.
+#
+# Compare the losses. The right gain brings nearly all of the improvement. In so short a training the norm adds next to
+# nothing: it prevents a fault that has not hurt yet.
 
 # %%
 started = visit(replace(sick, gain=None), recipe)
