@@ -138,6 +138,41 @@ def test_each_failure_is_caught(said, text, problem):
     assert any(sentence.startswith("README.md:3:") for sentence in found)
 
 
+STEPS = "<!--r:week05.default.steps-->12345<!--/r-->"
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (f"It took\n{STEPS} *steps*.", f"It\ntook {STEPS} *steps*."),
+        (f"- a b\n  {STEPS} of c d\n  {STEPS}.", f"- a\n  b {STEPS} of c\n  d {STEPS}."),
+        (f"of all {STEPS}\n{STEPS} a", f"of\nall {STEPS} {STEPS} a"),
+        (f"`a` b\n{STEPS} c", f"`a`\nb {STEPS} c"),
+    ],
+)
+def test_a_marker_that_begins_a_line(tree, docs, said, text, mended):
+    """Markdown takes a line that begins with a comment for HTML: sync puts a word before it."""
+    assert "HTML for Markdown" in said(text)[0]
+    assert filled(tree, docs, text) == mended
+    assert docs.page_problems(tree, tree / "README.md") == []
+
+
+@pytest.mark.parametrize(
+    "text", [f"# Title\n{STEPS} a", f"word\n{STEPS} a", f"a\n\n{STEPS} b", f"- {STEPS} a", f"> {STEPS} a"]
+)
+def test_a_marker_at_a_line_s_begin_that_sync_cannot_mend(tree, docs, said, text):
+    """There is no word above that could come down. The page stays as it is, and the sentence says what to do."""
+    assert "put a word before it" in said(text)[0]
+    assert filled(tree, docs, text) == text
+
+
+@pytest.mark.parametrize("text", [f"a b\n\n{STEPS}\n", f"```\na b\n{STEPS} c\n```", f"> a\n>\n> {STEPS}\n"])
+def test_a_marker_that_may_begin_its_line(tree, docs, said, text):
+    """By itself it is text all the same, and in code it is none."""
+    assert said(text) == []
+    assert filled(tree, docs, text) == text
+
+
 @pytest.mark.parametrize(
     ("typed", "caught"),
     [

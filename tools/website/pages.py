@@ -7,9 +7,8 @@ papers/README.md, a project below projects/README.md. A new page finds its place
 import re
 from typing import NamedTuple
 
-from course.exercises import days_of_week, weeks_of_room
-
 import docs
+from course.exercises import days_of_week, weeks_of_room
 
 FRONT = "README.md"
 MORE = ("weeks/*/*/README.md", "weeks/*/*.ipynb")  # beside the pages that tools/docs.py checks
@@ -29,7 +28,7 @@ def all_pages(root):
 
 
 def tree(paths):
-    """{page: [Branch, ...]}: what the sidebar shows below each page. Every path but the front page stands there once."""
+    """{page: [Branch, ...]}: what the sidebar shows below each page. Every path but the front page is there once."""
     left, below = set(paths) - {FRONT}, {}
 
     def take(wanted, title=None):
