@@ -13,6 +13,7 @@ myst_heading_anchors = 6
 myst_dmath_allow_space = False  # "$5 and $6" is no formula
 myst_dmath_allow_digits = False
 myst_update_mathjax = False
+smartquotes = False  # "--threads 2" keeps its two hyphens
 html_math_renderer = "mathml"
 
 # A notebook shows the outputs that it was committed with: its own test runs it.
