@@ -276,6 +276,8 @@ def page_problems(root, page):
     found += link_problems(root, page, text)
     prose = without_code(text)
     found += [(m.start(), f"the placeholder {m[0]} is left; finish it") for m in PLACEHOLDER.finditer(prose)]
+    banned = re.finditer(r"\\operatorname", prose)
+    found += [(m.start(), "GitHub refuses a formula with \\operatorname; write \\mathrm") for m in banned]
     if page.name == "README.md" and (page.parent / "results" / "default.json").is_file() and not markers:
         found.append((0, "results/default.json exists, but no number of it is shown; add markers (missing marker)"))
     return [f"{page.relative_to(root)}:{line_of(text, at)}: {sentence}" for at, sentence in sorted(found)]

@@ -128,6 +128,7 @@ def test_bar_inside_a_table_is_escaped(tree, docs, said):
         ("a TODO here", "placeholder TODO"),
         ("see NOTEBOOK_LINK_HERE", "placeholder NOTEBOOK_LINK_HERE"),
         ("Lorem ipsum dolor", "placeholder Lorem ipsum"),
+        (r"$\operatorname{Var}(z)$", r"write \mathrm"),
     ],
 )
 def test_each_failure_is_caught(said, text, problem):

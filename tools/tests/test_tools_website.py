@@ -124,6 +124,26 @@ def test_formulas_become_mathml():
 
 
 @needs_sphinx
+@pytest.mark.parametrize(
+    ("latex", "drawn"),
+    [
+        (r"\overline{ab}", '<mo stretchy="true">&#x0203E;</mo>'),
+        (r"\mathbb{1}", "<mi>&#x1D7D9;</mi>"),
+        (r"a \sim b", "<mo>&#x0223C;</mo>"),
+        (r"a \mathrel{+}= b", "<mo>+=</mo>"),
+        (r"o\log p", '<mi>o</mi><mspace width="0.17em"/><mi>log</mi><mspace width="0.17em"/><mi>p</mi>'),
+        (r"\log(p)", '<mi>log</mi><mo stretchy="false">'),
+        (r"\log_2 p", "<msub><mi>log</mi><mn>2</mn></msub>"),
+    ],
+)
+def test_what_the_translation_of_formulas_lacks_is_mended(latex, drawn):
+    """A newer translator may write these otherwise; then browsers would draw them badly, and nobody would look."""
+    from website.formulas import mathml
+
+    assert drawn in mathml(latex, "inline")
+
+
+@needs_sphinx
 @pytest.mark.parametrize("latex", [r"\nosuchcommand{a}", "a_b_c"])
 def test_a_formula_that_cannot_be_shown(latex):
     """It is refused, never shown as half a formula."""

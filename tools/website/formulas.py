@@ -5,6 +5,7 @@ STIX Two Math, which the package ziamath ships under the Open Font License: with
 and roots do not grow with what they hold.
 """
 
+import re
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,19 @@ from sphinx.util.fileutil import copy_asset
 
 FONT = "STIXTwoMath-Regular.ttf"
 
+# Where the translation says less than the LaTeX did: (what it writes, what a browser draws rightly).
+MENDED = [
+    (r'<mo accent="true">&#x02015;</mo>', '<mo stretchy="true">&#x0203E;</mo>'),  # a line over all that it covers
+    (r'<mn mathvariant="double-struck">1</mn>', "<mi>&#x1D7D9;</mi>"),
+    (r"<mi>&#x0007E;</mi>", "<mo>&#x0223C;</mo>"),  # distributed as: with space around it
+    (r"<mo><mrow><mo>&#x0002B;</mo></mrow></mo><mo>&#x0003D;</mo>", "<mo>+=</mo>"),
+    (
+        r"(?<!<msub>)(?<!<msup>)(<mi>[a-z]{2,}</mi>)(?=<m(?!o|space))",
+        r'\1<mspace width="0.17em"/>',
+    ),  # log p, and not logp
+    (r"(</m(?:i|n|sub|sup)>)(?=<mi>[a-z]{2,}</mi>)", r'\1<mspace width="0.17em"/>'),
+]
+
 
 def mathml(latex, display):
     """`latex` as a <math> element; `display` is "inline" or "block". ValueError for a command that is not known."""
@@ -25,6 +39,8 @@ def mathml(latex, display):
         raise ValueError(f"the formula {latex!r} cannot be read ({error!r}); write it in simpler LaTeX") from None
     if "\\" in element:  # an unknown command comes out as it went in
         raise ValueError(f"the formula {latex!r} has a command that MathML lacks; write it in simpler LaTeX")
+    for written, drawn in MENDED:
+        element = re.sub(written, drawn, element)
     return element.replace("<math ", f'<math alttext="{escape(latex, quote=True)}" ', 1)
 
 
