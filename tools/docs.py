@@ -248,14 +248,32 @@ def words_taken_down(text):
     return words_taken_down(text) if text != before else text
 
 
+def places(text):
+    """The names that GitHub gives to a page's headings: lower case, no punctuation, - for a blank, a number."""
+    names = []
+    for prose, line in zip(without_code(text).split("\n"), text.split("\n"), strict=True):
+        if heading := re.match(r" {0,3}#{1,6} +", prose):
+            title = re.sub(r"<!--.*?-->|\]\([^)]*\)", "", line[heading.end() :]).strip().lower()
+            name = re.sub(r"[^\w\- ]", "", title.replace("*", "")).replace(" ", "-")
+            names.append(f"{name}-{twice}" if (twice := names.count(name)) else name)
+    return names
+
+
 def link_problems(root, page, text):
     for link in LINK.finditer(without_code(text)):
-        target = (link[1] or link[2]).partition("#")[0]
-        if not target or re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", target):
+        target, _, place = (link[1] or link[2]).partition("#")
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", target):
             continue
-        path = root / target.lstrip("/") if target.startswith("/") else page.parent / target
+        path = root / target.lstrip("/") if target.startswith("/") else page.parent / target if target else page
         if not path.exists():
             yield link.start(), f"the link to {target} leads nowhere; correct it or add the file"
+        elif path.is_dir():
+            yield (
+                link.start(),
+                f"the link to {target} leads to a folder, which the site cannot show; link its README.md",
+            )
+        elif place and path.suffix == ".md" and place not in places(path.read_text(encoding="utf-8")):
+            yield link.start(), f"the link to {target}#{place} names a heading that is not there; correct it"
 
 
 def page_problems(root, page):
