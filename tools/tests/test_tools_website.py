@@ -272,8 +272,8 @@ def look(site):
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=CHROMIUM, args=QUIET)
 
-        def open_page(name, width=1280, scheme="light"):
-            page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        def open_page(name, width=1280, scheme="light", height=800):
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             asked = []
             page.on("request", lambda request: asked.append(request.url))
             page.goto(f"file://{site}/{name}")
@@ -312,6 +312,16 @@ def test_a_phone_shows_a_page_without_scrolling_sideways(look):
     box = page.locator(".formula")
     assert box.evaluate("e => e.scrollWidth > e.clientWidth")
     assert box.bounding_box()["width"] <= 390
+
+
+@needs_sphinx
+@needs_browser
+def test_the_sidebar_begins_where_the_reader_is(look):
+    """The window is so low that the page's own entry stands far below its end."""
+    page, _ = look("weeks/week01/play.html", height=200)
+    box = page.locator(".sidebar-scroll")
+    assert box.evaluate("e => e.scrollHeight > 1.5 * e.clientHeight")
+    assert 0 < page.locator(".sidebar-tree .current-page").last.bounding_box()["y"] < 200
 
 
 @needs_sphinx
