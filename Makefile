@@ -223,7 +223,7 @@ docs-check: .venv/.core ## do all numbers and links in Markdown hold?
 	@$(PY) tools/papers.py check
 
 site: .venv/.site ## all pages as a web site, with search, for a browser without network: build/site/index.html
-	@$(strip $(PY) tools/website $(if $(COMMITTED),--out tools/results))
+	@$(strip $(PY) tools/website build $(if $(COMMITTED),--out tools/results))
 
 lint: .venv/.test ## ruff
 	@$(PY) -m ruff check .

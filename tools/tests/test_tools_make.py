@@ -124,7 +124,7 @@ def test_the_site_installs_its_libraries_once(tree):
     """They are an extra of their own: nobody who runs the weeks waits for them. By JOB its size is committed."""
     install, run = make(tree, "site")[1]
     assert install.startswith("python -m pip install") and install.endswith("--editable .[site]")
-    assert run == "python tools/website"
+    assert run == "python tools/website build"
     assert make(tree, "site")[1] == [run]
     assert make(tree, "results", "JOB=site")[1] == [f"{run} --out tools/results", "python tools/docs.py sync"]
 

@@ -7,21 +7,17 @@ What needs Sphinx or a browser is skipped where they are not installed: `make si
 import importlib.util
 import json
 import re
-import shutil
 import struct
 import zlib
 
 import pytest
 from shared.errors import Mistake
-from website import build, links, pages
+from website import build, links, look, pages
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_sphinx = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in build.NEEDED), reason="the site's libraries: make .venv/.site"
 )
-needs_browser = pytest.mark.skipif(
-    not (CHROMIUM and importlib.util.find_spec("playwright")), reason="a Chromium, and pip install '.[browser]'"
-)
+needs_browser = pytest.mark.skipif(not look.program(), reason="a Chromium, and pip install '.[browser]'")
 
 # --- the tree ---------------------------------------------------------------------------------------------------------
 
@@ -261,36 +257,32 @@ def test_without_its_libraries_the_site_says_what_to_run(tmp_path, monkeypatch):
 
 # --- in a browser -----------------------------------------------------------------------------------------------------
 
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-
 
 @pytest.fixture(scope="module")
-def look(site):
-    """look(page, width, scheme): a page of the toy site as a file in Chromium, and what it asked the network for."""
-    from playwright.sync_api import sync_playwright
+def opened():
+    with look.browser() as browser:
+        yield browser
 
-    with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=CHROMIUM, args=QUIET)
 
-        def open_page(name, width=1280, scheme="light", height=800):
-            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-            asked = []
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(f"file://{site}/{name}")
-            page.wait_for_load_state("load")
-            return page, [url for url in asked if not url.startswith(("file://", "data:"))]
+@pytest.fixture
+def show(opened, site):
+    """show(page, size, scheme): a page of the toy site in Chromium, without a fault."""
 
-        yield open_page
-        browser.close()
+    def open_page(name, size=(1280, 800), scheme="light"):
+        page, said = look.tab(opened, size, scheme)
+        page.goto(f"file://{site}/{name}")
+        assert list(look.faults(page, said)) == []
+        return page
+
+    return open_page
 
 
 @needs_sphinx
 @needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_browser_draws_a_page_alone(look, scheme):
+def test_a_browser_draws_a_page_alone(show, scheme):
     """Nothing is fetched. A formula has its font, a fraction its height, a dark page light letters."""
-    page, asked = look("weeks/week01/README.html", scheme=scheme)
-    assert asked == []
+    page = show("weeks/week01/README.html", scheme=scheme)
     page.wait_for_function("[...document.fonts].some(f => f.family.includes('STIX') && f.status == 'loaded')")
     assert page.locator("mfrac").bounding_box()["height"] > 1.5 * page.locator("table math").bounding_box()["height"]
     back, letters = page.evaluate("[document.body, document.querySelector('p')].map(e => getComputedStyle(e)).map("
@@ -305,9 +297,9 @@ def test_a_browser_draws_a_page_alone(look, scheme):
 
 @needs_sphinx
 @needs_browser
-def test_a_phone_shows_a_page_without_scrolling_sideways(look):
+def test_a_phone_shows_a_page_without_scrolling_sideways(show):
     """A long formula scrolls inside its own box."""
-    page, _ = look("weeks/week01/README.html", width=390)
+    page = show("weeks/week01/README.html", (390, 800))
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     box = page.locator(".formula")
     assert box.evaluate("e => e.scrollWidth > e.clientWidth")
@@ -316,9 +308,9 @@ def test_a_phone_shows_a_page_without_scrolling_sideways(look):
 
 @needs_sphinx
 @needs_browser
-def test_the_sidebar_begins_where_the_reader_is(look):
+def test_the_sidebar_begins_where_the_reader_is(show):
     """The window is so low that the page's own entry stands far below its end."""
-    page, _ = look("weeks/week01/play.html", height=200)
+    page = show("weeks/week01/play.html", (1280, 200))
     box = page.locator(".sidebar-scroll")
     assert box.evaluate("e => e.scrollHeight > 1.5 * e.clientHeight")
     assert 0 < page.locator(".sidebar-tree .current-page").last.bounding_box()["y"] < 200
@@ -326,8 +318,28 @@ def test_the_sidebar_begins_where_the_reader_is(look):
 
 @needs_sphinx
 @needs_browser
-def test_search_finds_a_page_without_a_server(look):
-    page, asked = look("search.html?q=marmalade")
+def test_search_finds_a_page_without_a_server(opened, site):
+    """Its name at least: from a file, a browser refuses to read the page for an excerpt."""
+    page, _ = look.tab(opened)
+    page.goto(f"file://{site}/search.html?q=marmalade")
     page.wait_for_selector("#search-results li a")
     assert page.locator("#search-results li a").first.get_attribute("href").startswith("weeks/week01/README.html")
-    assert asked == []
+
+
+@needs_browser
+def test_faults_of_a_page_are_told(opened, tmp_path):
+    """A page wider than its window, a figure that is not there, a script from the network: each is one sentence."""
+    (tmp_path / "index.html").write_text('<img src="no.png"><div style="width: 1300px">wide</div>')
+    (tmp_path / "net.html").write_text('<script src="http://127.0.0.1:9/x.js"></script>')
+    seen, found = look.look(opened, tmp_path, tmp_path)
+    assert seen == 2
+    assert sum("it is 13" in sentence for sentence in found) == 4  # both sizes, light and dark
+    assert sum("no.png cannot be shown" in sentence for sentence in found) == 4
+    assert "net.html (phone, light): the browser says: http://127.0.0.1:9/x.js" in found
+    assert len(list(tmp_path.glob("index-*.png"))) == 4
+
+
+def test_without_a_browser_looking_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(look, "PROGRAMS", ("no-such-chromium",))
+    with pytest.raises(Mistake, match="no no-such-chromium or no playwright here; install both"), look.browser():
+        pass

@@ -1,25 +1,19 @@
 """Build the site from the Markdown pages and notebooks, then follow every link of it.
 
-    python tools/website               write build/site; open build/site/index.html
-    python tools/website --out DIR     write DIR/site.json as well: pages, formulas, links, seconds
-
 Sphinx reads the pages where they lie. A warning ends the build. So does a link that leads nowhere, and a file that
 a browser would fetch from the network. The site of an earlier build stays until a new one is whole.
 """
 
-import argparse
 import importlib.util
 import shutil
 import tempfile
 from pathlib import Path
 
 from shared.errors import Mistake
-from shared.results import Stopwatch, write_results
 
 from .links import judged
 from .pages import all_pages
 
-ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("furo", "latex2mathml", "myst_nb", "sphinx", "ziamath")
 
 
@@ -49,20 +43,3 @@ def build(root, site):
     shutil.rmtree(site, ignore_errors=True)
     part.rename(site)
     return counts
-
-
-def main(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="tools/website"
-    )
-    parser.add_argument("--out", type=Path, help="folder for site.json (default: none is written)")
-    args = parser.parse_args(argv)
-    watch, site = Stopwatch(), ROOT / "build" / "site"
-    counts, seconds = build(ROOT, site), watch.seconds
-    print(f"{counts['site_pages']} pages, {counts['links']} links, no warning, {seconds:.0f} s")
-    if args.out:
-        metrics = counts | {"warnings": 0}  # with one, nothing would have been written
-        path = write_results(args.out / "site.json", command="python tools/website --out tools/results", preset="full",
-                             seed=0, seconds=seconds, metrics=metrics, threads=1)  # fmt: skip
-        print(f"written: {path}")
-    print(f"open {site.relative_to(ROOT)}/index.html; a browser needs no network for it")
