@@ -8,11 +8,13 @@ import importlib.util
 import json
 import re
 import struct
+import subprocess
+import sys
 import zlib
 
 import pytest
 from shared.errors import Mistake
-from website import build, links, look, pages
+from website import build, commands, links, look, pages
 
 needs_sphinx = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in build.NEEDED), reason="the site's libraries: make .venv/.site"
@@ -343,3 +345,24 @@ def test_without_a_browser_looking_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(look, "PROGRAMS", ("no-such-chromium",))
     with pytest.raises(Mistake, match="no no-such-chromium or no playwright here; install both"), look.browser():
         pass
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("action", "status", "said"), [((), 2, "the following arguments are required: command"),
+                                                        (("build", "--help"), 0, "folder for site.json")])  # fmt: skip
+def test_the_command_answers(repo_root, action, status, said):
+    """Run as make runs it, in a process of its own."""
+    command = [sys.executable, "tools/website", *action]
+    done = subprocess.run(command, cwd=repo_root, capture_output=True, text=True)
+    assert done.returncode == status and said in done.stdout + done.stderr
+
+
+@needs_sphinx
+def test_the_size_of_the_site_is_written(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "ROOT", toy)
+    commands.main(["build", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "site.json").read_text())
+    assert record["metrics"]["site_pages"] == 5 and record["metrics"]["warnings"] == 0 and record["seconds"] > 0
+    assert "open build/site/index.html" in capsys.readouterr().out
