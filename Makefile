@@ -20,7 +20,8 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help assistant assistant-tasks ablations tier0 torture results start check watch hint solution reset today progress day \
-        check-course plan-check test test-week bench data vendor vendor-check docs-sync docs-check site lint format doctor clean FORCE
+        check-course plan-check test test-week bench data vendor vendor-check notebooks docs-sync docs-check site lint format \
+        doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -212,6 +213,9 @@ vendor: .venv/.core ## copy the pieces that a week takes from another (vendor.to
 
 vendor-check: .venv/.core ## do all copies still equal their sources?
 	@$(PY) tools/vendor.py check
+
+notebooks: .venv/.test ## execute each weeks/*/play.ipynb whose script changed; one of them: ARGS=weeks/week05/play.py
+	@$(PY) tools/notebooks.py sync $(ARGS)
 
 docs-sync: .venv/.core ## fill the numbers, the papers' verdicts and the maps of days in Markdown
 	@$(PY) tools/course plan-sync

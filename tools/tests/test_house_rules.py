@@ -19,6 +19,7 @@ LARGEST = 5 * 2**20  # bytes of a file under git
 
 # The calls of `.backward(` in the weeks' own code: one a training step. A new row belongs to a new training loop.
 BACKWARDS = {
+    "weeks/week01-02/play.py": 3,  # graphs that are only looked at
     "weeks/week01-02/figures.py": 1,  # a drawing of a graph shows its gradients; nothing is trained
     "weeks/week01-02/claims.py": 2,  # the sweeps of a paper of 1986 (a squared error), and a race of optimizers by step
     "weeks/week01-02/autograd/moons.py": 1,

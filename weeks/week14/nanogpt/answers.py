@@ -139,5 +139,5 @@ class AnswerLearner(Learner):
             keep = packing.place[judged[:, :longest]]  # (M,)
             places = packing.positions[None]
             states = self.model.hidden(packing.ids[None], positions=places, packing=packing, keep=keep)
-            logits = self.model.head(states[0])  # (M, V)
+            logits = self.model.logits(states[0])  # (M, V)
         return logits, F.cross_entropy(logits.float(), targets[judged])

@@ -1,97 +1,21 @@
-"""One decoder-only transformer whose config spans the GPT-2 family and the Llama family.
+"""One decoder-only transformer whose config (config.py) spans the GPT-2 family, the Llama family and what came later.
 
-GPT-2: learned positions, LayerNorm, GELU, biases.  Llama: RoPE, grouped-query attention, RMSNorm, SwiGLU.
-Each difference is one field of the config, so that what it buys can be measured.
-Left out: mixture of experts, sliding windows, RoPE scaling beyond the base frequency.
+Sources of the ingredients: RoPE, Su et al. 2021; grouped queries, Ainslie et al. 2023; RMSNorm, Zhang and Sennrich
+2019; SwiGLU, Shazeer 2020; squared ReLU, So et al. 2021; QK-norm, Henry et al. 2020; soft-capped logits, Gemma 2, 2024;
+value embeddings, Zhou et al. 2024 and modded-nanogpt.
 """
 
 import math
-from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-LARGEST = {"n_layer": 10_000}  # of the sizes; 2 ** 28 for the others: beyond it there is a slip, not a model
+from .config import GPTConfig
+
 ROPE_ROWS = 2048  # positions whose angles are computed at first; more when a text needs them
-CHOICES = {"position": ("rope", "learned"), "norm": ("rmsnorm", "layernorm"), "mlp": ("swiglu", "gelu")}
-
-
-@dataclass(frozen=True)
-class GPTConfig:
-    """The shape of a model. Defaults are the Llama family's; `GPTConfig.gpt2(...)` gives the other."""
-
-    vocab_size: int
-    block_size: int = 256  # longest context, in tokens
-    n_layer: int = 6
-    n_head: int = 6
-    n_kv_head: int = 0  # key/value heads shared by the query heads; 0 means n_head, i.e. no sharing
-    n_embd: int = 384
-    n_hidden: int = 0  # width inside the MLP; 0 means 4 x n_embd (gelu) or 8/3 x n_embd, rounded up to 32 (swiglu)
-    position: str = "rope"
-    norm: str = "rmsnorm"
-    mlp: str = "swiglu"
-    bias: bool = False
-    tie: bool = True  # the output head is the embedding: fewer parameters, better at small sizes
-    rope_base: float = 10_000.0
-    norm_eps: float = 1e-5
-    dropout: float = 0.0
-
-    def __post_init__(self):
-        if self.n_kv_head == 0:
-            object.__setattr__(self, "n_kv_head", self.n_head)
-        if self.n_hidden == 0 and isinstance(self.n_embd, int):
-            wide = 4 * self.n_embd if self.mlp == "gelu" else 32 * -(-self.n_embd // 12)
-            object.__setattr__(self, "n_hidden", wide)
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden"):
-            value, most = getattr(self, name), LARGEST.get(name, 2**28)
-            if type(value) is not int or not 1 <= value <= most:
-                raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 to {most:,}")
-        for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of: {', '.join(allowed)}")
-        if self.n_embd % self.n_head:
-            raise ValueError(
-                f"n_head {self.n_head} does not divide n_embd {self.n_embd}: every head gets n_embd / n_head channels; "
-                f"try n_embd {2 * self.n_head * max(1, round(self.n_embd / self.n_head / 2))}"
-            )
-        if self.n_head % self.n_kv_head:
-            raise ValueError(
-                f"n_kv_head {self.n_kv_head} does not divide n_head {self.n_head}: each key/value head serves "
-                "the same number of query heads; choose a divisor"
-            )
-        if self.position == "rope" and self.head_dim % 2:
-            raise ValueError(f"RoPE turns pairs of channels, and n_embd / n_head is {self.head_dim}; make it even")
-        for name in ("rope_base", "norm_eps", "dropout"):
-            value = getattr(self, name)
-            if type(value) not in (int, float) or not 0 <= value <= 1e12 or (not value and name != "dropout"):
-                raise ValueError(f"{name} is {value!r}; it must be a number above 0, and at most 1e12")
-        for name in ("bias", "tie"):
-            if type(getattr(self, name)) is not bool:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be true or false")
-        if self.dropout >= 1:
-            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
-
-    @property
-    def head_dim(self):
-        return self.n_embd // self.n_head
-
-    @classmethod
-    def gpt2(cls, vocab_size, **sizes):
-        """The GPT-2 family (Radford et al. 2019): learned positions, LayerNorm, GELU, biases, tied head."""
-        return cls(vocab_size, **{"position": "learned", "norm": "layernorm", "mlp": "gelu", "bias": True, **sizes})
-
-    @classmethod
-    def from_dict(cls, fields):
-        """A config from JSON; an unknown field raises, for a dropped one would give wrong logits quietly."""
-        unknown = sorted(set(fields) - set(cls.__dataclass_fields__))
-        if unknown:
-            raise ValueError(f"unknown model settings {unknown}; was this written by a newer nanogpt?")
-        return cls(**fields)
-
-    def to_dict(self):
-        return asdict(self)
+SPREAD = 0.02  # standard deviation of the first weights
 
 
 class RMSNorm(nn.Module):
@@ -123,6 +47,15 @@ def rope_tables(config, rows):
     return torch.cat([angles.cos()] * 2, dim=1), torch.cat([-angles.sin(), angles.sin()], dim=1)  # (rows, D)
 
 
+def sinusoids(config, rows):
+    """(rows, n_embd): sines and cosines of many lengths (Vaswani et al. 2017, section 3.5), as large as the first
+    embeddings, beside which waves of size 1 would drown the tokens."""
+    half = torch.arange(0, config.n_embd, 2, dtype=torch.float32, device="cpu") / config.n_embd
+    angles = torch.outer(torch.arange(rows, dtype=torch.float32, device="cpu"), 10_000.0**-half)
+    waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, : config.n_embd]
+    return SPREAD * math.sqrt(2) * waves
+
+
 def rotate(x, cos, sin):
     """Turn each pair of channels of x (B, H, T, D) by its position's angle; cos, sin: (T, D) or (B, 1, T, D)."""
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, dims=-1), sin)
@@ -139,15 +72,20 @@ class Attention(nn.Module):
         self.k = nn.Linear(width, kv_width, bias=config.bias)
         self.v = nn.Linear(width, kv_width, bias=config.bias)
         self.proj = nn.Linear(width, width, bias=config.bias)
+        self.value = nn.Embedding(config.vocab_size, kv_width) if config.value_embed else None
+        self.qk_eps = config.norm_eps if config.qk_norm else None
         self.dropout = config.dropout
 
-    def forward(self, x, rope, mask, cache, packing=None, keep=None):
+    def forward(self, x, tokens, rope, mask, cache, packing=None, keep=None):
         B, T, C = x.shape
-        q = self.q(x).view(B, T, self.n_head, self.head_dim).transpose(1, 2)  # (B, H, T, D)
-        k = self.k(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
-        v = self.v(x).view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
+        qk = torch.cat([self.q(x), self.k(x)], dim=-1).view(B, T, -1, self.head_dim).transpose(1, 2)  # (B, H+G, T, D)
+        v = self.v(x) if self.value is None else self.v(x) + self.value(tokens)
+        v = v.view(B, T, self.n_kv_head, self.head_dim).transpose(1, 2)  # (B, G, T, D)
+        if self.qk_eps is not None:
+            qk = F.rms_norm(qk, (self.head_dim,), eps=self.qk_eps)
         if rope is not None:
-            q, k = rotate(q, *rope), rotate(k, *rope)
+            qk = rotate(qk, *rope)
+        q, k = qk.split([self.n_head, self.n_kv_head], dim=1)  # (B, H, T, D), (B, G, T, D)
         if packing is not None:  # tokens of many rows one after another: each row attends to itself
             y = packing.attend(q, k, v, self.dropout if self.training else 0.0).transpose(1, 2).reshape(B, T, C)
             return self.proj(y if keep is None else y[:, keep])
@@ -165,18 +103,20 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    """GELU (tanh form, as GPT-2) or SwiGLU (Shazeer 2020): silu(gate) * up."""
+    """GELU (tanh form, as GPT-2), squared ReLU, or SwiGLU: silu(gate) * up."""
 
     def __init__(self, config):
         super().__init__()
         self.gate = nn.Linear(config.n_embd, config.n_hidden, bias=config.bias) if config.mlp == "swiglu" else None
         self.up = nn.Linear(config.n_embd, config.n_hidden, bias=config.bias)
         self.down = nn.Linear(config.n_hidden, config.n_embd, bias=config.bias)
+        self.squared = config.mlp == "relu2"
 
     def forward(self, x):
-        if self.gate is None:
-            return self.down(F.gelu(self.up(x), approximate="tanh"))
-        return self.down(F.silu(self.gate(x)) * self.up(x))
+        if self.gate is not None:
+            return self.down(F.silu(self.gate(x)) * self.up(x))
+        up = self.up(x)
+        return self.down(F.relu(up).square() if self.squared else F.gelu(up, approximate="tanh"))
 
 
 class Block(nn.Module):
@@ -186,8 +126,8 @@ class Block(nn.Module):
         self.norm2, self.mlp = make_norm(config), MLP(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x, rope, mask, cache, packing=None, keep=None):
-        y = self.attn(self.norm1(x), rope, mask, cache, packing, keep)
+    def forward(self, x, tokens, rope, mask, cache, packing=None, keep=None):
+        y = self.attn(self.norm1(x), tokens, rope, mask, cache, packing, keep)
         x = (x if keep is None else x[:, keep]) + self.dropout(y)
         return x + self.dropout(self.mlp(self.norm2(x)))
 
@@ -199,7 +139,7 @@ class GPT(nn.Module):
     cross-entropy in nats, or None. A cache offers `offset`, `update(layer, k, v)` and `advance(T)`.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: GPTConfig):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
@@ -214,19 +154,22 @@ class GPT(nn.Module):
             tables = rope_tables(config, min(config.block_size, ROPE_ROWS))
             for name, table in zip(("cos", "sin"), tables, strict=True):
                 self.register_buffer(name, table, persistent=False)
+        elif config.position == "sinusoidal":
+            self.register_buffer("waves", sinusoids(config, config.block_size), persistent=False)
         self.init_weights()
 
     def init_weights(self):
-        """All initialisation: N(0, 0.02), biases 0, and the writers to the residual stream smaller by their number."""
+        """All initialisation: N(0, SPREAD), biases 0, and the writers to the residual stream smaller by their number,
+        or 0."""
         for name, p in self.named_parameters():
-            if name.endswith("bias"):
+            residual = name.endswith(("proj.weight", "down.weight"))
+            if name.endswith("bias") or (residual and self.config.zero_init):
                 nn.init.zeros_(p)
             elif p.dim() == 2:
-                residual = name.endswith(("proj.weight", "down.weight"))
-                nn.init.normal_(p, std=0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02)
+                nn.init.normal_(p, std=SPREAD / math.sqrt(2 * self.config.n_layer) if residual else SPREAD)
 
     def hidden(self, tokens, cache=None, positions=None, mask=None, packing=None, keep=None):
-        """The normalised states (B, T, C) that the head reads: where few logits are wanted, call `head` on those alone.
+        """The normalised states (B, T, C) that `logits` reads: where few logits are wanted, call it on those alone.
 
         Rows of a batch may stand at different places: then `positions` (B, T) and `mask` (B, 1, T, S), True where
         attention may look, say so. By default the tokens follow those in the cache, and see all before them. A
@@ -243,9 +186,11 @@ class GPT(nn.Module):
         place = slice(start, start + T) if positions is None else positions
         x = self.embed(tokens)  # (B, T, C)
         rope = None
-        if self.position is not None:
+        if self.config.position == "learned":
             x = x + self.position.weight[place]
-        else:
+        elif self.config.position == "sinusoidal":
+            x = x + self.waves[place]
+        elif self.config.position == "rope":
             last = start + T if positions is None else int(positions.max()) + 1
             if last > len(self.cos):  # cos comes last, for another thread looks at its length
                 rows = min(self.config.block_size, max(last, 2 * len(self.cos)))
@@ -256,13 +201,18 @@ class GPT(nn.Module):
             mask = torch.ones(T, start + T, dtype=torch.bool, device=tokens.device).tril(start)
         x = self.dropout(x)
         for block in self.blocks:
-            x = block(x, rope, mask, cache, packing, keep if block is self.blocks[-1] else None)
+            x = block(x, tokens, rope, mask, cache, packing, keep if block is self.blocks[-1] else None)
         if cache is not None:
             cache.advance(T)
         return self.norm(x)
 
+    def logits(self, states):
+        """The head's logits (..., V) of states (..., C) that `hidden` gave."""
+        logits, cap = self.head(states), self.config.softcap
+        return cap * torch.tanh(logits / cap) if cap else logits
+
     def forward(self, tokens, targets=None, cache=None):
-        logits = self.head(self.hidden(tokens, cache))  # (B, T, V)
+        logits = self.logits(self.hidden(tokens, cache))  # (B, T, V)
         if targets is None:
             return logits, None
         return logits, F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100)
@@ -275,8 +225,8 @@ class GPT(nn.Module):
         """Training FLOPs per token: 6 per matmul weight, plus attention's 12 * layers * width * context
         (Chowdhery et al. 2022, appendix B)."""
         c = self.config
-        weights = sum(p.numel() for name, p in self.named_parameters() if p.dim() == 2 and "position" not in name)
-        weights += 0 if c.tie else -self.embed.weight.numel()
+        tables = ("position.weight", "value.weight", *(() if c.tie else ("embed.weight",)))  # looked up, not multiplied
+        weights = sum(p.numel() for name, p in self.named_parameters() if p.dim() == 2 and not name.endswith(tables))
         return 6 * weights + 12 * c.n_layer * c.n_embd * c.block_size
 
     def cache_bytes_per_token(self, bytes_per_value=4):
@@ -292,11 +242,13 @@ def blank(config):
     block = {"norm1": (wide,), "attn.q": (wide, wide), "attn.k": (kv, wide), "attn.v": (kv, wide)}
     block |= {"attn.proj": (wide, wide), "norm2": (wide,), "mlp.up": (hidden, wide), "mlp.down": (wide, hidden)}
     block |= {"mlp.gate": (hidden, wide)} if config.mlp == "swiglu" else {}
+    block |= {"attn.value": (config.vocab_size, kv)} if config.value_embed else {}
     shapes = {f"blocks.{i}.{name}": shape for i in range(config.n_layer) for name, shape in block.items()}
     shapes["norm"] = (wide,)
     biased = {1: config.bias and config.norm == "layernorm", 2: config.bias}  # by the number of dimensions
     tensors = {f"{name}.weight": shape for name, shape in shapes.items()}
-    tensors |= {f"{name}.bias": shape[:1] for name, shape in shapes.items() if biased[len(shape)]}
+    linear = {name: shape for name, shape in shapes.items() if not name.endswith("attn.value")}
+    tensors |= {f"{name}.bias": shape[:1] for name, shape in linear.items() if biased[len(shape)]}
     tensors |= {"position.weight": (config.block_size, wide)} if config.position == "learned" else {}
     tensors |= {name: (config.vocab_size, wide) for name in ("embed.weight", "head.weight")[: 1 if config.tie else 2]}
     return {name: torch.empty(shape, device="meta") for name, shape in tensors.items()}

@@ -1,6 +1,6 @@
 """Sizes and settings that stand in one place: the defaults of the commands, and what the main job runs with."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from .train import TrainConfig, option
 from .vendor.lora.adapter import VARIANTS, LoRAConfig
@@ -9,7 +9,10 @@ from .vendor.shared.errors import Mistake
 
 @dataclass(frozen=True)
 class Shape:
-    """The model's size. n_head must divide n_embd, and n_kv_head must divide n_head."""
+    """A new model: its size, which has options, and its ingredients (config.py), which `--set mlp=gelu` changes.
+
+    n_head must divide n_embd, and n_kv_head must divide n_head. `make ingredients` measured what the defaults buy.
+    """
 
     vocab_size: int = option(2048, "tokens of the vocabulary")
     block_size: int = option(256, "longest context in tokens")
@@ -18,6 +21,32 @@ class Shape:
     n_kv_head: int = option(2, "key/value heads, shared by query heads")
     n_embd: int = option(192, "width")
     dropout: float = option(0.0, "share of activations that training leaves out")
+    n_hidden: int = 0
+    position: str = "rope"
+    norm: str = "rmsnorm"
+    mlp: str = "relu2"
+    bias: bool = False
+    tie: bool = False
+    rope_base: float = 10_000.0
+    qk_norm: bool = True
+    value_embed: bool = False
+    zero_init: bool = True
+    softcap: float = 0.0
+
+    @classmethod
+    def named(cls, words):
+        """{field: value} of words such as "mlp=gelu" or "tie=true", for the fields without an option of their own."""
+        kinds = {f.name: f.type for f in fields(cls) if "help" not in f.metadata}
+        found = {}
+        for word in words:
+            name, _, value = word.partition("=")
+            try:
+                kind = kinds[name]
+                found[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
+            except (KeyError, ValueError):
+                known = ", ".join(f"{n}={'true' if k is bool else k.__name__}" for n, k in kinds.items())
+                raise Mistake(f"--set {word} cannot be used; give NAME=VALUE, of: {known}") from None
+        return found
 
 
 @dataclass(frozen=True)
@@ -43,8 +72,9 @@ class Lora:
 
 SHAPE = Shape()
 PRETRAIN = TrainConfig()
-LATER = TrainConfig(steps=80, warmup=8, lr=1e-3)  # a later domain of a small model: fewer steps, and half the rate
-ADAPT_ROWS = TrainConfig(steps=80, lr=1e-3, warmup=5, weight_decay=0.0)  # LoRA; the steps follow from the rows
+LATER = TrainConfig(steps=80, warmup=8, lr=3e-3)  # a later domain of a small model: fewer steps, a lower rate
+ADAMW = TrainConfig(optimizer="adamw", beta2=0.99, schedule="cosine", min_lr=0.1)  # for adapters, which are thin
+ADAPT_ROWS = replace(ADAMW, steps=80, lr=1e-3, warmup=5, weight_decay=0.0)  # LoRA; the steps follow from the rows
 ADAPT_TEXT = replace(ADAPT_ROWS, batch_size=4)  # every token of a row is judged, and a large vocabulary makes that dear
 EPOCHS = 2  # passes over the rows of a task
 ROW_LENGTH = 256  # tokens of a training row of a published model

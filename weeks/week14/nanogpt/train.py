@@ -1,7 +1,7 @@
 """The training loop: batches through `step`, a learning rate, a progress bar, checkpoints, and a clean stop.
 
 Plain training is the default Strategy, so the same loop pretrains and teaches. All that a resumed run needs is the
-weights, the optimizer, the random state and the step's number: `Shuffle.at(step)` says which rows come next.
+weights, the optimizer, the random state and the step's number: `Feed.at(step)` says which rows come next.
 """
 
 import signal
@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
+from . import optimizers
 from .device import PRECISIONS
-from .vendor.continual.loop import Shuffle, step
+from .feed import Feed
+from .optimizers import OPTIMIZERS
+from .vendor.continual.loop import step
 from .vendor.continual.strategy import Strategy
-from .vendor.gpt import optimizers
-from .vendor.gpt.optimizers import OPTIMIZERS
 from .vendor.makemore.schedules import SCHEDULES
 from .vendor.shared.errors import Mistake
 from .vendor.shared.progress import bar
@@ -36,14 +37,17 @@ class TrainConfig:
     steps: int = option(800, "optimizer steps")
     batch_size: int = option(8, "new rows in one forward pass")
     accumulate: int = option(1, "forward passes that make one step")
-    lr: float = option(2e-3, "highest learning rate")
-    min_lr: float = option(0.1, "share of lr that is left at the end")
-    warmup: int = option(40, "steps in which the rate rises")
-    schedule: str = option("cosine", f"how the rate falls: {', '.join(SCHEDULES)}")
-    optimizer: str = option("adamw", f"one of {', '.join(OPTIMIZERS)}")
+    lr: float = option(1.5e-2, "highest learning rate")
+    min_lr: float = option(0.0, "share of lr that is left at the end")
+    warmup: int = option(10, "steps in which the rate rises")
+    schedule: str = option("linear", f"how the rate falls: {', '.join(SCHEDULES)}")
+    optimizer: str = option("muon", f"one of {', '.join(OPTIMIZERS)}")
     weight_decay: float = option(0.1, "decay of weight matrices")
-    beta2: float = option(0.99, "AdamW's memory of squared gradients")
+    beta2: float = option(0.95, "AdamW's memory of squared gradients")
     clip: float = option(1.0, "largest norm of the gradient")
+    first_batch: int = option(0, "new rows at first; 0: as batch-size")
+    first_context: int = option(0, "tokens of a row at first; 0: all")
+    grow: float = option(0.3, "share of the steps over which both grow")
     seed: int = option(0, "seed of weights, order of rows, dropout")
     precision: str = option("auto", "float32, bfloat16, or auto: the faster")
 
@@ -58,6 +62,12 @@ class TrainConfig:
             raise Mistake(f"--warmup is {self.warmup}; it must not be negative")
         if not 0 <= self.weight_decay <= MOST:
             raise Mistake(f"--weight-decay is {self.weight_decay}; it must be from 0 to {MOST:g}")
+        if not 0 <= self.first_batch <= self.batch_size:
+            raise Mistake(f"--first-batch is {self.first_batch}; it must be from 0 to --batch-size, {self.batch_size}")
+        if not 0 <= self.first_context < 2**53 or not 0 <= self.grow <= 1:
+            raise Mistake(
+                f"--first-context is {self.first_context} and --grow {self.grow}; give tokens, and a share from 0 to 1"
+            )
         if not 0 <= self.min_lr <= 1 or not 0 <= self.beta2 < 1:
             raise Mistake(f"--min-lr is {self.min_lr} and --beta2 {self.beta2}; both lie between 0 and 1")
         if not 0 <= self.seed < 2**63:
@@ -146,14 +156,14 @@ def train(
     """
     strategy = strategy or Strategy()
     optimizer = optimizer or make_optimizer(learner.parameters(), config)
-    shuffle = Shuffle(len(rows), config.batch_size * config.accumulate, config.seed)
+    feed = Feed(rows, config)
     losses, average, read, began = [], None, 0, time.perf_counter()
     learner.model.train()
     with stop_request() as stopped, bar(total=config.steps, initial=start, label=label, unit="step") as line:
         for i in range(start, config.steps):
             for group in optimizer.param_groups:
                 group["lr"] = config.lr_at(i)
-            batch = rows[shuffle.at(i)]
+            batch = feed.at(i)
             try:
                 info = step(learner, strategy, optimizer, batch, parts=config.accumulate, clip=config.clip)
             except FloatingPointError as error:

@@ -177,7 +177,7 @@ def test_learning_rate_schedule(schedule, expected):
 
 def test_a_new_optimizer_is_a_row(monkeypatch):
     """An optimizer that the table knows is one that a course can train with, stop with and go on with."""
-    from nanogpt.vendor.gpt.optimizers import OPTIMIZERS
+    from nanogpt.optimizers import OPTIMIZERS
 
     def signs(named, *, lr, weight_decay, betas):
         return torch.optim.Rprop(named.values(), lr=lr)

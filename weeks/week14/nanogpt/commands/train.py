@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from .. import checkpoint
+from ..config import GPTConfig
 from ..device import pick_device
-from ..model import GPTConfig
 from ..presets import PRETRAIN, SHAPE, Shape
 from ..tasks import END
 from ..train import TrainConfig
@@ -37,6 +38,8 @@ class Train:
     """Folder for the model."""
     exam: Path | None = None
     """Held-out text that judges the model; by default the last tenth."""
+    set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE", help_behavior_hint="(default: none)")] = ()
+    """The model's ingredients, as in: --set mlp=swiglu tie=true."""
     method: Name = "replay"
     """What is kept for later: naive, joint or replay."""
     save_every: Count = 100
@@ -56,30 +59,30 @@ class Train:
         name, kind, text, exam = read_task(self.text, self.exam)
         if kind != "text":
             raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text: give such a file")
-        chosen = given(self, TrainConfig)
+        chosen, shape = given(self, TrainConfig), {**given(self, Shape), **Shape.named(self.set)}
         with locked(self.out):
             if self.resume:
                 course, config = going_on(self, name, device, chosen)
                 whole = Shape(**{f: getattr(course.model.config, f) for f in Shape.__dataclass_fields__})
-                settle(given(self, Shape), whole, f"the model in {self.out}")
+                settle(shape, whole, f"the model in {self.out}")
             else:
                 if checkpoint.exists(self.out):
                     raise Mistake(f"{self.out} already holds a model; give --resume to go on, or another --out")
                 config = TrainConfig(**{**PRETRAIN.to_dict(), **chosen})
-                course = self.fresh(text, config, device)
+                course = self.fresh(text, config, shape, device)
             course.exams[name] = course.kind.dump(exam)
             task, _ = course.kind.task(name, text, course.loaded, course.row_length)
             finish(course, task, config, self, device)
 
-    def fresh(self, text, config, device):
+    def fresh(self, text, config, shape, device):
         """A vocabulary trained on the text, and a model that knows nothing yet."""
-        method, sizes = method_of(self), {**vars(SHAPE), **given(self, Shape)}
+        method, sizes = method_of(self), {**vars(SHAPE), **shape}
         try:
             GPTConfig(**sizes)  # before minutes go into a vocabulary
             joined = "\n".join(documents(text))
             tokenizer = Tokenizer.train(joined, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
-            shape = GPTConfig(tokenizer.vocab_size, **sizes)
+            config_of_model = GPTConfig(tokenizer.vocab_size, **sizes)
         except ValueError as error:
             raise Mistake(str(error)) from error
         chosen = {"method": method.name, "method_config": method.config}
-        return new_course(shape, tokenizer, **chosen, seed=config.seed, device=device)
+        return new_course(config_of_model, tokenizer, **chosen, seed=config.seed, device=device)

@@ -33,9 +33,10 @@ GPT2_OUTSIDE = {
 # Tensors of old files that follow from the config: the causal mask, the frequencies of RoPE.
 DERIVED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
+NEITHER = {"qk_norm": False, "value_embed": False, "softcap": 0.0}  # what no published family of the two has
 FAMILIES = {
-    "gpt2": {"position": "learned", "norm": "layernorm", "mlp": "gelu", "bias": True},
-    "llama": {"position": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False},
+    "gpt2": {"position": "learned", "norm": "layernorm", "mlp": "gelu", "bias": True, **NEITHER},
+    "llama": {"position": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, **NEITHER},
 }
 # Settings that change the logits: what nanogpt computes with. The first is also what a file without the setting means.
 DEMANDS = {

@@ -59,7 +59,7 @@ def generate_batch(
     answers, rows, state = [[] for _ in prompts], [], None  # draws do not depend on who else is in the batch
 
     def draw(state):
-        logits = model.head(state).float()  # (B, V): of the last position only
+        logits = model.logits(state).float()  # (B, V): of the last position only
         if repetition_penalty != 1:
             said = [torch.tensor(prompts[row] + answers[row]) for row in rows]
             said = pad_sequence(said, batch_first=True, padding_value=-1).to(device)  # (B, L)

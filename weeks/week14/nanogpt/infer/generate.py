@@ -39,7 +39,7 @@ class Context:
         self.ids = []  # a Ctrl-C in the next line would leave them wrong
         state = self.model.hidden(new, self.cache)[:, -1]  # (1, C): the head is needed once, not T times
         self.ids = list(ids)
-        return self.model.head(state)[0].float()  # (V,)
+        return self.model.logits(state)[0].float()  # (V,)
 
 
 @torch.no_grad()
