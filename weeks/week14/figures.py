@@ -15,8 +15,9 @@ def whose(metrics):
 
 
 def loss_curve(metrics, plt):
-    """Training loss on Shakespeare in nats per token, with what a uniform guess would need."""
-    losses = metrics["losses"]["train shakespeare"]
+    """Training loss on the first domain in nats per token, with what a uniform guess would need."""
+    first = metrics["domains"][0]
+    losses = metrics["losses"][f"train {first}"]
     tokens = [(i + 1) * metrics["block_tokens"] / 1e6 for i in range(len(losses))]
     smooth, average = [], losses[0]
     for loss in losses:
@@ -27,12 +28,12 @@ def loss_curve(metrics, plt):
     ax.plot(tokens, smooth, color="tab:blue", linewidth=2, label="moving average")
     uniform = math.log(metrics["vocab_size"])
     ax.axhline(uniform, color="black", linestyle=":", label=f"uniform guess, ln {metrics['vocab_size']:,}")
-    ax.set_xlabel("tokens of Shakespeare read (millions)")
+    ax.set_xlabel(f"tokens of {first} read (millions)")
     ax.set_ylabel("training loss (nats per token)\nthe axis does not start at 0")
     bpb = metrics["pretrain_val_bpb"]
     ax.set_title(
         f"Training takes the loss from {losses[0]:.1f} to {smooth[-1]:.2f} nats a token ({whose(metrics)});\n"
-        f"unseen plays then need {bpb:.2f} bits per byte", fontsize=11,
+        f"unseen text then needs {bpb:.2f} bits per byte", fontsize=11,
     )  # fmt: skip
     ax.legend()
     return fig
