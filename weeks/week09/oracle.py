@@ -27,7 +27,8 @@ READERS = {"gpt2": (vocabularies.gpt2, "gpt2"), "cl100k": (vocabularies.cl100k, 
 HARD = (
     *"' \t\n\r.,!?0123456789sStTlLvVeErRdDmM", "'s", "'LL", "'\u017f", "  ", "\r\n", "\u00a0", "\u3000", "\u2028",
     "\x85", "\x00", "\x1c", "\u0301", "\u0323", "\u200d", "\ufe0f", "👍🏽", "👩\u200d👧", "🇩🇪", "é", "ß", "İ", "ﬁ", "Ⅻ",
-    "½", "²", "٣", "日本", "한", "क्ष", "<|endoftext|>", "the", " the", "ing", "http://", "\\n", "ʼ", "’", "\ufeff", "\U0010ffff",
+    "½", "²", "٣", "日本", "한", "क्ष", "<|endoftext|>", "the", " the", "ing", "http://", "\\n", "ʼ", "’", "\ufeff",
+    "\U0010ffff",
 )  # fmt: skip
 
 
