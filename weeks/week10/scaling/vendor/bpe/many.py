@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/many.py, sha256 b58a4a04fa04380be272d65b6419365d230178cc55d16c9d34b3bf44411aaa4b; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/many.py, sha256 c26e6274af8130a2370feef7e4e59e890cbed7947cef649692f76e048626f908; edit there, then run: make vendor
 """The merges of thousands of pieces at once, in NumPy arrays: the first look at a long text in half the time.
 
 All pieces lie side by side in one row of parts. Each round merges, in every piece, the two neighbours whose
@@ -14,28 +14,38 @@ import numpy as np
 
 SHORT = 32  # bytes of the longest piece here, and of the longest for which scanning is faster than a heap (fast.py)
 BASE = 0x9E3779B97F4A7C15  # any odd number without a pattern; this one is 2^64 / golden ratio
-POWERS = np.cumprod(np.array([1, *[BASE] * SHORT], dtype=np.uint64))  # BASE^0 to BASE^SHORT; uint64 wraps, as it should
+BUCKETS = 2**18
 NONE = 2**62  # the rank of what is no token: above all others
+
+
+def _powers(most):
+    """BASE^0 to BASE^most, modulo 2^64: what does not fit is dropped, as it should be."""
+    return np.cumprod(np.array([1, *[BASE] * most], dtype=np.uint64))
+
+
+POWERS = _powers(SHORT)
 
 
 class Merger:
     """`merge(pieces)` -> ids of each, equal to merging one by one, for a vocabulary of bytes -> rank."""
 
     def __init__(self, ranks):
-        self.vocabulary = ranks
-        short = {token: rank for token, rank in ranks.items() if len(token) <= SHORT}
-        self.tokens = {rank: token for token, rank in short.items()}
-        lengths = np.fromiter(map(len, short), np.int64, len(short))
-        ends = lengths.cumsum()
-        powers = np.repeat(ends, lengths) - np.arange(1, lengths.sum() + 1)  # of each byte: how many follow it
-        hashes = np.add.reduceat(_hashes(_bytes(short)) * POWERS[powers], ends - lengths)
-        order = hashes.argsort()
-        self.hashes, self.ranks = hashes[order], np.fromiter(short.values(), np.int64, len(short))[order]
+        self.vocabulary, self.tokens = ranks, dict(zip(ranks.values(), ranks))
+        content, lengths = _bytes(ranks), np.fromiter(map(len, ranks), np.int64, len(ranks))
+        values, ends = np.fromiter(ranks.values(), np.int64, len(ranks)), lengths.cumsum()
+        powers = np.repeat(ends, lengths) - np.arange(1, len(content) + 1)  # of each byte: how many follow it
+        hashes = np.add.reduceat(_hashes(content) * _powers(lengths.max(initial=0))[powers], ends - lengths)
         # Most looks are at one byte or two: they have tables of their own.
-        self.one, self.two = np.full(2**8, NONE), np.full(2**16, NONE)
-        for token, rank in short.items():
-            if len(token) <= 2:
-                (self.one if len(token) == 1 else self.two)[int.from_bytes(token)] = rank
+        self.one, self.two, one, two = np.full(2**8, NONE), np.full(2**16, NONE), lengths == 1, lengths == 2
+        self.one[content[ends[one] - 1]] = values[one]
+        self.two[content[ends[two] - 2] * 256 + content[ends[two] - 1]] = values[two]
+        # The others lie in buckets. A look begins where its bucket does, and goes on for as many as the fullest has; so
+        # the last hash stands there again, for looks that begin near the end.
+        buckets = _bucket(hashes)
+        sizes = np.bincount(buckets, minlength=BUCKETS)
+        self.first, self.most = (sizes.cumsum() - sizes).astype(np.int32), sizes.max()
+        order = np.pad(buckets.argsort(), (0, self.most), mode="edge")
+        self.hashes, self.ranks = hashes[order], values[order]
 
     def fill(self, cache, pieces, limit):
         """Add to the dict piece -> ids what is new in the list `pieces`; it stays below `limit` entries.
@@ -47,17 +57,20 @@ class Merger:
         new = {}  # bytes -> piece
         for piece in islice(set(pieces).difference(cache), limit // 2):
             token = piece.encode("utf-8")
-            if token in self.vocabulary:
-                cache[piece] = [self.vocabulary[token]]
+            if (rank := self.vocabulary.get(token)) is not None:
+                cache[piece] = [rank]
             elif len(token) <= SHORT:
                 new[token] = piece
         cache.update(zip(new.values(), self.merge(list(new)) or ()))
 
     def rank(self, hashes):
         """The rank of each hash; NONE where no token has it."""
-        at = np.searchsorted(self.hashes, hashes)
-        at[at == len(self.hashes)] = 0
-        return np.where(self.hashes[at] == hashes, self.ranks[at], NONE)
+        at, found = self.first[_bucket(hashes)], np.full(len(hashes), NONE)
+        for _ in range(self.most):
+            same = self.hashes[at] == hashes
+            found[same] = self.ranks[at[same]]
+            at += 1
+        return found
 
     def merge(self, pieces):
         """Lists of ids of `pieces`, each of 1 to SHORT bytes. None where one by one is the way.
@@ -100,6 +113,11 @@ class Merger:
             return None
         ends = np.bincount(owner, minlength=len(pieces)).cumsum().tolist()
         return [ids[start:end] for start, end in zip([0, *ends], ends)]
+
+
+def _bucket(hashes):
+    """One of BUCKETS for each hash. Tokens that differ in the last byte only have hashes side by side: spread them."""
+    return (hashes * np.uint64(BASE)) >> np.uint64(64 - 18)
 
 
 def _bytes(pieces):
