@@ -7,7 +7,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.day(62)
-BYTES = Tokenizer({bytes([byte]): byte for byte in range(256)})  # each byte a token: every character is cut up
+
+
+@pytest.fixture(scope="module")
+def single():
+    """Each byte is a token, so every character beyond ASCII is cut up."""
+    return Tokenizer({bytes([byte]): byte for byte in range(256)})
 
 
 def cut(content, sizes):
@@ -40,25 +45,25 @@ def test_the_pieces_joined_are_the_whole_decoded(content, sizes):
 
 @settings(max_examples=200, deadline=None)
 @given(st.text("aé日🙂 ", max_size=12))
-def test_a_character_is_shown_with_its_last_byte(text):
+def test_a_character_is_shown_with_its_last_byte(single, text):
     """Neither earlier, as U+FFFD, nor later: a reader waits for no more than the bytes of one character."""
     taken = []
 
     def ids():
-        for i in BYTES.encode_ordinary(text):
+        for i in single.encode_ordinary(text):
             taken.append(i)
             yield i
 
     shown = ""
-    for piece in decode_stream(BYTES, ids()):
+    for piece in decode_stream(single, ids()):
         shown += piece
         assert shown.encode() == bytes(taken)
     assert shown == text
 
 
-def test_an_id_that_the_vocabulary_lacks_gets_a_sentence():
+def test_an_id_that_the_vocabulary_lacks_gets_a_sentence(single):
     """What is known is shown before: the error comes at its place."""
-    pieces = decode_stream(BYTES, [104, 105, 300])
+    pieces = decode_stream(single, [104, 105, 300])
     assert [next(pieces), next(pieces)] == ["h", "i"]
     with pytest.raises(ValueError, match="the id 300 is not in this vocabulary"):
         next(pieces)
