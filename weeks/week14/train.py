@@ -216,7 +216,8 @@ def read(data, name, setting):
 
 def print_samples(title, course, names, seed):
     """One sample a domain, printed and returned."""
-    from nanogpt.infer.generate import generate, stream
+    from nanogpt.infer.generate import generate
+    from nanogpt.vendor.bpe.stream import decode_stream
     from nanogpt.vendor.shared.text import END
 
     end, samples = course.tokenizer.special_tokens[END], {}
@@ -224,7 +225,7 @@ def print_samples(title, course, names, seed):
         ids = [end, *course.tokenizer.encode_ordinary(PROMPTS[name])]
         ids = ids[-course.model.config.block_size :]
         tokens = generate(course.model, ids, 80, temperature=0.7, top_p=0.95, seed=seed, stop={end})
-        samples[name] = PROMPTS[name] + "".join(stream(course.tokenizer, tokens))
+        samples[name] = PROMPTS[name] + "".join(decode_stream(course.tokenizer, tokens))
         print(f"\n[{title}: {name}]\n{samples[name]}", flush=True)
     return samples
 
