@@ -19,7 +19,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks ablations tier0 torture results start check watch hint solution reset today progress day \
+.PHONY: help assistant assistant-tasks ablations ingredients tier0 torture results start check watch hint solution reset today progress day \
         check-course plan-check test test-week bench data vendor vendor-check notebooks docs-sync docs-check site lint format \
         doctor clean FORCE
 
@@ -143,15 +143,19 @@ ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each in
 	$(call run,week07-08,ablations.py)
 	$(if $(COMMITTED),@$(call draw,week07-08))
 
+ingredients: .venv/.core data/bible/ORIGIN.json ## week 14's GPT with each ingredient switched: loss at equal tokens and seconds
+	$(call run,week14,ingredients.py)
+	@$(call draw,week14)
+
 torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights those of an undisturbed one?
 	$(call run,week11,torture.py)
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|bench|tier0|torture|assistant-tasks|check-course|site
-	@[ -n "$(or $(filter ablations bench tier0 torture assistant-tasks check-course site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|ingredients|bench|tier0|torture|assistant-tasks|check-course|site
+	@[ -n "$(or $(filter ablations ingredients bench tier0 torture assistant-tasks check-course site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=ablations, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course or JOB=site" >&2; exit 2; }
+	    "make results JOB=ablations, JOB=ingredients, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course or JOB=site" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 

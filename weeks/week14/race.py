@@ -143,7 +143,11 @@ def theirs(checkout, data, folder, threads, seed):
     (home / "exam.py").write_text(EXAM)
     _, value = timed([sys.executable, "exam.py", "out-race/ckpt.pt", data], threads, cwd=home)
     found = re.findall(r"step (\d+): train loss [\d.]+, val loss ([\d.]+)", said)
-    return {"seconds": seconds, "val": float(value.split()[-1]), "estimates": [[int(step), float(loss)] for step, loss in found]}
+    return {
+        "seconds": seconds,
+        "val": float(value.split()[-1]),
+        "estimates": [[int(step), float(loss)] for step, loss in found],
+    }
 
 
 def summary(runs):
