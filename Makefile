@@ -216,9 +216,10 @@ docs-sync: .venv/.core ## fill the numbers, the papers' verdicts and the maps of
 	@$(PY) tools/papers.py sync
 	@$(PY) tools/docs.py sync
 
-docs-check: .venv/.core ## do all numbers and links in Markdown hold?
+docs-check: .venv/.core ## do all numbers and links in Markdown hold? is the glossary complete?
 	@$(PY) tools/docs.py check
 	@$(PY) tools/papers.py check
+	@$(PY) tools/glossary.py check
 
 lint: .venv/.test ## ruff
 	@$(PY) -m ruff check .
