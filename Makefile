@@ -20,7 +20,7 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help assistant assistant-tasks ablations tier0 torture results start check watch hint solution reset today progress day \
-        check-course plan-check test test-week bench data vendor vendor-check notebooks docs-sync docs-check lint format doctor clean FORCE
+        check-course plan-check test test-week bench data vendor vendor-check notebooks docs-sync docs-check check-commands lint format doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -220,6 +220,9 @@ docs-check: .venv/.core ## do all numbers and links in Markdown hold? is the glo
 	@$(PY) tools/docs.py check
 	@$(PY) tools/papers.py check
 	@$(PY) tools/glossary.py check
+
+check-commands: .venv/.test $(TEST_DATA:%=data/%/ORIGIN.json) ## do the commands on the pages work, in a fresh clone? ARGS=--list
+	$(strip $(PY) tools/commands.py $(ARGS) $(if $(COMMITTED),--out tools/results))
 
 lint: .venv/.test ## ruff
 	@$(PY) -m ruff check .
