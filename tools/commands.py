@@ -20,6 +20,7 @@ Left out: what a command prints is not compared; tests and notebooks do that.
 """
 
 import argparse
+import functools
 import os
 import re
 import shutil
@@ -42,7 +43,7 @@ BEGINS = re.compile(
     r"(?:make|python3?|nanogpt|git|source|export|cd|pip|torchrun|\.venv/bin/\w+|[A-Z_]+=\S+ .*)(?:\s|$)"
 )
 SCENE = re.compile(r"(?:source|export|cd) [^&|;]*(?:&& *(?:source|export|cd) [^&|;]*)*")
-LIMIT = 120  # seconds; what takes longer is asked for its --help, by a row of RULES
+LIMIT = 300  # seconds; what takes longer is asked for its --help, by a row of RULES
 
 RUN, TODO, HELP, DRY = "run", "run (TODO)", "--help", "make -n"
 
@@ -209,15 +210,21 @@ def shell(clone, scene, text):
     return done.returncode, done.stdout
 
 
+@functools.cache
+def help_of(clone, scene, program):
+    """(status, output) of a program's --help; several commands of a page ask the same."""
+    return shell(clone, scene, f"{program} --help")
+
+
 def asked_for_help(clone, command):
     """What is wrong with a command by its --help, or None: the script, its part (`train.py adapt`), its options."""
     program = re.match(r"nanogpt \w+|\S*python \S+\.py", command.text)[0]
-    status, known = shell(clone, command.scene, f"{program} --help")
+    status, known = help_of(clone, command.scene, program)
     if status:
         return f"{program} --help ends with status {status}: {last_line(known)}"
     part = re.match(r" ([a-z]\w*)(?= |$)", command.text[len(program) :])
     if part and re.search(rf"[{{,]{part[1]}[,}}]", known):
-        known += shell(clone, command.scene, f"{program} {part[1]} --help")[1]
+        known += help_of(clone, command.scene, f"{program} {part[1]}")[1]
     for option in re.findall(r"(?<=\s)--[a-z][\w-]*", command.text):
         if not re.search(rf"{option}(?![\w-])", known):
             return f"{program} has no option {option}; its --help lists what it has"
