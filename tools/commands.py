@@ -59,7 +59,7 @@ RULES = [
     (r"--preset smoke|train\.py check\b", RUN, ""),
     (r"budget\.py \"|patients/|week09/cli\.py|-m scaling\.distributed|-m pretrain\.trainer", RUN, ""),
     (r"python (- <<|-c )", RUN, ""),
-    (r"^(\S*python \S+\.py|nanogpt )", HELP, MINUTES),
+    (r"^(\S*python3? \S+\.py|nanogpt )", HELP, MINUTES),
 ]
 OWN = ("speech.txt",)  # files that a page calls yours and that a command of RUN reads: the clone gets some Shakespeare
 
@@ -218,7 +218,7 @@ def help_of(clone, scene, program):
 
 def asked_for_help(clone, command):
     """What is wrong with a command by its --help, or None: the script, its part (`train.py adapt`), its options."""
-    program = re.match(r"nanogpt \w+|\S*python \S+\.py", command.text)[0]
+    program = re.match(r"nanogpt \w+|\S*python3? \S+\.py", command.text)[0]
     status, known = help_of(clone, command.scene, program)
     if status:
         return f"{program} --help ends with status {status}: {last_line(known)}"
