@@ -42,7 +42,7 @@ SHELLS = {"bash", "sh", "console"}
 BEGINS = re.compile(
     r"(?:make|python3?|nanogpt|git|source|export|cd|pip|torchrun|\.venv/bin/\w+|[A-Z_]+=\S+ .*)(?:\s|$)"
 )
-SCENE = re.compile(r"(?:source|export|cd) [^&|;]*(?:&& *(?:source|export|cd) [^&|;]*)*")
+SCENE = re.compile(r"(?:(?:source|export|cd) [^&|;\n]*(?:&& *|$))+")
 LIMIT = 300  # seconds; what takes longer is asked for its --help, by a row of RULES
 
 RUN, TODO, HELP, DRY = "run", "run (TODO)", "--help", "make -n"
@@ -54,7 +54,7 @@ RULES = [
     (r"^make check ", DRY, "make check-course grades the starter of every day"),
     (r"^make start .* && make check ", TODO, "a starter, not solved yet"),
     (r"^make (start|hint|today|day)\b", RUN, ""),
-    (r"^(source .* && )?make ", DRY, "takes minutes, or fetches data: make says what it would do"),
+    (r"^make ", DRY, "takes minutes, or fetches data: make says what it would do"),
     (r"--(help|list|quick|check)\b", RUN, ""),
     (r"--preset smoke|train\.py check\b", RUN, ""),
     (r"budget\.py \"|patients/|week09/cli\.py|-m scaling\.distributed|-m pretrain\.trainer", RUN, ""),
@@ -140,9 +140,9 @@ def commands(root):
         scene = ()
         for number, lines in blocks(page.read_text(encoding="utf-8")):
             for line, text in split(number, lines):
-                if SCENE.fullmatch(text):
-                    scene = (*scene, text)
-                else:
+                if begin := SCENE.match(text):
+                    scene, text = (*scene, begin[0].strip(" &")), text[begin.end() :]
+                if text:
                     found.append(Command(page.relative_to(root).as_posix(), line, text, scene))
     return found
 
@@ -174,9 +174,11 @@ def fresh_clone(root, folder):
     venv.create(folder / ".venv", symlinks=True)
     ours, theirs = folder / "weeks/week14", next((folder / ".venv/lib").glob("python*/site-packages"))
     (theirs / "shared.pth").write_text("\n".join([str(ours), *site.getsitepackages()]) + "\n", encoding="utf-8")
-    command = folder / ".venv/bin/nanogpt"
-    command.write_text(f"#!{folder}/.venv/bin/python\nimport sys\nfrom nanogpt.cli import script\nsys.exit(script())\n")
-    command.chmod(0o755)
+    for name, module, function in (("nanogpt", "nanogpt.cli", "script"), ("torchrun", "torch.distributed.run", "main")):
+        command = folder / ".venv/bin" / name
+        body = f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n"
+        command.write_text(f"#!{folder}/.venv/bin/python\n{body}", encoding="utf-8")
+        command.chmod(0o755)
     (folder / ".venv/.core").write_text(str(folder))
     (folder / ".venv/.test").write_text("")
     if (root / "data").is_dir():

@@ -69,6 +69,14 @@ def test_what_sets_the_scene_holds_for_the_rest_of_the_page(tmp_path):
     assert first.scene == last.scene == ("source .venv/bin/activate && export A=1",)
 
 
+def test_the_beginning_of_a_line_can_set_the_scene_too(tmp_path):
+    first, second = collected(
+        tmp_path, "```bash\nsource .venv/bin/activate && cd weeks && make x && make y\nmake z\n```\n"
+    )
+    assert (first.text, second.text) == ("make x && make y", "make z")
+    assert first.scene == second.scene == ("source .venv/bin/activate && cd weeks",)
+
+
 def test_a_prompt_sign_is_not_typed(tmp_path):
     (found,) = collected(tmp_path, "```console\n$ make help\n```\n")
     assert (found.place, found.text) == ("README.md:2", "make help")
