@@ -20,8 +20,8 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help assistant assistant-tasks ablations ingredients tier0 torture results start check watch hint solution reset today progress day \
-        check-course plan-check test test-week bench data vendor vendor-check notebooks docs-sync docs-check site lint format \
-        doctor clean FORCE
+        check-course plan-check check-commands test test-week bench data vendor vendor-check notebooks docs-sync docs-check site lint \
+        format doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -152,10 +152,10 @@ torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|ingredients|bench|tier0|torture|assistant-tasks|check-course|site
-	@[ -n "$(or $(filter ablations ingredients bench tier0 torture assistant-tasks check-course site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|ingredients|bench|tier0|torture|assistant-tasks|check-course|check-commands|site
+	@[ -n "$(or $(filter ablations ingredients bench tier0 torture assistant-tasks check-course check-commands site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=ablations, JOB=ingredients, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course or JOB=site" >&2; exit 2; }
+	    "make results JOB=ablations, JOB=ingredients, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course, JOB=check-commands or JOB=site" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 
@@ -226,9 +226,13 @@ docs-sync: .venv/.core ## fill the numbers, the papers' verdicts and the maps of
 	@$(PY) tools/papers.py sync
 	@$(PY) tools/docs.py sync
 
-docs-check: .venv/.core ## do all numbers and links in Markdown hold?
+docs-check: .venv/.core ## do all numbers and links in Markdown hold? is the glossary complete?
 	@$(PY) tools/docs.py check
 	@$(PY) tools/papers.py check
+	@$(PY) tools/glossary.py check
+
+check-commands: .venv/.test $(TEST_DATA:%=data/%/ORIGIN.json) ## do the pages' commands work in a fresh clone? ARGS=--list lists them
+	$(strip $(PY) tools/commands.py $(ARGS) $(if $(COMMITTED),--out tools/results))
 
 site: .venv/.site ## all pages as a web site, with search, for a browser without network: build/site/index.html
 	@$(strip $(PY) tools/website build $(if $(COMMITTED),--out tools/results))

@@ -145,6 +145,7 @@ def lookup(root, marker_id):
         commands = {name: f"run: make results WEEK={week} PRESET={name}" for name in PRESETS}
         commands["course"] = "run: make results JOB=check-course"
         commands["site"] = "run: make results JOB=site"
+        commands["commands"] = "run: make results JOB=check-commands"
         commands["bench"] = f"run: make results WEEK={week} JOB=bench"
         advice = commands.get(preset, "correct the name, or write that file")
         raise Unknown(f"{path.relative_to(root)} does not exist; {advice}")

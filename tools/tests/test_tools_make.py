@@ -256,9 +256,9 @@ def test_help_is_the_default_and_names_every_target(tree, repo_root):
     """`make` alone explains; each documented target is in it, and says which weeks are built."""
     status, _, output = make(tree)
     assert status == 0
-    targets = "test test-week check-course plan-check bench results data vendor vendor-check docs-sync docs-check lint"
+    targets = "test test-week check-course plan-check check-commands bench results data vendor vendor-check lint"
     workbench = "start check watch hint solution reset today progress day"
-    for target in [*targets.split(), *workbench.split(), "doctor", "clean", "week14"]:
+    for target in [*targets.split(), *workbench.split(), "docs-sync", "docs-check", "doctor", "clean", "week14"]:
         assert f"  {target} " in output
     assert "weeks built:   week07-08 week09" in output
 
