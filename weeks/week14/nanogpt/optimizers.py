@@ -8,14 +8,14 @@ from collections import defaultdict
 import torch
 
 from .vendor.gpt import optimizers
-from .vendor.gpt.optimizers import groups
+from .vendor.gpt.optimizers import adamw
 from .vendor.scaling.optimizers.muon import MUON
 
 SHARE = 0.5  # of the rate, for matrices under Muon: what small models on few tokens liked best
 ROUNDS = 3  # of Newton and Schulz: five, the usual number, cost a fifth of a small model's step and bought nothing
 
 
-class Muon(torch.optim.AdamW):
+class Muon(torch.optim.Optimizer):
     """Muon for the matrices of the blocks, fused AdamW for the rest. One rate serves both: Muon's steps have the size
     of AdamW's (Liu et al. 2025, arXiv:2502.16982), times SHARE.
 
@@ -26,22 +26,35 @@ class Muon(torch.optim.AdamW):
     def __init__(self, named, *, lr, weight_decay, betas=(0.9, 0.99)):
         inner = {name: p for name, p in named.items() if p.requires_grad and is_inner(name, p)}
         outer = {name: p for name, p in named.items() if name not in inner}
-        found = groups(outer, weight_decay) if any(p.requires_grad for p in outer.values()) or not inner else []
+        self._adamw, found = None, []
+        if not inner or any(p.requires_grad for p in outer.values()):
+            self._adamw = adamw(outer, lr=lr, weight_decay=weight_decay, betas=betas)
+            found = [{"muon": False, **group} for group in self._adamw.param_groups]
         if inner:
-            found.append({"params": list(inner.values()), "weight_decay": weight_decay, "muon": True})
-        fused = all(p.device.type != "mps" for p in named.values())
-        super().__init__([{"muon": False, **group} for group in found], lr=lr, betas=betas, fused=fused)
+            found.append({"params": list(inner.values()), "muon": True})
+        super().__init__(found, {"lr": lr, "weight_decay": weight_decay})
+        self._share()
+
+    def _share(self):
+        """One state and one list of groups, which AdamW reads and writes for its part."""
         self._stacks = {}
+        if self._adamw:
+            self._adamw.state = self.state
+            self._adamw.param_groups = [group for group in self.param_groups if not group["muon"]]
+
+    def load_state_dict(self, state_dict):
+        super().load_state_dict(state_dict)
+        self._share()
 
     @torch.no_grad()
     def step(self, closure=None):
-        whole = self.param_groups
-        try:
-            self.param_groups = [group for group in whole if not group["muon"]]
-            loss = super().step(closure) if self.param_groups else None
-        finally:
-            self.param_groups = whole
-        for group in whole:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if self._adamw:
+            self._adamw.step()
+        for group in self.param_groups:
             if group["muon"]:
                 self._orthogonal(group)
         return loss
@@ -66,10 +79,6 @@ class Muon(torch.optim.AdamW):
                 self.state[p]["m"] = m
             self._stacks[shape] = stack
         return stack
-
-    def load_state_dict(self, state_dict):
-        super().load_state_dict(state_dict)
-        self._stacks = {}
 
 
 def is_inner(name, p):

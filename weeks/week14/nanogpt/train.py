@@ -22,6 +22,7 @@ from .vendor.makemore.schedules import SCHEDULES
 from .vendor.shared.errors import Mistake
 from .vendor.shared.progress import bar
 
+GROWTH = ("first_batch", "first_context", "grow")  # of a training from scratch: kept rows that join have full length
 MOST = 1e6  # of a rate, a norm or a decay: beyond it float32 breaks at once
 
 

@@ -165,7 +165,7 @@ def test_undo_gives_the_state_before(home, tmp_path, where):
 
 def test_too_much_forgetting_is_undone(home, tmp_path, capsys):
     """The gate's no leaves the state before in its place, says the number, and says how to have the other one."""
-    argv = ["learn", home / "dogs.txt", "--model", home / "m", *QUICK, "--lr", "2"]
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", *QUICK, "--lr", "2", "--optimizer", "adamw"]
     assert run(*argv, "--out", tmp_path / "o", "--max-forgetting", "99") == 0
     scores = record(tmp_path / "o")["scores"]
     assert scores[1][0] > scores[0][0], "this rate forgets nothing, so there is nothing to refuse"

@@ -13,7 +13,7 @@ from ..device import autocast_for, pick_device, pick_precision
 from ..kinds import KINDS, kind_of
 from ..presets import ADAPT_ROWS, ADAPT_TEXT, EPOCHS, LATER, REPLAY_ROWS, ROW_LENGTH, Lora
 from ..sources import ADAPTER, open_model
-from ..train import TrainConfig
+from ..train import GROWTH, TrainConfig
 from ..vendor.continual.methods import METHODS, make
 from ..vendor.continual.strategy import Config
 from ..vendor.lora import adapter
@@ -78,7 +78,8 @@ class Learn:
     @classmethod
     def of(cls, argv):
         """The command with the options of its method, of training and of the adapter."""
-        return options_of(Lora, options_of(TrainConfig, options_of(method_settings(argv), cls), defaults=LATER))
+        base = options_of(method_settings(argv), cls)
+        return options_of(Lora, options_of(TrainConfig, base, defaults=LATER, without=GROWTH))
 
     def run(self):
         if self.row_length is not None and self.row_length < 16:

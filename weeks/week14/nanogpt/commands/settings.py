@@ -11,11 +11,11 @@ from ..vendor.shared.errors import Mistake
 
 
 @cache
-def options_of(settings, *bases, defaults=None):
+def options_of(settings, *bases, defaults=None, without=()):
     """A dataclass with an option for each field of `settings` that has a help text; None stands for "not given"."""
     made = []
     for f in fields(settings):
-        if "help" in f.metadata:
+        if "help" in f.metadata and f.name not in without:
             hint, kind = f"(default: {getattr(defaults, f.name, f.default)})", {str: "NAME", int: "INT", float: "FLOAT"}
             shown = arg(help=f.metadata["help"], help_behavior_hint=hint, metavar=kind[f.type])
             made.append((f.name, Annotated[f.type | None, shown], field(default=None)))
