@@ -8,7 +8,7 @@ from nanogpt.infer.generate import generate, stream
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.bpe.fast import Tokenizer
 
-pytestmark = pytest.mark.day(96)
+pytestmark = pytest.mark.day(97)
 
 
 @pytest.fixture(scope="module")

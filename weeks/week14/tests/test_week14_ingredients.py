@@ -233,6 +233,22 @@ def test_norm_of_queries_bounds_attention():
     assert moved["qk_norm"] < 1e-3 and moved["rope"] > 1
 
 
+@pytest.mark.day(92)
+def test_a_token_brings_its_own_value():
+    """Without positions and with its queries at 0, a token's output is the mean of values so far: of x and of the
+    token's row in the table, by hand in float64 (1e-12)."""
+    model = loud("no positions", value_embed=True).double()
+    attn, tokens = model.blocks[0].attn, torch.tensor([[3, 7, 7]])
+    x = torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.no_grad():
+        attn.q.weight.zero_()
+        values = x @ attn.v.weight.T + attn.value.weight[tokens]  # (1, 3, G D)
+        mean = values.cumsum(dim=1) / torch.arange(1, 4)[:, None]
+        mean = mean.view(1, 3, 2, 4).repeat_interleave(2, dim=2).flatten(2)  # two query heads a group
+        expected = mean @ attn.proj.weight.T
+        torch.testing.assert_close(attn(x, tokens, None, None, None), expected, atol=1e-12, rtol=1e-12)
+
+
 @pytest.mark.day(100)
 def test_sinusoids_by_hand():
     """Position 3, channels 2 and 3 of 16: sin and cos of 3 / 10000^(2/16); every position has the length of a first

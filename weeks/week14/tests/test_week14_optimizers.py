@@ -97,11 +97,11 @@ def test_the_state_of_a_matrix_is_a_part_of_its_stack():
 def test_a_restored_optimizer_goes_on_bit_for_bit(name):
     """Through the flat dict of a checkpoint, after two of five steps, and once more after the fourth."""
     rows = all_judged(torch.randint(0, 40, (30, 13), generator=torch.Generator().manual_seed(0)))
-    config = TrainConfig(steps=5, batch_size=4, optimizer=name, warmup=0, first_batch=2, first_context=3, grow=0.6)
-    whole = model_of()
+    config = TrainConfig(steps=5, batch_size=4, optimizer=name, warmup=0, first_batch=2, grow=0.6)
+    whole = model_of(dropout=0.1)
     train(Learner(whole), rows, config)
 
-    model = model_of()
+    model = model_of(dropout=0.1)
     kept = {}
 
     def keep(step):
@@ -116,7 +116,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name):
 
     for begin in (0, 2, 4):
         if begin:
-            model = model_of()
+            model = model_of(dropout=0.1)
             model.load_state_dict(kept["weights"])
         optimizer = make_optimizer(named(model), config)
         if begin:

@@ -24,7 +24,7 @@ from nanogpt.vendor.shared.errors import entry
 from tyro.conf import Positional
 from week14_tiny import publish
 
-pytestmark = pytest.mark.day(98)
+pytestmark = pytest.mark.day(99)
 
 SIZES = "--vocab-size 280 --block-size 16 --n-layer 2 --n-head 2 --n-kv-head 1 --n-embd 16".split()
 QUICK = "--steps 1 --batch-size 2 --warmup 0 --precision float32".split()
