@@ -19,8 +19,9 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks ablations tier0 torture results start check watch hint solution reset today progress day \
-        check-course plan-check test test-week bench data vendor vendor-check notebooks docs-sync docs-check lint format doctor clean FORCE
+.PHONY: help assistant assistant-tasks ablations ingredients tier0 torture results start check watch hint solution reset today progress day \
+        check-course plan-check test test-week bench data vendor vendor-check notebooks docs-sync docs-check site lint format \
+        doctor clean FORCE
 
 help: ## this list
 	@echo "usage: make TARGET [PRESET=smoke|default|full] [SEED=n] [ARGS=...]"
@@ -28,7 +29,7 @@ help: ## this list
 	@for w in $(WEEKS); do [ -f weeks/$$w/train.py ] && built="$$built $$w" || missing="$$missing $$w"; done; \
 	 echo "weeks built:  $$built"; echo "still to come:$$missing"
 
-# --- set-up: .venv, with a stamp for each of its two layers -------------------------------------------------------
+# --- set-up: .venv, with a stamp for each of its layers -----------------------------------------------------------
 # A stamp holds the folder that it was made in: a copied or moved checkout installs again, instead of running the
 # code of the place that it was copied from.
 
@@ -50,6 +51,11 @@ PIP := $(PY) -m pip install -qq --disable-pip-version-check --constraint constra
 .venv/.test: .venv/.core
 	@echo "installing the tests' libraries into .venv (once)"
 	@$(PIP) --editable '.[test]'
+	@touch $@
+
+.venv/.site: .venv/.core
+	@echo "installing the site's libraries into .venv (once)"
+	@$(PIP) --editable '.[site]'
 	@touch $@
 
 # --- data: `make data/NAME` for every [NAME] of tools/data.toml ---------------------------------------------------
@@ -137,15 +143,19 @@ ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each in
 	$(call run,week07-08,ablations.py)
 	$(if $(COMMITTED),@$(call draw,week07-08))
 
+ingredients: .venv/.core data/bible/ORIGIN.json ## week 14's GPT with each ingredient switched: loss at equal tokens and seconds
+	$(call run,week14,ingredients.py)
+	@$(call draw,week14)
+
 torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights those of an undisturbed one?
 	$(call run,week11,torture.py)
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|bench|tier0|torture|assistant-tasks|check-course
-	@[ -n "$(or $(filter ablations bench tier0 torture assistant-tasks check-course,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|ingredients|bench|tier0|torture|assistant-tasks|check-course|site
+	@[ -n "$(or $(filter ablations ingredients bench tier0 torture assistant-tasks check-course site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=ablations, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks or JOB=check-course" >&2; exit 2; }
+	    "make results JOB=ablations, JOB=ingredients, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course or JOB=site" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 
@@ -219,6 +229,9 @@ docs-sync: .venv/.core ## fill the numbers, the papers' verdicts and the maps of
 docs-check: .venv/.core ## do all numbers and links in Markdown hold?
 	@$(PY) tools/docs.py check
 	@$(PY) tools/papers.py check
+
+site: .venv/.site ## all pages as a web site, with search, for a browser without network: build/site/index.html
+	@$(strip $(PY) tools/website build $(if $(COMMITTED),--out tools/results))
 
 lint: .venv/.test ## ruff
 	@$(PY) -m ruff check .

@@ -10,7 +10,9 @@ A marker names a week, a preset and a metric, and a format where the bare value 
 The metric is looked up in weeks/week05/results/default.json: among `metrics` by its name, then through nested lists
 and tables by dots (`matrix.0.1`), then among the file's own fields (`seconds`, `machine.cpu`). `tools.course.days` is
 looked up in tools/results/course.json. Inside a Markdown table
-the bar is written `\\|`, or it would end the cell; sync puts the backslash there. Code is left alone.
+the bar is written `\\|`, or it would end the cell; sync puts the backslash there. A line that begins with a comment is
+HTML for Markdown: its links and stars stay as they are typed, and the paragraph above ends. So sync takes the last
+word of the line above down to a marker that begins a line. Code is left alone.
 """
 
 import argparse
@@ -33,6 +35,11 @@ TAG = re.compile(r"<!--(?P<open>r:(?P<id>[^|\\<>\s]+)(?:(?P<bar>\\?\|)(?P<spec>[
 LOOKS_LIKE_A_TAG = re.compile(r"<!--\s*/?\s*r\s*(?::[^>\n]*)?-->")
 NUMBER = re.compile(r"(?<![\w.,])\d+(?:,\d{3})*(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w]|[.,]\d)")
 PLACEHOLDER = re.compile(r"\b(?:TODO|FIXME|XXX|LINK_HERE|[Ll]orem [Ii]psum)\b|\b\w+_LINK_HERE\b")
+BEGIN = re.compile(r"[ >]*(?:(?:[-*+]|\d+[.)]) +)?")  # of a line: what Markdown reads before its text
+WRAPPED = re.compile(  # a line of a paragraph, its last word, and a marker that begins the next line
+    r"^( *(?![ #|<>~]|```|(?:[-*+]|\d+[.)]) +\S+$).*\S) +(?!(?:[-*+#=>|]+|\d+[.)])\n)(\S+)\n( *)(?=<!--r:)",
+    re.MULTILINE,
+)
 LINK = re.compile(r"\]\(\s*<?([^)\s>]+)>?(?:\s+[\"'][^)]*)?\)|<(?:img|a)\b[^>]*?\b(?:src|href)=[\"']([^\"']+)[\"']")
 
 
@@ -137,6 +144,7 @@ def lookup(root, marker_id):
     if not path.is_file():
         commands = {name: f"run: make results WEEK={week} PRESET={name}" for name in PRESETS}
         commands["course"] = "run: make results JOB=check-course"
+        commands["site"] = "run: make results JOB=site"
         commands["bench"] = f"run: make results WEEK={week} JOB=bench"
         advice = commands.get(preset, "correct the name, or write that file")
         raise Unknown(f"{path.relative_to(root)} does not exist; {advice}")
@@ -214,14 +222,58 @@ def marker_problems(root, text, markers):
             yield marker.start, f"a digit is glued to the marker {marker.id}; let the format write the whole number"
 
 
+def line_problems(text):
+    """A marker that begins a line and is not all there is between two blank lines."""
+    lines, at = without_code(text).split("\n"), 0
+    for number, line in enumerate(lines):
+        rest = line[BEGIN.match(line).end() :].rstrip()
+        alone = (
+            rest.endswith("<!--/r-->") and rest.count("<!--r:") == 1 and not (number and lines[number - 1].strip("> "))
+        )
+        if rest.startswith("<!--r:") and not alone:
+            yield (
+                at,
+                f"a marker begins this line, which makes the line HTML for Markdown; {FIX}, or put a word before it",
+            )
+        at += len(line) + 1
+
+
+def words_taken_down(text):
+    """The text in which the last word of a line stands before the marker that began the next line of its paragraph."""
+    before, prose = text, without_code(text)
+    for wrapped in reversed(list(WRAPPED.finditer(text))):
+        above, word, indent = wrapped.groups()
+        if prose.startswith("<!--r:", wrapped.end()) and word.count("<!--r:") == word.count("<!--/r-->"):
+            text = f"{text[: wrapped.start()]}{above}\n{indent}{word} {text[wrapped.end() :]}"
+    return words_taken_down(text) if text != before else text
+
+
+def places(text):
+    """The names that GitHub gives to a page's headings: lower case, no punctuation, - for a blank, a number."""
+    names = []
+    for prose, line in zip(without_code(text).split("\n"), text.split("\n"), strict=True):
+        if heading := re.match(r" {0,3}#{1,6} +", prose):
+            title = re.sub(r"<!--.*?-->|\]\([^)]*\)", "", line[heading.end() :]).strip().lower()
+            name = re.sub(r"[^\w\- ]", "", title.replace("*", "")).replace(" ", "-")
+            names.append(f"{name}-{twice}" if (twice := names.count(name)) else name)
+    return names
+
+
 def link_problems(root, page, text):
     for link in LINK.finditer(without_code(text)):
-        target = (link[1] or link[2]).partition("#")[0]
-        if not target or re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", target):
+        target, _, place = (link[1] or link[2]).partition("#")
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:", target):
             continue
-        path = root / target.lstrip("/") if target.startswith("/") else page.parent / target
+        path = root / target.lstrip("/") if target.startswith("/") else page.parent / target if target else page
         if not path.exists():
             yield link.start(), f"the link to {target} leads nowhere; correct it or add the file"
+        elif path.is_dir():
+            yield (
+                link.start(),
+                f"the link to {target} leads to a folder, which the site cannot show; link its README.md",
+            )
+        elif place and path.suffix == ".md" and place not in places(path.read_text(encoding="utf-8")):
+            yield link.start(), f"the link to {target}#{place} names a heading that is not there; correct it"
 
 
 def page_problems(root, page):
@@ -238,9 +290,12 @@ def page_problems(root, page):
             values[marker.id] = value
     found += marker_problems(root, text, markers)
     found += typed_twice(text, markers, values)
+    found += line_problems(text)
     found += link_problems(root, page, text)
     prose = without_code(text)
     found += [(m.start(), f"the placeholder {m[0]} is left; finish it") for m in PLACEHOLDER.finditer(prose)]
+    banned = re.finditer(r"\\operatorname", prose)
+    found += [(m.start(), "GitHub refuses a formula with \\operatorname; write \\mathrm") for m in banned]
     if page.name == "README.md" and (page.parent / "results" / "default.json").is_file() and not markers:
         found.append((0, "results/default.json exists, but no number of it is shown; add markers (missing marker)"))
     return [f"{page.relative_to(root)}:{line_of(text, at)}: {sentence}" for at, sentence in sorted(found)]
@@ -251,15 +306,18 @@ def pages(root):
 
 
 def sync_page(root, page):
-    """Rewrite what the page's markers hold; True if the page changed. A marker that cannot be filled stays as it is."""
+    """Rewrite what the page's markers hold, and where they stand at the beginning of a line; True if the page changed.
+
+    A marker that cannot be filled stays as it is.
+    """
     text = page.read_text(encoding="utf-8")
-    result = text
-    for marker in reversed(find_markers(text)[0]):
+    result = words_taken_down(text)
+    for marker in reversed(find_markers(result)[0]):
         try:
             right = shown(lookup(root, marker.id), marker.spec)
         except Unknown:
             continue
-        bar = "\\|" if marker.bar and in_table(text, marker.start) else marker.bar
+        bar = "\\|" if marker.bar and in_table(result, marker.start) else marker.bar
         result = f"{result[: marker.start]}<!--r:{marker.id}{bar}{marker.spec}-->{right}{result[marker.stop :]}"
     if result != text:
         atomic_write(page, result)

@@ -125,9 +125,13 @@ def test_bar_inside_a_table_is_escaped(tree, docs, said):
         ("[a](missing.md)", "the link to missing.md leads nowhere"),
         ("![a](weeks/week05/figures/none.png)", "leads nowhere"),
         ('<img src="none.png" width="5">', "leads nowhere"),
+        ("[a](weeks/week05)", "the link to weeks/week05 leads to a folder"),
+        ("[a](#titel)", "the link to #titel names a heading that is not there"),
+        ("[a](weeks/week05/README.md#b)", "the link to weeks/week05/README.md#b names a heading"),
         ("a TODO here", "placeholder TODO"),
         ("see NOTEBOOK_LINK_HERE", "placeholder NOTEBOOK_LINK_HERE"),
         ("Lorem ipsum dolor", "placeholder Lorem ipsum"),
+        (r"$\operatorname{Var}(z)$", r"write \mathrm"),
     ],
 )
 def test_each_failure_is_caught(said, text, problem):
@@ -136,6 +140,57 @@ def test_each_failure_is_caught(said, text, problem):
     assert any(problem in sentence for sentence in found), found
     assert all(sentence.startswith("README.md:") for sentence in found)
     assert any(sentence.startswith("README.md:3:") for sentence in found)
+
+
+def test_places_are_named_as_github_names_them(docs):
+    """Checked against what MyST, another program that imitates GitHub, writes into the site: make site."""
+    text = (
+        "# A *B* `c_d`: e-f, 3 + 4!\n```bash\n# none\n```\n## See\n### See\n## [Day 1](a.md), <!--r:x-->7<!--/r--> é\n"
+    )
+    assert docs.places(text) == ["a-b-c_d-e-f-3--4", "see", "see-1", "day-1-7-é"]
+
+
+def test_links_to_headings(tree, said):
+    (tree / "weeks/week05/README.md").write_text("# Week 5\n\n## See it\n")
+    assert (
+        said("# Title\n\n[a](#title) [b](weeks/week05/README.md#see-it) [c](weeks/week05/results/default.json#x)\n")
+        == []
+    )
+
+
+STEPS = "<!--r:week05.default.steps-->12345<!--/r-->"
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        (f"It took\n{STEPS} *steps*.", f"It\ntook {STEPS} *steps*."),
+        (f"- a b\n  {STEPS} of c d\n  {STEPS}.", f"- a\n  b {STEPS} of c\n  d {STEPS}."),
+        (f"of all {STEPS}\n{STEPS} a", f"of\nall {STEPS} {STEPS} a"),
+        (f"`a` b\n{STEPS} c", f"`a`\nb {STEPS} c"),
+    ],
+)
+def test_a_marker_that_begins_a_line(tree, docs, said, text, mended):
+    """Markdown takes a line that begins with a comment for HTML: sync puts a word before it."""
+    assert "HTML for Markdown" in said(text)[0]
+    assert filled(tree, docs, text) == mended
+    assert docs.page_problems(tree, tree / "README.md") == []
+
+
+@pytest.mark.parametrize(
+    "text", [f"# Title\n{STEPS} a", f"word\n{STEPS} a", f"a\n\n{STEPS} b", f"- {STEPS} a", f"> {STEPS} a"]
+)
+def test_a_marker_at_a_line_s_begin_that_sync_cannot_mend(tree, docs, said, text):
+    """There is no word above that could come down. The page stays as it is, and the sentence says what to do."""
+    assert "put a word before it" in said(text)[0]
+    assert filled(tree, docs, text) == text
+
+
+@pytest.mark.parametrize("text", [f"a b\n\n{STEPS}\n", f"```\na b\n{STEPS} c\n```", f"> a\n>\n> {STEPS}\n"])
+def test_a_marker_that_may_begin_its_line(tree, docs, said, text):
+    """By itself it is text all the same, and in code it is none."""
+    assert said(text) == []
+    assert filled(tree, docs, text) == text
 
 
 @pytest.mark.parametrize(
@@ -188,8 +243,8 @@ def test_thousands_percent_and_small_numbers(tree, docs, said, metric, typed, ca
         "`<!--r:nothing.at.all-->1<!--/r-->`",
         "```\n<!--r:nothing.at.all-->1\n```\n",
         "~~~~\n```\n<!--/r-->\nTODO\n~~~~\n",
-        "a `TODO` in code, [a link](https://example.org/x), [mail](mailto:a@example.org), [up](#title)",
-        "[good](weeks/week05/README.md#top) and [folder](weeks/week05/)",
+        "# Title\n\na `TODO` in code, [a link](https://example.org/x), [mail](mailto:a@example.org), [up](#title)",
+        "[good](weeks/week05/README.md) and [a file](weeks/week05/results/default.json#L3)",
         "autodoc, rlorem, TODOS",
     ],
 )

@@ -120,6 +120,15 @@ def test_results_of_the_other_scripts(tree):
     assert calls[-2] == "python weeks/week14/assistant.py --preset default --out weeks/week14/results"
 
 
+def test_the_site_installs_its_libraries_once(tree):
+    """They are an extra of their own: nobody who runs the weeks waits for them. By JOB its size is committed."""
+    install, run = make(tree, "site")[1]
+    assert install.startswith("python -m pip install") and install.endswith("--editable .[site]")
+    assert run == "python tools/website build"
+    assert make(tree, "site")[1] == [run]
+    assert make(tree, "results", "JOB=site")[1] == [f"{run} --out tools/results", "python tools/docs.py sync"]
+
+
 @pytest.mark.parametrize("options", [(), ("WEEK=99",), ("JOB=week09",), ("WEEK=9", "JOB=clean")])
 def test_results_of_nothing_is_wrong_use(tree, options):
     """JOB must not run any target that there is; nothing runs without a name."""

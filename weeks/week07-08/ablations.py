@@ -85,14 +85,15 @@ def kept_cells(path, setting):
 def summary(cells):
     """One row an ablation, in the table's order: loss, its standard deviation over seeds, loss above the whole's, time.
 
-    The difference is taken seed by seed, so that batches, which a seed decides, count for neither side.
+    The difference is taken seed by seed, so that batches, which a seed decides, count for neither side. Of the seconds
+    the least counts: what other work on the machine adds is not the model's.
     """
     by_name = {name: [cell for cell in cells if cell["name"] == name] for name in ABLATIONS}
     whole = {cell["seed"]: cell for cell in by_name["whole"]}
     rows = []
     for name, mine in by_name.items():
         losses = [cell["loss"] for cell in mine]
-        row = {"name": name, "params": mine[0]["params"], "seconds": statistics.fmean(cell["seconds"] for cell in mine)}
+        row = {"name": name, "params": mine[0]["params"], "seconds": min(cell["seconds"] for cell in mine)}
         if None in losses:
             row |= {"loss": None, "loss_sd": None, "above_whole": None, "above_whole_sd": None}
         else:

@@ -10,8 +10,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from bpe import PATTERNS, Tokenizer, vocabularies
-from bpe.vendor.shared.errors import entry
+from bpe import PATTERNS, Tokenizer, to_visible, vocabularies
+from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
 from bpe.vendor.shared.results import (
     Stopwatch,
@@ -30,11 +30,11 @@ HF_SIZES = {"1mb": (1_100_000, 4096), "4mb": (4_500_000, 4096), "16mb": (16_000_
 HF_SETS = ("bible", "recipes", "code")  # what follows Shakespeare, as in the full preset of train.py
 
 
-def paired(ours, theirs, pairs, of=statistics.median):
-    """Seconds of both (`of` several runs), measured in turn so that a busy moment of the machine meets both alike."""
-    seconds = ([], [])
-    for _ in range(pairs):
-        for function, taken in zip((ours, theirs), seconds):
+def in_turns(*functions, rounds, of=statistics.median):
+    """Seconds of each (`of` several runs), measured in turn so that a busy moment of the machine meets all alike."""
+    seconds = [[] for _ in functions]
+    for _ in range(rounds):
+        for function, taken in zip(functions, seconds):
             watch = Stopwatch()
             function()
             taken.append(watch.seconds)
@@ -42,7 +42,7 @@ def paired(ours, theirs, pairs, of=statistics.median):
 
 
 def against_tiktoken(text, folder, pairs):
-    """Encoding GPT-2's ids in pure Python against Rust, each piece seen before (warm) and never seen (cold)."""
+    """Encoding GPT-2's ids against Rust: all pieces seen before (warm), none (emptied), or a new tokenizer (cold)."""
     try:
         tiktoken = importlib.import_module("tiktoken")
     except ImportError:
@@ -60,16 +60,44 @@ def against_tiktoken(text, folder, pairs):
     def cold():
         Tokenizer(warm.ranks, pattern=warm.pattern).encode_ordinary(text)
 
+    def emptied():
+        warm._cache.clear()
+        warm.encode_ordinary(text)
+
     peer = lambda: theirs.encode_ordinary(text)
-    cold_seconds, _ = paired(cold, peer, pairs)
-    warm_seconds, peer_seconds = paired(lambda: warm.encode_ordinary(text), peer, pairs)
+    known = lambda: warm.encode_ordinary(text)
+    taken = in_turns(cold, emptied, known, peer, rounds=3 * pairs, of=min)  # they are short
+    cold_seconds, emptied_seconds, warm_seconds, peer_seconds = taken
     return {
         "encode_mb": len(text.encode("utf-8")) / 1e6,
         "encode_cold_seconds": cold_seconds,
+        "encode_emptied_seconds": emptied_seconds,
         "encode_warm_seconds": warm_seconds,
         "tiktoken_seconds": peer_seconds,
         "encode_cold_vs_tiktoken_time_ratio": cold_seconds / peer_seconds,
+        "encode_emptied_vs_tiktoken_time_ratio": emptied_seconds / peer_seconds,
         "encode_warm_vs_tiktoken_time_ratio": warm_seconds / peer_seconds,
+        **against_hf_encoding(text, warm, cold_seconds, warm_seconds, pairs),
+    }
+
+
+def against_hf_encoding(text, ours, cold_seconds, warm_seconds, pairs):
+    """The same text by Hugging Face's tokenizers with the same vocabulary, on one thread; its ids must be ours."""
+    try:
+        hf = importlib.import_module("tokenizers")
+    except ImportError:
+        print("tokenizers is not installed, so its encoding is not compared; to compare: pip install tokenizers")
+        return {}
+    merges = [(to_visible(left), to_visible(right)) for left, right in ours.merges]
+    peer = hf.Tokenizer(hf.models.BPE({to_visible(token): i for token, i in ours.ranks.items()}, merges))
+    peer.pre_tokenizer = hf.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if peer.encode(text).ids != ours.encode_ordinary(text):
+        raise Mistake("tokenizers has other ids for the same text and vocabulary; so no time of it is given")
+    (seconds,) = in_turns(lambda: peer.encode(text), rounds=pairs, of=min)
+    return {
+        "hf_encode_seconds": seconds,
+        "encode_cold_vs_hf_time_ratio": cold_seconds / seconds,
+        "encode_warm_vs_hf_time_ratio": warm_seconds / seconds,
     }
 
 
@@ -100,7 +128,7 @@ def against_hf_trainer(text, sizes, pairs):
             continue
         texts = [text[i : i + HF_PART] for i in range(0, min(size, len(text)), HF_PART)]
         ours = partial(Tokenizer.train, texts, vocab_size, special_tokens=())
-        our_seconds, peer_seconds = paired(ours, partial(hf_train, hf, texts, vocab_size), pairs, of=min)
+        our_seconds, peer_seconds = in_turns(ours, partial(hf_train, hf, texts, vocab_size), rounds=pairs, of=min)
         metrics |= {
             f"bpe_train_seconds_{name}": our_seconds,
             f"hf_train_seconds_{name}": peer_seconds,
@@ -120,7 +148,8 @@ def against_minbpe(text, checkout, pairs):
     finally:
         sys.path.remove(str(checkout))
     ours = lambda: Tokenizer.train(text, 512, special_tokens=())
-    our_seconds, peer_seconds = paired(ours, lambda: peer.RegexTokenizer(PATTERNS["gpt2"]).train(text, 512), pairs)
+    theirs = lambda: peer.RegexTokenizer(PATTERNS["gpt2"]).train(text, 512)
+    our_seconds, peer_seconds = in_turns(ours, theirs, rounds=pairs)
     return {
         "train_kb": len(text.encode("utf-8")) / 1e3,
         "train_seconds": our_seconds,

@@ -1,4 +1,4 @@
-"""Draw the week's figures from results files: the loss curve, and two matrices side by side, twice. No training."""
+"""Draw the week's figures from results files: curves of loss, two matrices side by side, what ingredients do."""
 
 import math
 import sys
@@ -15,8 +15,9 @@ def whose(metrics):
 
 
 def loss_curve(metrics, plt):
-    """Training loss on Shakespeare in nats per token, with what a uniform guess would need."""
-    losses = metrics["losses"]["train shakespeare"]
+    """Training loss on the first domain in nats per token, with what a uniform guess would need."""
+    first = metrics["domains"][0]
+    losses = metrics["losses"][f"train {first}"]
     tokens = [(i + 1) * metrics["block_tokens"] / 1e6 for i in range(len(losses))]
     smooth, average = [], losses[0]
     for loss in losses:
@@ -27,12 +28,12 @@ def loss_curve(metrics, plt):
     ax.plot(tokens, smooth, color="tab:blue", linewidth=2, label="moving average")
     uniform = math.log(metrics["vocab_size"])
     ax.axhline(uniform, color="black", linestyle=":", label=f"uniform guess, ln {metrics['vocab_size']:,}")
-    ax.set_xlabel("tokens of Shakespeare read (millions)")
+    ax.set_xlabel(f"tokens of {first} read (millions)")
     ax.set_ylabel("training loss (nats per token)\nthe axis does not start at 0")
     bpb = metrics["pretrain_val_bpb"]
     ax.set_title(
         f"Training takes the loss from {losses[0]:.1f} to {smooth[-1]:.2f} nats a token ({whose(metrics)});\n"
-        f"unseen plays then need {bpb:.2f} bits per byte", fontsize=11,
+        f"unseen text then needs {bpb:.2f} bits per byte", fontsize=11,
     )  # fmt: skip
     ax.legend()
     return fig
@@ -95,6 +96,54 @@ def assistant(metrics, plt):
     return fig
 
 
+def race(metrics, plt):
+    """Loss over the seconds of a whole process: a point of ours is a run of its own, the peer's are its estimates."""
+    fig, ax = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
+    names = {"free": "nanogpt train, 1,024 tokens", "char": "nanogpt train, characters"}
+    for name, colour in zip(names, ("tab:blue", "tab:green"), strict=True):
+        _, seconds, losses = zip(*metrics[f"{name}_curve"], strict=True)
+        ax.plot(seconds, losses, "o-", color=colour, label=names[name])
+    for i, run in enumerate(run for run in metrics["runs"] if run["name"] == "nanogpt_peer"):
+        steps, losses = zip(*run["estimates"][1:], strict=True)
+        seconds = [run["seconds"] * step / run["estimates"][-1][0] for step in steps]
+        ax.plot(seconds, losses, ".:", color="0.5", label=None if i else "nanoGPT's train.py, its estimates")
+        ax.plot(run["seconds"], run["val"], "s", color="black", label=None if i else "nanoGPT's train.py, whole split")
+    ax.axhline(metrics["goal"], color="0.6", linewidth=0.8)
+    ax.axhline(metrics["best"], color="0.6", linewidth=0.8)
+    ax.text(1, metrics["goal"], f" {metrics['goal']}", va="bottom", color="0.4")
+    ax.text(1, metrics["best"], f" {metrics['best']}, nanoGPT's best, on an A100", va="bottom", color="0.4")
+    ax.set_xscale("log")
+    ax.set_xlabel("seconds of the whole process (logarithmic)")
+    ax.set_ylabel("nats a character on the last tenth\nthe axis does not start at 0")
+    ratio = metrics.get("time_to_1905_ratio")
+    title = "Loss on tinyshakespeare over time"
+    ax.set_title(title if ratio is None else f"{title}: {metrics['goal']} in {100 * ratio:.0f} % of nanoGPT's time")
+    ax.legend()
+    return fig
+
+
+def ingredients(metrics, plt):
+    """What switching each ingredient costs, at equal seconds and at equal tokens, beside the default."""
+    rows = metrics["rows"]
+    base = rows["default"]
+    order = sorted((name for name in rows if name != "default"), key=lambda name: rows[name]["equal_seconds"])
+    fig, ax = plt.subplots(figsize=(7.5, 6.0), layout="constrained")
+    for shift, key, label, colour in (
+        (0.15, "equal_seconds", "equal seconds", "tab:blue"),
+        (-0.15, "bpb", "equal tokens", "tab:orange"),
+    ):
+        change = [rows[name][key] - base[key] for name in order]
+        spread = [rows[name][f"{key}_sd"] or 0 for name in order]
+        places = [i + shift for i in range(len(order))]
+        ax.errorbar(change, places, xerr=spread, fmt="o", color=colour, label=label, capsize=2)
+    ax.axvline(0, color="0.6", linewidth=0.8)
+    ax.set_yticks(range(len(order)), order)
+    ax.set_xlabel("change against the default, bits per byte (right: worse)")
+    ax.set_title(f"What one switched ingredient does to the loss ({metrics['seeds']} seeds, {metrics['steps']} steps)")
+    ax.legend()
+    return fig
+
+
 def main(argv=None):
     """Draw every figure that there are numbers for, and return their paths."""
     args = drawing_parser(__doc__, __file__).parse_args(argv)
@@ -114,6 +163,9 @@ def main(argv=None):
     if tasks.exists():
         metrics = read_metrics(tasks, f"python weeks/week14/assistant.py --preset {args.preset}")
         drawings.append(("assistant", assistant, metrics))
+    for name, draw in (("race", race), ("ingredients", ingredients)):
+        if (path := args.results / f"{name}-{args.preset}.json").exists():
+            drawings.append((name, draw, read_metrics(path, f"python weeks/week14/{name}.py --preset {args.preset}")))
     args.out.mkdir(parents=True, exist_ok=True)
     paths = [args.out / f"{name}.png" for name, *_ in drawings]
     for path, (_, draw, metrics) in zip(paths, drawings, strict=True):

@@ -1,6 +1,6 @@
-"""The main job: a vocabulary and a GPT from scratch on Shakespeare, then three more kinds of text, without forgetting.
+"""The main job: a vocabulary and a GPT from scratch on a Bible in simple English, then three more kinds of text.
 
-The same pretrained model learns the Basic-English Bible, recipes and Python code, once naively and once with replay;
+The same pretrained model learns Shakespeare, recipes and Python code, once naively and once with replay;
 after each domain it is examined on all four. What is left behind: runs/week14/results/<preset>.json, and models for
 `nanogpt sample` and `nanogpt chat` in checkpoints/week14-<preset>/.
 """
@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PRETRAIN, LATER = "shakespeare", ("bible", "recipes", "code")
+PRETRAIN, LATER = "bible", ("shakespeare", "recipes", "code")
 DOMAINS = (PRETRAIN, *LATER)
-METHODS = ("naive", "replay")
+METHODS = {"naive": "naive", "replay": "shared-replay"}  # what an arm is called here, and the method that it is
 
 PROMPTS = {
-    "shakespeare": "ROMEO:\n",
     "bible": "And the Lord said to",
+    "shakespeare": "ROMEO:\n",
     "recipes": "Ingredients:\n",
     "code": "import sys\n\ndef ",
 }
@@ -35,8 +35,8 @@ def presets():
         "shape": vars(SHAPE),
         "pretrain": PRETRAIN.to_dict(),
         "learn": LATER.to_dict(),
-        "replay": {"keep_rows": 512, "replay_rows": 8},
-        "exam_chars": 100_000,
+        "replay": {"keep_rows": 512, "replay_rows": 2, "share": 0.5},
+        "exam_chars": 50_000,
         "train_chars": None,
     }
     small = {"vocab_size": 300, "block_size": 32, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 32}
@@ -45,7 +45,7 @@ def presets():
         "shape": {**settings["shape"], **small},
         "pretrain": {**settings["pretrain"], "steps": 40, "lr": 5e-3, "warmup": 4},
         "learn": {**settings["learn"], "steps": 30, "lr": 5e-3, "warmup": 3},
-        "replay": {"keep_rows": 64, "replay_rows": 8},
+        "replay": {"keep_rows": 64, "replay_rows": 2, "share": 0.5},
         "exam_chars": 4_000,
         "train_chars": 20_000,
     }
@@ -90,7 +90,7 @@ def finding(metrics, runs, work):
     """The last lines: what was done, what it showed, where the models are, what to type next."""
     cut = metrics.get("forgetting_cut_pct")
     compared = "" if cut is None else f": {abs(cut):.1f} % {'less' if cut >= 0 else 'more'}"
-    sample = shlex.join([".venv/bin/nanogpt", "sample", "--model", str(work / "replay"), "--prompt", "ROMEO:"])
+    sample = shlex.join([".venv/bin/nanogpt", "sample", "--model", str(work / "replay"), "--prompt", "And the Lord"])
     return (
         f"\nWhat it did: a model of {runs[0]['n_params']:,} numbers learned {PRETRAIN}, then {', '.join(LATER)}, one "
         f"after another: once naively, once with replay, which keeps {runs[0]['kept_pct']:.1f} % of the rows. "
@@ -122,7 +122,7 @@ def run(setting, seed, data, work, fresh):
             print(f"\n-- three more domains, {method} --", flush=True)
             folder = work / method
             begun = folder if (folder / "checkpoint.json").exists() else work / "pretrained"
-            course = open_course(begun, device, method=(method, setting.get(method, {})), seed=seed)
+            course = open_course(begun, device, method=(METHODS[method], setting.get(method, {})), seed=seed)
             for name in LATER:
                 if name not in course.learned:
                     learn_one(course, domains[name], setting["learn"], seed, folder, autocast, log, f"{method} {name}")
@@ -134,7 +134,7 @@ def run(setting, seed, data, work, fresh):
 
 
 def pretrained(setting, seed, domains, work, autocast, device, log):
-    """The vocabulary and the model that knows Shakespeare only."""
+    """The vocabulary and the model that knows the first domain only."""
     from nanogpt.model import GPTConfig
     from nanogpt.vendor.bpe.fast import Tokenizer
     from nanogpt.vendor.shared.text import END, documents
@@ -149,14 +149,15 @@ def pretrained(setting, seed, domains, work, autocast, device, log):
         sizes = dict(setting["shape"])
         tokenizer = Tokenizer.train(text, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
         config = GPTConfig(tokenizer.vocab_size, **sizes)
-        course = new_course(config, tokenizer, method_config=setting["replay"], seed=seed, device=device)
+        chosen = {"method": METHODS["replay"], "method_config": setting["replay"]}
+        course = new_course(config, tokenizer, **chosen, seed=seed, device=device)
         course.exams = {name: domain.exam for name, domain in domains.items()}
     model = course.model
     sizes = f"{model.n_params():,} parameters, {course.tokenizer.vocab_size} tokens"
     print(f"GPT with {sizes}, {log['setting']['precision']}", flush=True)
     if PRETRAIN not in course.learned:
         learn_one(course, domains[PRETRAIN], setting["pretrain"], seed, folder, autocast, log, f"train {PRETRAIN}")
-    print(f"{PRETRAIN}: {course.scores[0][0]:.3f} bits per byte on held-out plays", flush=True)
+    print(f"{PRETRAIN}: {course.scores[0][0]:.3f} bits per byte on held-out text", flush=True)
     return course
 
 
@@ -215,7 +216,8 @@ def read(data, name, setting):
 
 def print_samples(title, course, names, seed):
     """One sample a domain, printed and returned."""
-    from nanogpt.infer.generate import generate, stream
+    from nanogpt.infer.generate import generate
+    from nanogpt.vendor.bpe.stream import decode_stream
     from nanogpt.vendor.shared.text import END
 
     end, samples = course.tokenizer.special_tokens[END], {}
@@ -223,7 +225,7 @@ def print_samples(title, course, names, seed):
         ids = [end, *course.tokenizer.encode_ordinary(PROMPTS[name])]
         ids = ids[-course.model.config.block_size :]
         tokens = generate(course.model, ids, 80, temperature=0.7, top_p=0.95, seed=seed, stop={end})
-        samples[name] = PROMPTS[name] + "".join(stream(course.tokenizer, tokens))
+        samples[name] = PROMPTS[name] + "".join(decode_stream(course.tokenizer, tokens))
         print(f"\n[{title}: {name}]\n{samples[name]}", flush=True)
     return samples
 

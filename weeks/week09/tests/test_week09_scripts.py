@@ -88,3 +88,20 @@ def test_a_file_from_windows_is_learned_as_ours(load_script, data, tmp_path):
     for path in data.iterdir():
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
     assert run(train, data, tmp_path)["bytes_per_token"] == first["bytes_per_token"]
+
+
+@pytest.mark.day(63)
+def test_the_time_of_another_encoder_counts_only_with_equal_ids(load_script, monkeypatch):
+    """A faster program with other ids would be no rival; and ours must not win by leaving work out."""
+    pytest.importorskip("tokenizers", reason="the outside oracle is not installed")
+    from bpe import Tokenizer
+
+    bench = load_script("week09", "bench")
+    ours = Tokenizer.train(PLAYS * 3, 320, special_tokens=())
+    found = bench.against_hf_encoding(PLAYS, ours, 4.0, 2.0, pairs=1)
+    assert found["encode_cold_vs_hf_time_ratio"] == pytest.approx(2 * found["encode_warm_vs_hf_time_ratio"])
+    assert found["encode_warm_vs_hf_time_ratio"] == pytest.approx(2.0 / found["hf_encode_seconds"])
+    encode = ours.encode_ordinary
+    monkeypatch.setattr(ours, "encode_ordinary", lambda text: encode(text)[:-1])
+    with pytest.raises(bench.Mistake, match="tokenizers has other ids for the same text and vocabulary"):
+        bench.against_hf_encoding(PLAYS, ours, 4.0, 2.0, pairs=1)

@@ -16,10 +16,10 @@ class Shape:
 
     vocab_size: int = option(2048, "tokens of the vocabulary")
     block_size: int = option(256, "longest context in tokens")
-    n_layer: int = option(5, "blocks")
-    n_head: int = option(6, "query heads of a block")
-    n_kv_head: int = option(2, "key/value heads, shared by query heads")
-    n_embd: int = option(192, "width")
+    n_layer: int = option(4, "blocks")
+    n_head: int = option(5, "query heads of a block")
+    n_kv_head: int = option(1, "key/value heads, shared by query heads")
+    n_embd: int = option(160, "width")
     dropout: float = option(0.0, "share of activations that training leaves out")
     n_hidden: int = 0
     position: str = "rope"
@@ -72,7 +72,7 @@ class Lora:
 
 SHAPE = Shape()
 PRETRAIN = TrainConfig()
-LATER = TrainConfig(steps=80, warmup=8, lr=3e-3)  # a later domain of a small model: fewer steps, a lower rate
+LATER = TrainConfig(steps=50, warmup=5, lr=8e-3)  # a later domain of a small model: fewer steps, a lower rate
 ADAMW = TrainConfig(optimizer="adamw", beta2=0.99, schedule="cosine", min_lr=0.1)  # for adapters, which are thin
 ADAPT_ROWS = replace(ADAMW, steps=80, lr=1e-3, warmup=5, weight_decay=0.0)  # LoRA; the steps follow from the rows
 ADAPT_TEXT = replace(ADAPT_ROWS, batch_size=4)  # every token of a row is judged, and a large vocabulary makes that dear

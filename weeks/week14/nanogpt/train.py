@@ -35,10 +35,10 @@ def option(default, help):
 class TrainConfig:
     """How to train. The defaults suit a small model on a CPU."""
 
-    steps: int = option(800, "optimizer steps")
+    steps: int = option(300, "optimizer steps")
     batch_size: int = option(8, "new rows in one forward pass")
     accumulate: int = option(1, "forward passes that make one step")
-    lr: float = option(1.5e-2, "highest learning rate")
+    lr: float = option(2e-2, "highest learning rate")
     min_lr: float = option(0.0, "share of lr that is left at the end")
     warmup: int = option(10, "steps in which the rate rises")
     schedule: str = option("linear", f"how the rate falls: {', '.join(SCHEDULES)}")

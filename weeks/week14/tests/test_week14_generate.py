@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nanogpt.infer.generate import generate, stream
+from nanogpt.infer.generate import generate
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.bpe.fast import Tokenizer
+from nanogpt.vendor.bpe.stream import decode_stream
 
 pytestmark = pytest.mark.day(97)
 
@@ -77,7 +78,7 @@ def test_empty_prompt_is_refused(model):
 @settings(max_examples=80, deadline=None)
 def test_stream_never_breaks_a_character(tokenizer, text):
     """Pieces are whole characters and add up to the text, whatever tokens its bytes are cut into."""
-    pieces = list(stream(tokenizer, tokenizer.encode_ordinary(text)))
+    pieces = list(decode_stream(tokenizer, tokenizer.encode_ordinary(text)))
     assert "".join(pieces) == text and "\ufffd" not in "".join(pieces).replace("\ufffd" * text.count("\ufffd"), "")
 
 
@@ -89,6 +90,6 @@ def test_stream_holds_back_half_a_character(tokenizer):
     ids = [table[bytes([b])] for b in "😀!".encode()]
     shown = []
     for n in range(1, len(ids) + 1):
-        shown.append("".join(p for p in stream(tokenizer, ids[:n]) if "\ufffd" not in p))
+        shown.append("".join(p for p in decode_stream(tokenizer, ids[:n]) if "\ufffd" not in p))
     assert shown == ["", "", "", "😀", "😀!"]
-    assert list(stream(tokenizer, ids[:2])) == ["\ufffd"]  # what never became whole is shown as such, at the end
+    assert list(decode_stream(tokenizer, ids[:2])) == ["\ufffd"]  # what never became whole is shown as such, at the end

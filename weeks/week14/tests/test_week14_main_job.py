@@ -123,7 +123,7 @@ def test_stopped_job_goes_on_to_the_same_result(job, data, tmp_path, monkeypatch
 def test_missing_data_names_the_make_target(load_script, tmp_path):
     """Someone without the data is told how to get it."""
     script = load_script("week14", "train")
-    with pytest.raises(Exception, match="make data/shakespeare") as caught:
+    with pytest.raises(Exception, match="make data/bible") as caught:
         script.main(
             ["--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path), "--work", str(tmp_path / "w")]
         )

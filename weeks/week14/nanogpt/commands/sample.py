@@ -67,12 +67,13 @@ def ordinary(tokenizer, text):
 def write_answer(loaded, ids, options, n, *, seed, stop, context=None, said=None):
     """Print up to `n` tokens after `ids` as they come; returns how many there were. `said`, a list, gets the pieces."""
     from ..infer import generate
+    from ..vendor.bpe.stream import decode_stream
 
     count, said = [0], [] if said is None else said
     chosen = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "seed": seed}
     try:
         tokens = generate.generate(loaded.model, ids, n, **chosen, stop=stop, context=context)
-        for piece in generate.stream(loaded.tokenizer, counted(tokens, count)):
+        for piece in decode_stream(loaded.tokenizer, counted(tokens, count)):
             said.append(piece)
             sys.stdout.write(piece)
             sys.stdout.flush()

@@ -1,7 +1,5 @@
 """From a prompt to text, one token at a time, each handed out as soon as it is known."""
 
-import codecs
-
 import torch
 
 from ..vendor.gpt.cache import KVCache
@@ -67,15 +65,3 @@ def generate(
             return
         yield token
         ids.append(token)  # 4) and it becomes the newest of the text
-
-
-def stream(tokenizer, ids):
-    """Turn token ids into pieces of text; a character whose bytes are spread over tokens waits until it is whole."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for token in ids:
-        piece = decoder.decode(tokenizer.token_bytes(token))
-        if piece:
-            yield piece
-    rest = decoder.decode(b"", final=True)
-    if rest:
-        yield rest

@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 47a58f6296aea1fb675a5034b0dafdf914cf7ea4ac63f3d86eb37e8afcd107f8; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 9b77526eda319337b687a29346549345592ab6b3c39792b2d6b9893a0072d74f; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
@@ -11,14 +11,16 @@ normalisation, threads.
 import hashlib
 import heapq
 import json
-import os
 import warnings
 from collections import Counter, defaultdict
 from functools import cached_property
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
+from .many import SHORT, Merger
 from .pieces import PATTERNS, Splitter, any_of
+from ..shared.files import atomic_write
 from ..shared.progress import bar
 
 ENDOFTEXT = "<|endoftext|>"
@@ -26,7 +28,7 @@ FORMAT, VERSION = "byte-level-bpe", 1
 PAIR = 2**40 - 1  # the bits of a pair of ids, 20 for each
 CACHE_PIECES = 2**17  # the cache of encoded pieces is emptied when it holds this many ...
 CACHE_LENGTH = 64  # ... and takes no piece of more characters, so it stays below about 40 MB
-SHORT = 32  # bytes of a piece for which scanning is faster than a heap
+LONG_TEXT, PROBE, NEW = 2**14, 2**12, 2**8  # of so many pieces with NEW new ones in the first PROBE, all merge at once
 
 # One printable character for each byte, as in GPT-2's files, so that any token can be read, and stored as text: the 188
 # bytes that Latin-1 prints stand for themselves; the other 68 (controls, blanks, the soft hyphen) take the characters
@@ -59,7 +61,8 @@ class Tokenizer:
     """
 
     def __init__(self, ranks, *, pattern="gpt2", special_tokens=None):
-        self.ranks = dict(sorted(ranks.items(), key=lambda item: item[1]))  # bytes -> id, in order of merges
+        in_order = list(ranks.values()) == sorted(ranks.values())
+        self.ranks = dict(ranks if in_order else sorted(ranks.items(), key=itemgetter(1)))  # bytes -> id, as they merge
         self.special_tokens = dict(special_tokens or {})  # text -> id
         self.pattern = PATTERNS.get(pattern, pattern)
         self._splitter = Splitter(self.pattern)
@@ -140,8 +143,11 @@ class Tokenizer:
     def encode_ordinary(self, text: str) -> list[int]:
         """Text -> ids, where special tokens are text like any other."""
         _check_text(text)
+        pieces = self.split(text)
+        if len(pieces) >= LONG_TEXT and len(set(pieces[:PROBE]).difference(self._cache)) >= NEW:
+            self._merger.fill(self._cache, pieces, CACHE_PIECES)
         # No loop of Python's: a piece that is known costs one look into a dict.
-        return list(chain.from_iterable(map(self._cache.__getitem__, self.split(text))))
+        return list(chain.from_iterable(map(self._cache.__getitem__, pieces)))
 
     def split(self, text: str) -> list[str]:
         """The pieces that are encoded one by one."""
@@ -156,6 +162,10 @@ class Tokenizer:
             return [self.ranks[part] for part in _merge(piece, self.ranks)]
         except KeyError as error:
             raise ValueError(f"the byte {error} is not in this vocabulary; drop it from the text") from None
+
+    @cached_property
+    def _merger(self):
+        return Merger(self.ranks)
 
     # ---- ids -> text ----
 
@@ -221,8 +231,9 @@ class Tokenizer:
         path = Path(path)
         if path.suffix != ".json":
             raise ValueError(f"{path} does not end in .json; the readable twin takes its place with .vocab")
-        _write(path.with_suffix(".vocab"), "".join(self._listing()))
-        _write(path, json.dumps(self.to_dict(), ensure_ascii=False, indent=0) + "\n")  # last: now the pair is complete
+        atomic_write(path.with_suffix(".vocab"), "".join(self._listing()))
+        content = json.dumps(self.to_dict(), ensure_ascii=False, indent=0) + "\n"
+        atomic_write(path, content)  # last: now the pair is complete
         return path
 
     @classmethod
@@ -386,16 +397,3 @@ def _check_text(text):
 def _digest(state):
     content = {key: value for key, value in state.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path, text):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as f:
-            f.write(text.encode("utf-8"))
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

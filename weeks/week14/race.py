@@ -1,0 +1,180 @@
+"""Time to loss on tinyshakespeare: `nanogpt train` beside nanoGPT's train.py at its CPU setting, as whole processes.
+
+python weeks/week14/race.py --peer ~/nanoGPT --data ~/tinyshakespeare.txt     # a git clone, the file that it trains on
+python weeks/week14/race.py --data ~/tinyshakespeare.txt                      # ours alone
+
+The text is split as nanoGPT splits it: the first nine tenths to train on. The loss is in nats a character, over every
+character of the last tenth, whatever the tokenizer; windows do not overlap on either side. A point of ours is a whole
+run of the command: imports, the training of the vocabulary, all steps, the exam. So each point has its own schedule,
+and the curve goes through runs of different length. nanoGPT's inner points are its own estimates, without the exam.
+"""
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+GOAL, BEST = 1.905, 1.4697  # what nanoGPT's CPU setting reaches, and the best that its README names, on an A100
+SHAPE = ["--n-layer", "4", "--n-head", "4", "--n-kv-head", "4", "--n-embd", "128", "--block-size", "64"]
+# A contestant: the options that it adds to SHAPE, and the steps of its runs. 257 tokens are the bytes and an end.
+OURS = {
+    "free": (["--vocab-size", "1024", "--batch-size", "24", "--lr", "0.03", "--warmup", "3"], (40, 150, 500, 1000)),
+    "char": (["--vocab-size", "257", "--batch-size", "24", "--lr", "0.03", "--warmup", "3"], (80, 150, 400, 800)),
+}
+THEIRS = """config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=100
+--eval_interval=250 --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000
+--lr_decay_iters=2000 --dropout=0.0""".split()
+EXAM = """
+import sys, torch
+from model import GPT, GPTConfig
+saved = torch.load(sys.argv[1], weights_only=False)
+model = GPT(GPTConfig(**saved["model_args"]))
+model.load_state_dict(saved["model"])
+model.eval()
+text = open(sys.argv[2]).read()
+index = {c: i for i, c in enumerate(sorted(set(text)))}
+ids = torch.tensor([index[c] for c in text[int(0.9 * len(text)):]])
+nats = 0.0
+with torch.no_grad():
+    for start in range(0, len(ids) - 1, 64):
+        x, y = ids[start:start + 64][None], ids[start + 1:start + 65][None]
+        nats += model(x[:, :y.shape[1]], y)[1].item() * y.shape[1]
+print(nats / (len(ids) - 1))
+"""
+
+
+def main(argv=None):
+    from nanogpt.vendor.shared.errors import Mistake
+    from nanogpt.vendor.shared.progress import bar
+    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.text import read_text
+
+    argv = sys.argv[1:] if argv is None else argv
+    p = parser(__doc__.splitlines()[0], data=Path("tinyshakespeare.txt"), epilog=__doc__.split("\n", 2)[2])
+    p.add_argument("--peer", type=Path, help="your checkout of karpathy/nanoGPT; nothing of it is needed otherwise")
+    p.add_argument("--seeds", type=int, default=1, help="runs of each contestant, in turns (default: %(default)s)")
+    args = p.parse_args(argv)
+    if args.peer and not (args.peer / "train.py").is_file():
+        raise Mistake(f"{args.peer} has no train.py; give a checkout: git clone https://github.com/karpathy/nanoGPT")
+    text, threads = read_text(args.data), thread_count(args.threads)
+    began, runs, cut = time.perf_counter(), [], int(0.9 * len(text))
+    plan = [(name, steps) for name, (_, all_steps) in OURS.items() for steps in all_steps]
+    if args.preset == "smoke":
+        plan = [(name, 2) for name in OURS]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "train.txt").write_text(text[:cut])
+        (folder / "val.txt").write_text(text[cut:])
+        for seed in range(args.seed, args.seed + args.seeds):
+            if args.peer:
+                runs.append(
+                    {"name": "nanogpt_peer", "seed": seed, **theirs(args.peer, args.data, folder, threads, seed)}
+                )
+                print(told(runs[-1]), flush=True)
+            for name, steps in bar(plan, f"seed {seed}"):
+                runs.append({"name": name, "seed": seed, "steps": steps, **ours(name, steps, folder, threads, seed)})
+                print(told(runs[-1]), flush=True)
+    metrics = summary(runs)
+    path = write_results(
+        results_folder(__file__, args.out) / f"race-{args.preset}.json",
+        command=command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=time.perf_counter() - began,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(f"results: {path}")
+    return metrics
+
+
+def told(run):
+    return f"{run['name']}: {run['val']:.4f} nats a character after {run['seconds']:.1f} s in all"
+
+
+def timed(command, threads, **options):
+    """(seconds, what it printed) of a whole process."""
+    surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    began = time.perf_counter()
+    done = subprocess.run(
+        command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+    if done.returncode:
+        from nanogpt.vendor.shared.errors import Mistake
+
+        raise Mistake(f"{' '.join(map(str, command))} failed: {done.stdout.strip()[-500:]}")
+    return time.perf_counter() - began, done.stdout
+
+
+def ours(name, steps, folder, threads, seed):
+    """One whole run of the command."""
+    out = folder / "model"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [
+        sys.executable, "-c", "from nanogpt.cli import script; script()", "train", folder / "train.txt",
+        "--exam", folder / "val.txt", "--out", out, *SHAPE, *OURS[name][0], "--steps", str(steps),
+        "--seed", str(seed), "--threads", str(threads), "--save-every", "1000000", "--method", "naive",
+    ]  # fmt: skip
+    seconds, said = timed(command, threads)
+    from nanogpt.workspace.store import open_course
+
+    ((score,),) = open_course(out).scores
+    text = (folder / "val.txt").read_text()
+    return {"seconds": seconds, "val": score * math.log(2) * len(text.encode()) / len(text)}
+
+
+def theirs(checkout, data, folder, threads, seed):
+    """nanoGPT's whole run; then, untimed, its loss on the whole split by its own model."""
+    home = folder / "nanoGPT"
+    shutil.copytree(checkout, home, ignore=shutil.ignore_patterns(".git", "out*"), dirs_exist_ok=True)
+    data_folder = home / "data" / "shakespeare_char"
+    shutil.copy(data, data_folder / "input.txt")
+    timed([sys.executable, data_folder / "prepare.py"], threads, cwd=home)
+    (home / "seeded.py").write_text(
+        f"import re\ns = open('train.py').read().replace('1337', '{1337 + seed}')\nexec(s)\n"
+    )
+    seconds, said = timed([sys.executable, "seeded.py", *THEIRS, "--out_dir=out-race"], threads, cwd=home)
+    (home / "exam.py").write_text(EXAM)
+    _, value = timed([sys.executable, "exam.py", "out-race/ckpt.pt", data], threads, cwd=home)
+    found = re.findall(r"step (\d+): train loss [\d.]+, val loss ([\d.]+)", said)
+    return {
+        "seconds": seconds,
+        "val": float(value.split()[-1]),
+        "estimates": [[int(step), float(loss)] for step, loss in found],
+    }
+
+
+def summary(runs):
+    """Per contestant its curve (means over seeds), and the ratios where the peer ran."""
+    mean = lambda values: sum(values) / len(values)
+    metrics = {"goal": GOAL, "best": BEST, "seeds": len({run["seed"] for run in runs}), "runs": runs}
+    peers = [run for run in runs if run["name"] == "nanogpt_peer"]
+    if peers:
+        metrics |= {"peer_seconds": mean([r["seconds"] for r in peers]), "peer_val": mean([r["val"] for r in peers])}
+    for name in OURS:
+        steps = sorted({run["steps"] for run in runs if run["name"] == name})
+        curve = []
+        for count in steps:
+            same = [run for run in runs if run["name"] == name and run["steps"] == count]
+            curve.append([count, mean([r["seconds"] for r in same]), mean([r["val"] for r in same])])
+        metrics[f"{name}_curve"] = curve
+        if peers:
+            short, equal = ("time_to_1905_ratio", "equal_time_val") if name == "free" else (
+                "char_time_to_1905_ratio", "char_equal_time_val")  # fmt: skip
+            reached = [seconds for _, seconds, val in curve if val <= GOAL]
+            within = [val for _, seconds, val in curve if seconds <= metrics["peer_seconds"]]
+            metrics[short] = min(reached) / metrics["peer_seconds"] if reached else None
+            metrics[equal] = min(within) if within else None
+    return metrics
+
+
+if __name__ == "__main__":
+    from nanogpt.vendor.shared.errors import entry
+
+    sys.exit(entry(main))
