@@ -253,7 +253,7 @@ def places(text):
     """The names that GitHub gives to a page's headings: lower case, no punctuation, - for a blank, a number."""
     names = []
     for prose, line in zip(without_code(text).split("\n"), text.split("\n"), strict=True):
-        if heading := re.match(r" {0,3}#{1,6} +", prose):
+        if heading := re.match(r" {0,3}#{1,6} ", prose):
             title = re.sub(r"<!--.*?-->|\]\([^)]*\)", "", line[heading.end() :]).strip().lower()
             name = re.sub(r"[^\w\- ]", "", title.replace("*", "")).replace(" ", "-")
             names.append(f"{name}-{twice}" if (twice := names.count(name)) else name)

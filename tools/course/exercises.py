@@ -14,6 +14,7 @@ from shared.errors import Mistake
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"day": int, "file": str, "function": str, "tests": list, "minutes": int, "difficulty": int, "why": str,
         "hints": list}  # fmt: skip
+WEEKS = 14
 STUB = 'raise NotImplementedError("Day {day}: {function}")'
 
 
@@ -21,12 +22,12 @@ STUB = 'raise NotImplementedError("Day {day}: {function}")'
 
 
 def week_of_day(day):
-    """Days 1 to 7 are week 1, and so on; the two days after the 98th belong to no week."""
-    return (day - 1) // 7 + 1
+    """Days 1 to 7 are week 1, and so on; the last week has nine days, to the hundredth."""
+    return min((day - 1) // 7 + 1, WEEKS)
 
 
 def days_of_week(number):
-    return range(7 * number - 6, 7 * number + 1)
+    return range(7 * number - 6, 101 if number == WEEKS else 7 * number + 1)
 
 
 def room_of_week(number, root=ROOT):

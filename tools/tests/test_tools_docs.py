@@ -148,6 +148,7 @@ def test_places_are_named_as_github_names_them(docs):
         "# A *B* `c_d`: e-f, 3 + 4!\n```bash\n# none\n```\n## See\n### See\n## [Day 1](a.md), <!--r:x-->7<!--/r--> é\n"
     )
     assert docs.places(text) == ["a-b-c_d-e-f-3--4", "see", "see-1", "day-1-7-é"]
+    assert docs.places("## `nanogpt.COMMANDS`\n") == ["nanogptcommands"]  # a heading that is code from end to end
 
 
 def test_links_to_headings(tree, said):

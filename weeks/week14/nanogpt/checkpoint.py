@@ -51,6 +51,7 @@ def save_adapter(folder, base, adapter, tensors, record, **parts):
 
 
 def _commit(folder, index, parts, tokenizer=None):
+    """Write `parts` ({name: tensors}) and the tokenizer, then the index with their names; then sweep."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}

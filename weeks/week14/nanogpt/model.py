@@ -26,6 +26,7 @@ class RMSNorm(nn.Module):
         self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
 
     def forward(self, x):
+        """x (..., width) -> the same shape and dtype."""
         return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
 
 
@@ -77,6 +78,8 @@ class Attention(nn.Module):
         self.dropout = config.dropout
 
     def forward(self, x, tokens, rope, mask, cache, packing=None, keep=None):
+        """x (B, T, C) -> (B, T, C), or (1, M, C) at the places `keep`. tokens (B, T): what a table of values is asked
+        for; rope: cos and sin, or None; mask, cache, packing: as `GPT.hidden` has them, each may be None."""
         B, T, C = x.shape
         qk = torch.cat([self.q(x), self.k(x)], dim=-1).view(B, T, -1, self.head_dim).transpose(1, 2)  # (B, H+G, T, D)
         v = self.v(x) if self.value is None else self.v(x) + self.value(tokens)
@@ -113,6 +116,7 @@ class MLP(nn.Module):
         self.squared = config.mlp == "relu2"
 
     def forward(self, x):
+        """x (B, T, C) -> (B, T, C)."""
         if self.gate is not None:
             return self.down(F.silu(self.gate(x)) * self.up(x))
         up = self.up(x)

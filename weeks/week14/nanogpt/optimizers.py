@@ -60,6 +60,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def _orthogonal(self, group):
+        """One step of the group's matrices: those of one shape together."""
         shapes = defaultdict(list)
         for p in group["params"]:
             if p.grad is not None:

@@ -1,5 +1,7 @@
 """Prompt/response rows: what is read, what is judged, and many answers at once."""
 
+from functools import cache
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,7 +24,7 @@ from nanogpt.scores import answer_all, exact_match
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import CHATML, tiny_model
 
-pytestmark = pytest.mark.day(97)
+pytestmark = pytest.mark.day(98)
 
 ROWS = [
     Row("is this good or bad? great", "good"),
@@ -31,10 +33,15 @@ ROWS = [
 ]
 
 
+@cache
+def tiny_template():
+    return Template(CHATML, tiny_model()[1], eos="<|im_end|>")
+
+
 @pytest.fixture(scope="module")
 def tiny():
-    model, tokenizer = tiny_model()
-    return model, Template(CHATML, tokenizer, eos="<|im_end|>")
+    model, _ = tiny_model()
+    return model, tiny_template()
 
 
 def decoded(template, rows, i):
@@ -93,14 +100,12 @@ def test_batch_mates_do_not_change_a_row(tiny):
     torch.testing.assert_close(learner.logits(rows), alone, rtol=1e-4, atol=1e-4)
 
 
-TINY = Template(CHATML, tiny_model()[1], eos="<|im_end|>")
-
-
 @settings(max_examples=30)
 @given(st.text(min_size=1).filter(str.strip), st.integers(28, 60))
 def test_long_prompts_are_cut_and_responses_never(text, length):
     """Whatever the prompt, the row fits, keeps its whole response, and the template around the prompt survives."""
-    template, tokenizer = TINY, TINY.tokenizer
+    template = tiny_template()
+    tokenizer = template.tokenizer
     row = Row(text * 3, "good")
     ids = prompt_ids(template, row, length)
     assert len(ids) <= length

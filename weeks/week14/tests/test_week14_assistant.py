@@ -12,7 +12,7 @@ from nanogpt.sources import NAMES, open_model
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import publish, run
 
-pytestmark = pytest.mark.day(97)
+pytestmark = pytest.mark.day(100)
 
 MOOD = [("great", "good"), ("awful", "bad"), ("lovely", "good"), ("nasty", "bad")]
 QUICK = "--batch-size 8 --lr 1e-2 --warmup 1 --row-length 64 --precision float32 --save-every 3".split()

@@ -15,6 +15,8 @@ from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.gpt.sampling import penalise_repetition
 from nanogpt.vendor.lora import adapter
 
+pytestmark = pytest.mark.day(98)
+
 FAMILIES = ["llama", "gpt2"]
 
 

@@ -10,7 +10,7 @@ from nanogpt.chat import Template
 from nanogpt.vendor.bpe.fast import Tokenizer, to_visible
 from nanogpt.vendor.shared.errors import Mistake
 
-pytestmark = pytest.mark.day(96)
+pytestmark = pytest.mark.day(97)
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>", "<s>["]  # the longest match counts
 TEMPLATES = {  # the ways in which published templates differ: blocks and blanks, trimming, folding, loops

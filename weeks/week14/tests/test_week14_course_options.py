@@ -9,7 +9,7 @@ from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
 from week14_tiny import QUICK, TEXTS, furnish, interrupt, record, run
 
-pytestmark = pytest.mark.day(98)
+pytestmark = pytest.mark.day(100)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from nanogpt.sources import open_model
 from nanogpt.vendor.bpe.fast import Tokenizer
 from week14_tiny import WORDS, publish, run, tiny_model
 
-pytestmark = pytest.mark.day(96)
+pytestmark = pytest.mark.day(100)
 
 QUICK = "--batch-size 8 --lr 2e-2 --warmup 1 --row-length 64 --precision float32".split()
 SIZES = "--vocab-size 280 --block-size 16 --n-layer 1 --n-head 2 --n-kv-head 1 --n-embd 16 --steps 1".split()

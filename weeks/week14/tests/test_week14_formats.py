@@ -14,7 +14,7 @@ from nanogpt.vendor.lora import adapter
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import publish, tiny_model
 
-pytestmark = pytest.mark.day(96)
+pytestmark = pytest.mark.day(97)
 
 
 def logits(model, length=20):

@@ -9,7 +9,7 @@ from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.bpe.stream import decode_stream
 
-pytestmark = pytest.mark.day(96)
+pytestmark = pytest.mark.day(97)
 
 
 @pytest.fixture(scope="module")

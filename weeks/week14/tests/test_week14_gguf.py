@@ -15,7 +15,7 @@ from nanogpt.model import GPT
 from nanogpt.vendor.bpe.fast import PATTERNS, Tokenizer, to_visible
 from nanogpt.vendor.shared.errors import Mistake
 
-pytestmark = pytest.mark.day(96)
+pytestmark = pytest.mark.day(97)
 
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 MERGES, TYPES = "tokenizer.ggml.merges", "tokenizer.ggml.token_type"

@@ -6,7 +6,7 @@ from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.lora.adapter import LoRAConfig, attach, detach, merge, parameters, unmerge
 from nanogpt.vendor.lora.peft_format import load, save
 
-pytestmark = pytest.mark.day(97)
+pytestmark = pytest.mark.day(98)
 
 CONFIG = GPTConfig(61, block_size=16, n_layer=2, n_head=4, n_kv_head=2, n_embd=32)
 

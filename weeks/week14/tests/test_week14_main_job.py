@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.day(98)
+pytestmark = pytest.mark.day(100)
 
 TEXTS = {
     "shakespeare": "ROMEO:\nBut soft, what light through yonder window breaks?\n\n",

@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from nanogpt.formats.hf import read_config, read_tensors
+from nanogpt.formats.hf import LLAMA, LLAMA_OUTSIDE, read_config, read_tensors
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.gpt.cache import KVCache
-
-pytestmark = pytest.mark.day(92)
 
 # float32 sums of some hundred products in another order: differences of 1e-7 to 2e-6 were seen
 TOLERANCE = 1e-5
@@ -19,6 +17,19 @@ def ours_from(theirs):
     tensors = read_tensors(config, theirs.state_dict())
     missing, unknown = model.load_state_dict(tensors, strict=False)
     assert not unknown and set(missing) <= {"head.weight"}
+    return model.eval()
+
+
+def llama_by_hand(theirs):
+    """The same for a Llama, by the table of names alone: its layout is ours."""
+    config, tensors = read_config(theirs.config.to_dict()), {}
+    for name, t in theirs.state_dict().items():
+        short = name.removeprefix("model.")
+        for part, own in LLAMA.items():
+            short = short.replace(f".{part}.", f".{own}.")
+        tensors[LLAMA_OUTSIDE.get(short, short.replace("layers.", "blocks."))] = t
+    model = GPT(config)
+    model.load_state_dict(tensors)
     return model.eval()
 
 
@@ -49,6 +60,7 @@ def loud(model):
             p.copy_(1 + 0.3 * torch.randn_like(p) if "norm" in name or "ln_" in name else 0.25 * torch.randn_like(p))
 
 
+@pytest.mark.day(92)
 @pytest.mark.parametrize(("n_head", "n_kv_head"), [(6, 6), (6, 2), (6, 1)], ids=["ratio-1", "ratio-3", "one-kv-head"])
 @pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
 def test_llama_family_equals_transformers(n_head, n_kv_head, tie):
@@ -57,11 +69,21 @@ def test_llama_family_equals_transformers(n_head, n_kv_head, tie):
     tokens = torch.randint(0, 97, (2, 40), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         expected = theirs(tokens).logits
-        logits, _ = ours_from(theirs)(tokens)
+        logits, _ = llama_by_hand(theirs)(tokens)
     assert expected.std() > 0.1
     torch.testing.assert_close(logits, expected, atol=TOLERANCE * expected.abs().max().item(), rtol=0)
 
 
+@pytest.mark.day(93)
+@pytest.mark.parametrize("tie", [True, False], ids=["tied", "untied"])
+def test_llama_names_become_ours(tie):
+    """The oracle is the table of names, applied by hand: the same tensor stands at each place, bit for bit."""
+    theirs = tiny_llama(6, 2, tie)
+    ours, expected = ours_from(theirs).state_dict(), llama_by_hand(theirs).state_dict()
+    assert all(torch.equal(ours[name], t) for name, t in expected.items())
+
+
+@pytest.mark.day(93)
 def test_gpt2_family_equals_transformers():
     """Learned positions, LayerNorm, tanh-GELU, biases and transposed linears must be GPT-2's."""
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -80,6 +102,7 @@ def test_gpt2_family_equals_transformers():
     torch.testing.assert_close(loss, theirs_out.loss, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.day(92)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_cached_pieces_equal_one_pass(family):
     """A prompt read in one go, in chunks or token by token must leave the same logits (float32, 1e-5)."""
@@ -98,6 +121,7 @@ def test_cached_pieces_equal_one_pass(family):
     assert cache.offset == 24
 
 
+@pytest.mark.day(92)
 def test_future_tokens_do_not_reach_back():
     """Causality: changing a later token must not move an earlier logit by one bit."""
     torch.manual_seed(0)
@@ -110,6 +134,7 @@ def test_future_tokens_do_not_reach_back():
     assert torch.equal(x[:, :9], y[:, :9]) and not torch.equal(x[:, 9], y[:, 9])
 
 
+@pytest.mark.day(92)
 def test_rope_sees_only_distance():
     """q at m and k at n must meet with a score that depends on m - n alone (RoFormer, section 3.2)."""
     from nanogpt.model import rope_tables, rotate
@@ -129,6 +154,7 @@ def test_rope_sees_only_distance():
     assert abs(score(40, 33) - score(40, 30)) > 1e-3
 
 
+@pytest.mark.day(92)
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -148,12 +174,14 @@ def test_absurd_sizes_get_a_sentence(change, sentence):
         GPTConfig(**{"vocab_size": 50, "n_embd": 32, "n_head": 4, **change})
 
 
+@pytest.mark.day(92)
 def test_unknown_setting_is_refused():
     """A dropped setting would give wrong logits quietly."""
     with pytest.raises(ValueError, match="sliding_window"):
         GPTConfig.from_dict({"vocab_size": 50, "sliding_window": 4})
 
 
+@pytest.mark.day(92)
 def test_too_long_input_is_refused():
     """One token more than the context has no position."""
     model = GPT(GPTConfig(50, block_size=8, n_layer=1, n_head=2, n_embd=8))
@@ -161,6 +189,7 @@ def test_too_long_input_is_refused():
         model(torch.zeros(1, 9, dtype=torch.long))
 
 
+@pytest.mark.day(92)
 def test_parameter_count_by_hand():
     """The printed size must be the one that arithmetic gives; a tied head is counted once."""
     c = GPTConfig(100, block_size=8, n_layer=2, n_head=4, n_kv_head=2, n_embd=32, n_hidden=64)
@@ -173,6 +202,7 @@ def test_parameter_count_by_hand():
     assert untied.n_params() == model.n_params() + 3200 and untied.flops_per_token() == model.flops_per_token()
 
 
+@pytest.mark.day(93)
 def test_unsupported_hugging_face_settings_are_refused():
     """RoPE scaling or attention biases change logits; reading such a model without them would be quietly wrong."""
     fields = tiny_llama(6, 2, True).config.to_dict()

@@ -10,7 +10,7 @@ from nanogpt.packing import Packing
 from nanogpt.vendor.continual.learner import Learner
 from nanogpt.vendor.continual.rows import Rows
 
-pytestmark = pytest.mark.day(97)
+pytestmark = pytest.mark.day(98)
 
 SHAPE = {"block_size": 16, "n_layer": 2, "n_head": 4, "n_embd": 16}
 MODELS = {

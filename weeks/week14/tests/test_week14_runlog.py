@@ -4,7 +4,7 @@ import pytest
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import runlog
 
-pytestmark = pytest.mark.day(95)
+pytestmark = pytest.mark.day(100)
 
 SETTING, PARTS = {"steps": 3}, ("pretrained", "naive")
 

@@ -10,7 +10,7 @@ from nanogpt.model import build
 
 FILE = Path(__file__).resolve().parents[3] / "data" / "smollm2-135m" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 pytestmark = [
-    pytest.mark.day(96),
+    pytest.mark.day(97),
     pytest.mark.skipif(not FILE.exists(), reason="the model is not here; run: make data/smollm2-135m"),
 ]
 

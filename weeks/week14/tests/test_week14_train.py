@@ -19,8 +19,6 @@ from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace.learn import learn, new_course
 from nanogpt.workspace.store import open_course
 
-pytestmark = pytest.mark.day(95)
-
 TOKENIZER = Tokenizer.train("the quick brown fox jumps over the lazy dog " * 9, 270, special_tokens=(END,))
 SHAPE = GPTConfig(TOKENIZER.vocab_size, block_size=8, n_layer=2, n_head=2, n_kv_head=1, n_embd=16, dropout=0.2)
 CONFIG = TrainConfig(steps=12, batch_size=3, accumulate=2, lr=1e-2, warmup=3, first_batch=1)
@@ -52,6 +50,7 @@ def press_ctrl_c_at(step):
     return lambda i, info: signal.raise_signal(signal.SIGINT) if i == step else None
 
 
+@pytest.mark.day(99)
 @pytest.mark.parametrize("stopped_task", [0, 1])
 @pytest.mark.parametrize("step", [1, 5, 11])
 def test_resumed_run_equals_undisturbed_bit_for_bit(tmp_path, stopped_task, step):
@@ -75,6 +74,7 @@ def test_resumed_run_equals_undisturbed_bit_for_bit(tmp_path, stopped_task, step
     assert all(torch.equal(left[name], right[name]) for name in ("rows.ids", "rows.judged", "generator"))
 
 
+@pytest.mark.day(99)
 def test_replay_rows_zero_is_naive_bit_for_bit():
     """The strategy that protects nothing must be plain training exactly, or the comparison is not fair."""
     course = fresh(replay_rows=0)
@@ -88,6 +88,7 @@ def test_replay_rows_zero_is_naive_bit_for_bit():
     assert all(torch.equal(a, b) for a, b in zip(course.model.parameters(), model.parameters(), strict=True))
 
 
+@pytest.mark.day(96)
 def test_equals_a_plain_torch_loop():
     """The loop against the lines that anyone would write with torch alone: same losses, same weights, bit for bit."""
     config = TrainConfig(steps=6, batch_size=4, lr=3e-3, warmup=2, schedule="cosine", min_lr=0.1, optimizer="adamw")
@@ -123,6 +124,7 @@ def test_equals_a_plain_torch_loop():
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+@pytest.mark.day(96)
 def test_accumulated_batches_equal_one_large_batch():
     """Two micro-batches of 4 are one batch of 8, up to the rounding of another order of sums (1e-5)."""
     shape = GPTConfig(TOKENIZER.vocab_size, block_size=8, n_layer=2, n_head=2, n_embd=16)
@@ -135,6 +137,7 @@ def test_accumulated_batches_equal_one_large_batch():
     torch.testing.assert_close(results[0][0], results[1][0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.day(99)
 def test_nan_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
     """A loss that is not a number names its step; the saved model and the live weights are finite."""
     course = fresh()
@@ -151,15 +154,18 @@ def test_nan_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
     assert all(torch.isfinite(p).all() for p in again.model.parameters())
 
 
+@pytest.mark.day(96)
 def test_second_ctrl_c_stops_at_once():
     """Someone who presses twice does not want to wait; what was saved before stays."""
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as caught:
         train(Learner(GPT(SHAPE)), rows(1), CONFIG,
               on_step=lambda i, info: [signal.raise_signal(signal.SIGINT) for _ in range(2)])  # fmt: skip
     assert not str(caught.value)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.day(96)
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
@@ -175,6 +181,7 @@ def test_learning_rate_schedule(schedule, expected):
         assert math.isclose(config.lr_at(step), 3.0 * value, abs_tol=1e-12)  # exact but for the cosine's rounding
 
 
+@pytest.mark.day(96)
 def test_a_new_optimizer_is_a_row(monkeypatch):
     """An optimizer that the table knows is one that a course can train with, stop with and go on with."""
     from nanogpt.optimizers import OPTIMIZERS
@@ -191,6 +198,7 @@ def test_a_new_optimizer_is_a_row(monkeypatch):
     assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
+@pytest.mark.day(96)
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -216,6 +224,7 @@ def test_absurd_settings_get_a_sentence(change, sentence):
         TrainConfig(**change)
 
 
+@pytest.mark.day(96)
 def test_bfloat16_training_follows_float32():
     """Autocast must compute the same thing more coarsely: losses within 2 % over 12 steps (bf16 keeps 8 bits)."""
     shape = GPTConfig(TOKENIZER.vocab_size, block_size=8, n_layer=2, n_head=2, n_embd=16)
@@ -231,12 +240,14 @@ def test_bfloat16_training_follows_float32():
     assert losses["bfloat16"] != losses["float32"]
 
 
+@pytest.mark.day(96)
 def test_unknown_device_gets_a_sentence():
     """A device that is not there must say so before the model is built."""
     with pytest.raises(Mistake, match="try --device cpu"):
         pick_device("tpu")
 
 
+@pytest.mark.day(99)
 def test_saved_memory_is_part_of_the_course(tmp_path):
     """Rows kept for replay survive on disk, evenly shared, and are training rows of their own domain."""
     undisturbed(tmp_path)
@@ -247,6 +258,7 @@ def test_saved_memory_is_part_of_the_course(tmp_path):
     assert not checkpoint.load_part(tmp_path / "whole", "training")  # a finished run keeps no optimizer
 
 
+@pytest.mark.day(99)
 def test_damaged_course_is_told(tmp_path):
     """A record that lost a field is a sentence, not a KeyError."""
     import json

@@ -27,7 +27,7 @@ from nanogpt.workspace.gate import change, verdict
 from nanogpt.workspace.store import open_course
 from week14_tiny import CHATML, QUICK, SIZES, furnish, interrupt, record, run, same_weights, tiny_model
 
-pytestmark = pytest.mark.day(98)
+pytestmark = pytest.mark.day(99)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,9 @@
 """A tiny chat model, published the way real ones are: a Hugging Face folder with a ChatML template."""
 
+import importlib.util
 import json
+import sys
+from pathlib import Path
 
 import torch
 from nanogpt import checkpoint, cli
@@ -17,6 +20,19 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 WORDS = "is this message good or bad? user assistant system great awful lovely nice red blue colour of the sky sea "
+
+
+def earlier(room, package, module):
+    """A module of an earlier week's reference, to compare with: under a name of its own, so that a learner's unfinished
+    package is never taken for it."""
+    name, folder = f"earlier_{package}", Path(__file__).resolve().parents[2] / room / package
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+        )
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return importlib.import_module(f"{name}.{module}")
 
 
 def tiny_model(seed=0, block_size=96, **changes):
