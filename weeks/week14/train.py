@@ -19,9 +19,9 @@ DOMAINS = (PRETRAIN, *LATER)
 METHODS = {"naive": "naive", "replay": "shared-replay"}  # what an arm is called here, and the method that it is
 
 PROMPTS = {
-    "bible": "And the Lord said to",
-    "shakespeare": "ROMEO:\n",
-    "recipes": "Ingredients:\n",
+    "bible": "And the Lord said to Moses, Say to the children of Israel,",
+    "shakespeare": "ROMEO:\nO, I am not he, my lord. What is",
+    "recipes": "Ingredients:\n- 1 cup sugar\n- 2 eggs\n-",
     "code": "import sys\n\ndef ",
 }
 
@@ -36,7 +36,7 @@ def presets():
         "pretrain": PRETRAIN.to_dict(),
         "learn": LATER.to_dict(),
         "replay": {"keep_rows": 512, "replay_rows": 2, "share": 0.5},
-        "exam_chars": 50_000,
+        "exam_chars": 30_000,
         "train_chars": None,
     }
     small = {"vocab_size": 300, "block_size": 32, "n_layer": 2, "n_head": 4, "n_kv_head": 2, "n_embd": 32}
@@ -90,7 +90,7 @@ def finding(metrics, runs, work):
     """The last lines: what was done, what it showed, where the models are, what to type next."""
     cut = metrics.get("forgetting_cut_pct")
     compared = "" if cut is None else f": {abs(cut):.1f} % {'less' if cut >= 0 else 'more'}"
-    sample = shlex.join([".venv/bin/nanogpt", "sample", "--model", str(work / "replay"), "--prompt", "And the Lord"])
+    sample = shlex.join([".venv/bin/nanogpt", "sample", "--model", str(work / "replay"), "--prompt", PROMPTS[PRETRAIN]])
     return (
         f"\nWhat it did: a model of {runs[0]['n_params']:,} numbers learned {PRETRAIN}, then {', '.join(LATER)}, one "
         f"after another: once naively, once with replay, which keeps {runs[0]['kept_pct']:.1f} % of the rows. "

@@ -72,7 +72,7 @@ class Lora:
 
 SHAPE = Shape()
 PRETRAIN = TrainConfig()
-LATER = TrainConfig(steps=50, warmup=5, lr=8e-3)  # a later domain of a small model: fewer steps, a lower rate
+LATER = TrainConfig(steps=60, warmup=5)  # a later domain of a small model: fewer steps
 ADAMW = TrainConfig(optimizer="adamw", beta2=0.99, schedule="cosine", min_lr=0.1)  # for adapters, which are thin
 ADAPT_ROWS = replace(ADAMW, steps=80, lr=1e-3, warmup=5, weight_decay=0.0)  # LoRA; the steps follow from the rows
 ADAPT_TEXT = replace(ADAPT_ROWS, batch_size=4)  # every token of a row is judged, and a large vocabulary makes that dear
