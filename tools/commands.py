@@ -188,9 +188,10 @@ def fresh_clone(root, folder):
 
 
 def environment():
-    """As a newcomer's: no .venv is active, and no PYTHONPATH is set."""
+    """As a newcomer's: no .venv is active, no PYTHONPATH is set, and no make is running."""
     own = {str(Path(sys.prefix) / "bin"), str(Path(sys.executable).parent)}
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "CHASE_IMPL")}
+    dropped = {"PYTHONPATH", "VIRTUAL_ENV", "CHASE_IMPL", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # a make above may set them
+    kept = {key: value for key, value in os.environ.items() if key not in dropped}
     return {**kept, "PATH": os.pathsep.join(p for p in kept["PATH"].split(os.pathsep) if p not in own)}
 
 

@@ -116,7 +116,7 @@ def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):
     [
         (["train", "nope.txt", "--out", "q"], 1, "nope.txt does not exist"),
         (["train", "short.txt", "--out", "q"], 1, "give more text"),
-        (["train", "cats.txt", "--out", "q", "--n-head", "5"], 1, "n_head 5 does not divide n_embd 192"),
+        (["train", "cats.txt", "--out", "q", "--n-head", "7"], 1, "n_head 7 does not divide n_embd 160"),
         (["train", "cats.txt", "--out", "q", "--n-layer", "0"], 1, "n_layer is 0"),
         (["train", "cats.txt", "--out", "q", "--steps", "-3"], 1, "--steps is -3"),
         (["train", "cats.txt", "--out", "q", "--vocab-size", "9"], 1, "vocab_size"),

@@ -113,7 +113,7 @@ def test_a_resumed_run_has_the_same_method_and_precision(home, tmp_path, monkeyp
         (["--method", "naive"], "--method replay, not naive"),
         (["--replay-rows", "3"], "--replay-rows 8, not 3"),
         (["--precision", "bfloat16"], "--precision float32, not bfloat16"),
-        (["--steps", "3", "--seed", "4"], "--steps 80, not 3 and --seed 0, not 4"),
+        (["--steps", "3", "--seed", "4"], "--steps 60, not 3 and --seed 0, not 4"),
         (["--name", "wolves"], "was stopped while it learned dogs, not wolves"),
     ):
         with pytest.raises(Mistake, match=said):
