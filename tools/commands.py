@@ -190,7 +190,7 @@ def fresh_clone(root, folder):
 def environment():
     """As a newcomer's: no .venv is active, no PYTHONPATH is set, and no make is running."""
     own = {str(Path(sys.prefix) / "bin"), str(Path(sys.executable).parent)}
-    dropped = {"PYTHONPATH", "VIRTUAL_ENV", "CHASE_IMPL", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # a make above may set them
+    dropped = {"PYTHONPATH", "VIRTUAL_ENV", "CHASE_IMPL", "MAKEFLAGS", "MFLAGS", "MAKELEVEL"}  # of a make above
     kept = {key: value for key, value in os.environ.items() if key not in dropped}
     return {**kept, "PATH": os.pathsep.join(p for p in kept["PATH"].split(os.pathsep) if p not in own)}
 
