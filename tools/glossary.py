@@ -20,6 +20,7 @@ import re
 import sys
 from pathlib import Path
 
+from docs import places
 from shared.errors import Mistake, entry
 from shared.results import Stopwatch, write_results
 
@@ -84,12 +85,6 @@ def lines_of(text):
     return rows
 
 
-def anchors(page):
-    """The anchors that GitHub gives to a page's headings: lower case, blanks to hyphens, no punctuation."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
-
-
 def problems(root):
     """A sentence for each name without a line, line without a name, table out of order, and link that leads nowhere."""
     page, names = root / PAGE, public_names(root)
@@ -114,7 +109,7 @@ def problems(root):
             path = page.parent / target if target else page
             if not path.is_file():
                 yield f"{at} links to {target}, which does not exist; correct the link"
-            elif heading and heading not in anchors(path):
+            elif heading and heading not in places(path.read_text(encoding="utf-8")):
                 yield f"{at} links to #{heading}, but {target or PAGE} has no such heading; correct the link"
 
 

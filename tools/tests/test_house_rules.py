@@ -39,9 +39,6 @@ BACKWARDS = {
     "weeks/week13/continual/loop.py": 1,
 }
 
-# Other weeks' packages that a week's tests may import: the source as the oracle of what was merged from it.
-PARITY = {"week14": {"gpt"}}
-
 # Imports inside nanogpt go downwards only; modules of one layer do not meet. A new module gets a place here first.
 LAYERS = [
     {"errors", "vendor", "jinja", "config"},
@@ -118,10 +115,9 @@ def weeks_that_import_others(root):
     home, wrong = packages(root), []
     for path in sorted(root.glob("weeks/*/**/*.py")):
         week = path.relative_to(root).parts[1]
-        in_tests = "tests" in path.relative_to(root).parts
         for line, (top, *_) in imports(path, path.relative_to(root / "weeks" / week).parts[:-1]):
             other = home.get(top, week)
-            if other != week and not (in_tests and top in PARITY.get(week, ())):
+            if other != week:
                 wrong.append(f"{name(path, root)}:{line} imports {top} of {other}; vendor the piece instead")
             if top in ("tools", "data", "shared", "conftest", "weeks"):
                 wrong.append(f"{name(path, root)}:{line} imports {top}; a week vendors what it needs")

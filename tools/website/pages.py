@@ -49,7 +49,8 @@ def tree(paths):
     for page in ("projects/README.md", "papers/README.md", "checkpoints/README.md"):
         beside += take([page])
         below[page] = [Branch(None, take(sorted(path for path in left if path.startswith(page.split("/")[0] + "/"))))]
-    late_days = take(sorted(path for path in left if re.fullmatch(r"notes/day\d+\.md", path)))  # 99 and 100
+    # A day whose week has no page.
+    late_days = take(sorted(path for path in left if re.fullmatch(r"notes/day\d+\.md", path)))
     first = take(["PLAN.md", "notes/README.md", "notes/glossary.md", "notes/blog.md"])
     course = first + late_days + take(sorted(left))
     below[FRONT] = [Branch("The course", course), Branch("Weeks", weeks), Branch("Beside the weeks", beside)]

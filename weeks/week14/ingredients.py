@@ -110,7 +110,7 @@ class Kitchen:
         import torch
         from nanogpt.config import GPTConfig
         from nanogpt.model import GPT
-        from nanogpt.presets import Shape
+        from nanogpt.presets import SHAPE
         from nanogpt.scores import bits_per_byte
         from nanogpt.tasks import rows_of
         from nanogpt.train import TrainConfig, train
@@ -118,7 +118,7 @@ class Kitchen:
 
         of_training = {name: value for name, value in changes.items() if name in TrainConfig.__dataclass_fields__}
         of_model = {name: value for name, value in changes.items() if name not in of_training}
-        shape = {**vars(Shape()), **MODEL, **of_model, "vocab_size": self.tokenizer.vocab_size}
+        shape = {**SHAPE, **MODEL, **of_model, "vocab_size": self.tokenizer.vocab_size}
         torch.manual_seed(seed)
         learner = Learner(GPT(GPTConfig(**shape)), autocast=nullcontext)
         config = TrainConfig(**{**TRAINING, **of_training, "steps": steps, "seed": seed})

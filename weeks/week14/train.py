@@ -32,7 +32,7 @@ def presets():
 
     settings = {
         "seeds": 1,
-        "shape": vars(SHAPE),
+        "shape": SHAPE,
         "pretrain": PRETRAIN.to_dict(),
         "learn": LATER.to_dict(),
         "replay": {"keep_rows": 512, "replay_rows": 2, "share": 0.5},

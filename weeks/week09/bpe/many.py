@@ -13,7 +13,7 @@ import numpy as np
 
 SHORT = 32  # bytes of the longest piece here, and of the longest for which scanning is faster than a heap (fast.py)
 BASE = 0x9E3779B97F4A7C15  # any odd number without a pattern; this one is 2^64 / golden ratio
-BUCKETS = 2**18
+BITS = 18  # of a bucket's number
 NONE = 2**62  # the rank of what is no token: above all others
 
 
@@ -41,7 +41,7 @@ class Merger:
         # The others lie in buckets. A look begins where its bucket does, and goes on for as many as the fullest has; so
         # the last hash stands there again, for looks that begin near the end.
         buckets = _bucket(hashes)
-        sizes = np.bincount(buckets, minlength=BUCKETS)
+        sizes = np.bincount(buckets, minlength=2**BITS)
         self.first, self.most = (sizes.cumsum() - sizes).astype(np.int32), sizes.max()
         order = np.pad(buckets.argsort(), (0, self.most), mode="edge")
         self.hashes, self.ranks = hashes[order], values[order]
@@ -115,8 +115,8 @@ class Merger:
 
 
 def _bucket(hashes):
-    """One of BUCKETS for each hash. Tokens that differ in the last byte only have hashes side by side: spread them."""
-    return (hashes * np.uint64(BASE)) >> np.uint64(64 - 18)
+    """A bucket for each hash. Tokens that differ in the last byte only have hashes side by side: spread them."""
+    return (hashes * np.uint64(BASE)) >> np.uint64(64 - BITS)
 
 
 def _bytes(pieces):

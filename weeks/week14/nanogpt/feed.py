@@ -5,6 +5,8 @@ and what a model learns first needs no long context (Li et al. 2022, arXiv:2108.
 step, so a stopped run needs no more than its number to go on.
 """
 
+from itertools import accumulate
+
 import torch
 
 from .vendor.continual.loop import Shuffle
@@ -19,8 +21,8 @@ class Feed:
         self.rows, self.config = rows, config
         self._order = Shuffle(len(rows), 1, config.seed)
         self._grown = round(config.grow * config.steps)  # the step from which on all is as it stays
-        sizes = [self.size(i) for i in range(self._grown)]
-        self._begins = [sum(sizes[:i]) for i in range(self._grown + 1)] if config.first_batch else None
+        growing = range(self._grown if config.first_batch else 0)
+        self._begins = list(accumulate(map(self.size, growing), initial=0))
 
     def size(self, step):
         """Rows of a step: in a line from first_batch to batch_size, times accumulate."""
@@ -31,10 +33,8 @@ class Feed:
 
     def begin(self, step):
         """Rows that were read before a step."""
-        if self._begins is None or step > self._grown:
-            late = 0 if self._begins is None else self._grown
-            return (0 if self._begins is None else self._begins[-1]) + (step - late) * self.size(self._grown)
-        return self._begins[step]
+        grown = min(step, len(self._begins) - 1)
+        return self._begins[grown] + (step - grown) * self.size(step)
 
     def context(self, step, longest):
         """Tokens of a row: from first_context on it doubles until it is the `longest`."""

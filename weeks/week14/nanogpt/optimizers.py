@@ -88,8 +88,3 @@ def is_inner(name, p):
 
 
 OPTIMIZERS = {**optimizers.OPTIMIZERS, "muon": Muon}
-
-
-def make(name, named, **settings):
-    """The optimizer `name` for the parameters {name: Parameter}."""
-    return OPTIMIZERS[name](named, **settings)

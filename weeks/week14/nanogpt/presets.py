@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
+from .config import GPTConfig
 from .train import TrainConfig, option
 from .vendor.lora.adapter import VARIANTS, LoRAConfig
 from .vendor.shared.errors import Mistake
@@ -9,10 +10,7 @@ from .vendor.shared.errors import Mistake
 
 @dataclass(frozen=True)
 class Shape:
-    """A new model: its size, which has options, and its ingredients (config.py), which `--set mlp=gelu` changes.
-
-    n_head must divide n_embd, and n_kv_head must divide n_head. `make ingredients` measured what the defaults buy.
-    """
+    """The size of a new model. n_head must divide n_embd, and n_kv_head must divide n_head."""
 
     vocab_size: int = option(2048, "tokens of the vocabulary")
     block_size: int = option(256, "longest context in tokens")
@@ -21,32 +19,6 @@ class Shape:
     n_kv_head: int = option(1, "key/value heads, shared by query heads")
     n_embd: int = option(160, "width")
     dropout: float = option(0.0, "share of activations that training leaves out")
-    n_hidden: int = 0
-    position: str = "rope"
-    norm: str = "rmsnorm"
-    mlp: str = "relu2"
-    bias: bool = False
-    tie: bool = False
-    rope_base: float = 10_000.0
-    qk_norm: bool = True
-    value_embed: bool = False
-    zero_init: bool = True
-    softcap: float = 0.0
-
-    @classmethod
-    def named(cls, words):
-        """{field: value} of words such as "mlp=gelu" or "tie=true", for the fields without an option of their own."""
-        kinds = {f.name: f.type for f in fields(cls) if "help" not in f.metadata}
-        found = {}
-        for word in words:
-            name, _, value = word.partition("=")
-            try:
-                kind = kinds[name]
-                found[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
-            except (KeyError, ValueError):
-                known = ", ".join(f"{n}={'true' if k is bool else k.__name__}" for n, k in kinds.items())
-                raise Mistake(f"--set {word} cannot be used; give NAME=VALUE, of: {known}") from None
-        return found
 
 
 @dataclass(frozen=True)
@@ -70,7 +42,24 @@ class Lora:
             raise Mistake(str(error)) from error
 
 
-SHAPE = Shape()
+def ingredients(words):
+    """{field: value} of words such as "mlp=gelu": the fields of the config that `Shape` gives no option."""
+    sizes = {f.name for f in fields(Shape)}
+    kinds = {f.name: f.type for f in fields(GPTConfig) if f.name not in sizes}
+    found = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            kind = kinds[name]
+            found[name] = {"true": True, "false": False}[value] if kind is bool else kind(value)
+        except (KeyError, ValueError):
+            known = ", ".join(f"{n}={'true' if k is bool else k.__name__}" for n, k in kinds.items())
+            raise Mistake(f"--set {word} cannot be used; give NAME=VALUE, of: {known}") from None
+    return found
+
+
+# Fields of a new model's config: its size, and the ingredients that differ from the config's own defaults.
+SHAPE = {**vars(Shape()), "mlp": "relu2", "tie": False, "qk_norm": True, "zero_init": True}
 PRETRAIN = TrainConfig()
 LATER = TrainConfig(steps=60, warmup=5)  # a later domain of a small model: fewer steps
 ADAMW = TrainConfig(optimizer="adamw", beta2=0.99, schedule="cosine", min_lr=0.1)  # for adapters, which are thin

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from . import optimizers
 from .device import PRECISIONS
 from .feed import Feed
 from .optimizers import OPTIMIZERS
@@ -87,9 +86,8 @@ class TrainConfig:
 
 def make_optimizer(parameters, config):
     """`parameters`: name -> Parameter."""
-    return optimizers.make(
-        config.optimizer, parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, config.beta2)
-    )
+    make = OPTIMIZERS[config.optimizer]
+    return make(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, config.beta2))
 
 
 def tokens_in(rows):

@@ -52,7 +52,7 @@ def test_three_steps_equal_week_10():
     outer = {name: p for name, p in theirs.named_parameters() if not is_inner(name, p)}
     group = {"params": inner, "rule": "muon", "rounds": ROUNDS}
     stepper = week10.Stepper([group], lr=SHARE * 0.02, weight_decay=0.1)
-    adamw = optimizers.make("adamw", outer, lr=0.02, weight_decay=0.1, betas=(0.9, 0.95))
+    adamw = optimizers.OPTIMIZERS["adamw"](outer, lr=0.02, weight_decay=0.1, betas=(0.9, 0.95))
     for seed in range(3):
         with_gradients(ours.float(), seed), with_gradients(theirs.float(), seed)
         for model in (ours, theirs):

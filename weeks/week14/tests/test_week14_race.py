@@ -59,10 +59,11 @@ def test_an_unknown_ingredient_is_named(ingredients):
 
 def test_each_row_switches_what_the_default_has_otherwise(ingredients):
     """A row that changes nothing would be a price of nothing."""
-    from nanogpt.presets import Shape
+    from nanogpt.config import GPTConfig
+    from nanogpt.presets import SHAPE
     from nanogpt.train import TrainConfig
 
-    default = {**vars(TrainConfig()), **ingredients.TRAINING, **vars(Shape()), **ingredients.MODEL}
+    default = {**vars(TrainConfig()), **ingredients.TRAINING, **GPTConfig(**SHAPE).to_dict(), **ingredients.MODEL}
     for row, changes in ingredients.SWITCHES.items():
         assert changes and all(default[name] != value for name, value in changes.items()), row
 

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 from .. import checkpoint
 from ..config import GPTConfig
 from ..device import pick_device
-from ..presets import PRETRAIN, SHAPE, Shape
+from ..presets import PRETRAIN, SHAPE, Shape, ingredients
 from ..tasks import END
 from ..train import TrainConfig
 from ..vendor.bpe.fast import Tokenizer
@@ -59,12 +59,11 @@ class Train:
         name, kind, text, exam = read_task(self.text, self.exam)
         if kind != "text":
             raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text: give such a file")
-        chosen, shape = given(self, TrainConfig), {**given(self, Shape), **Shape.named(self.set)}
+        chosen, shape = given(self, TrainConfig), {**given(self, Shape), **ingredients(self.set)}
         with locked(self.out):
             if self.resume:
                 course, config = going_on(self, name, device, chosen)
-                whole = Shape(**{f: getattr(course.model.config, f) for f in Shape.__dataclass_fields__})
-                settle(shape, whole, f"the model in {self.out}")
+                settle(shape, course.model.config, f"the model in {self.out}")
             else:
                 if checkpoint.exists(self.out):
                     raise Mistake(f"{self.out} already holds a model; give --resume to go on, or another --out")
@@ -76,7 +75,7 @@ class Train:
 
     def fresh(self, text, config, shape, device):
         """A vocabulary trained on the text, and a model that knows nothing yet."""
-        method, sizes = method_of(self), {**vars(SHAPE), **shape}
+        method, sizes = method_of(self), {**SHAPE, **shape}
         try:
             GPTConfig(**sizes)  # before minutes go into a vocabulary
             joined = "\n".join(documents(text))

@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/many.py, sha256 c26e6274af8130a2370feef7e4e59e890cbed7947cef649692f76e048626f908; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/many.py, sha256 47b22ee6931288be4e80bc56db37350813a32ce4f5af6692e31e37fcc2f11311; edit there, then run: make vendor
 """The merges of thousands of pieces at once, in NumPy arrays: the first look at a long text in half the time.
 
 All pieces lie side by side in one row of parts. Each round merges, in every piece, the two neighbours whose
@@ -14,7 +14,7 @@ import numpy as np
 
 SHORT = 32  # bytes of the longest piece here, and of the longest for which scanning is faster than a heap (fast.py)
 BASE = 0x9E3779B97F4A7C15  # any odd number without a pattern; this one is 2^64 / golden ratio
-BUCKETS = 2**18
+BITS = 18  # of a bucket's number
 NONE = 2**62  # the rank of what is no token: above all others
 
 
@@ -42,7 +42,7 @@ class Merger:
         # The others lie in buckets. A look begins where its bucket does, and goes on for as many as the fullest has; so
         # the last hash stands there again, for looks that begin near the end.
         buckets = _bucket(hashes)
-        sizes = np.bincount(buckets, minlength=BUCKETS)
+        sizes = np.bincount(buckets, minlength=2**BITS)
         self.first, self.most = (sizes.cumsum() - sizes).astype(np.int32), sizes.max()
         order = np.pad(buckets.argsort(), (0, self.most), mode="edge")
         self.hashes, self.ranks = hashes[order], values[order]
@@ -116,8 +116,8 @@ class Merger:
 
 
 def _bucket(hashes):
-    """One of BUCKETS for each hash. Tokens that differ in the last byte only have hashes side by side: spread them."""
-    return (hashes * np.uint64(BASE)) >> np.uint64(64 - 18)
+    """A bucket for each hash. Tokens that differ in the last byte only have hashes side by side: spread them."""
+    return (hashes * np.uint64(BASE)) >> np.uint64(64 - BITS)
 
 
 def _bytes(pieces):
