@@ -19,7 +19,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help assistant assistant-tasks ablations ingredients tier0 torture results start check watch hint solution reset today progress day \
+.PHONY: help assistant assistant-tasks ablations ingredients sample story forgetting tier0 torture results start check watch hint solution reset today progress day \
         check-course plan-check check-commands test test-week bench data vendor vendor-check notebooks docs-sync docs-check site lint \
         format doctor clean FORCE
 
@@ -142,6 +142,13 @@ tier0: .venv/.core data/mnist/ORIGIN.json ## split MNIST: every method of week 1
 ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each ingredient taken out: what does each buy?
 	$(call run,week07-08,ablations.py)
 	$(if $(COMMITTED),@$(call draw,week07-08))
+
+sample: .venv/.core ## a story by the small model that ships: ARGS='--prompt "Lily had a red kite." --seed 7'
+	@.venv/bin/nanogpt sample --model story --temperature 0.7 --top-p 0.95 $(ARGS)
+
+story: .venv/.core data/stories/ORIGIN.json data/smollm2-135m/ORIGIN.json ## judge the story model; PRESET=full trains it anew (hours)
+	$(call run,week14,story.py)
+	@$(call draw,week14)
 
 ingredients: .venv/.core data/bible/ORIGIN.json ## week 14's GPT with each ingredient switched: loss at equal tokens and seconds
 	$(call run,week14,ingredients.py)

@@ -18,6 +18,7 @@ import json
 import os
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
@@ -132,7 +133,8 @@ def load(folder, device="cpu", index=None):
         raise Mistake(f"{Path(folder) / INDEX}: {error}") from error
     tensors = load_part(folder, "model", index)
     fit(blank(config), tensors, Path(folder) / index["files"]["model"]["name"])
-    model = build(config, {name: tensor.to(device) for name, tensor in tensors.items()})
+    # A shipped model is stored in half of the bytes, and opened for learning as any other.
+    model = build(config, {name: tensor.to(device, torch.float32) for name, tensor in tensors.items()})
     _read_checked(folder, index, "tokenizer")
     try:
         tokenizer = Tokenizer.load(Path(folder) / index["files"]["tokenizer"]["name"])

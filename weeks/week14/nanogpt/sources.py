@@ -18,8 +18,12 @@ from .vendor.bpe.fast import Tokenizer
 from .vendor.lora import adapter
 from .vendor.shared.errors import Mistake
 
-# Models that have a name: the file below one of the `places`, and the command that puts it into data/.
-NAMES = {"smollm2-135m": ("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", "make data/smollm2-135m")}
+# Models that have a name: the file or folder below one of the `places`, and the command that puts it there.
+NAMES = {
+    "smollm2-135m": ("smollm2-135m/SmolLM2-135M-Instruct.Q4_1.gguf", "make data/smollm2-135m"),
+    "story": ("story-5m", "git checkout -- checkpoints/shipped"),
+}
+SHIPPED = Path(__file__).resolve().parent / "shipped"  # comes with the package: a link to checkpoints/shipped
 ADAPTER = "learned"  # the name of the one adapter that a model of ours carries
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -119,7 +123,7 @@ def places():
     """The folders in which named models are looked for, the first first."""
     cache = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
     folders = [os.environ.get("CHASE_DATA"), "data", Path(cache or Path.home() / ".cache") / "nanogpt"]
-    return [Path(folder) for folder in folders if folder]
+    return [*(Path(folder) for folder in folders if folder), SHIPPED]
 
 
 def find(source):
@@ -130,7 +134,7 @@ def find(source):
     file, made_by = NAMES[str(source)]
     looked = [folder / file for folder in places()]
     for path in looked:
-        if path.is_file():
+        if path.is_file() or checkpoint.exists(path):
             return path
     raise Mistake(
         f"{source} is not here; looked for {', '.join(map(str, looked))}. In a checkout run: {made_by}; elsewhere put "

@@ -104,7 +104,7 @@ Folder = Annotated[Path, words(Path, "DIR")]
 Model = Annotated[
     str,
     words(str, "MODEL"),
-    arg(help="smollm2-135m, a folder, or a .gguf file; the default is what `make week14` trained."),
+    arg(help="story, smollm2-135m, a folder, or a .gguf file; the default is what `make week14` trained."),
 ]
 Device = Annotated[str, words(str, "NAME"), arg(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[

@@ -12,6 +12,7 @@ class Sample:
     """Let a model continue a prompt, or answer it if the model has a chat template.
 
     examples:
+      nanogpt sample --model story
       nanogpt sample --prompt "To be, or not to be"
       nanogpt sample --model smollm2-135m --prompt "Why is the sky blue?"
       nanogpt sample --model smollm2-135m --raw --prompt "Once upon a time"
@@ -24,7 +25,7 @@ class Sample:
     """Continue the prompt as plain text even if the model has a chat template."""
     n: Count = 1
     """How many samples."""
-    max_tokens: Count = 200
+    max_tokens: Count = 400
     """Longest continuation; past the context, the oldest half of it makes way."""
     temperature: Temperature = 0.8
     top_k: TopK = None
