@@ -150,6 +150,10 @@ story: .venv/.core data/stories/ORIGIN.json data/smollm2-135m/ORIGIN.json ## jud
 	$(call run,week14,story.py)
 	@$(call draw,week14)
 
+forgetting: .venv/.core $(patsubst %,data/%/ORIGIN.json,shakespeare recipes code) ## a story before and after three other domains, naively and with replay
+	$(call run,week14,forgetting.py)
+	@$(call draw,week14)
+
 ingredients: .venv/.core data/bible/ORIGIN.json ## week 14's GPT with each ingredient switched: loss at equal tokens and seconds
 	$(call run,week14,ingredients.py)
 	@$(call draw,week14)
@@ -159,10 +163,10 @@ torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|ingredients|bench|tier0|torture|assistant-tasks|check-course|check-commands|site
-	@[ -n "$(or $(filter ablations ingredients bench tier0 torture assistant-tasks check-course check-commands site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|ingredients|story|forgetting|bench|tier0|torture|assistant-tasks|check-course|check-commands|site
+	@[ -n "$(or $(filter ablations ingredients story forgetting bench tier0 torture assistant-tasks check-course check-commands site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
 	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=ablations, JOB=ingredients, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course, JOB=check-commands or JOB=site" >&2; exit 2; }
+	    "make results JOB=ablations, JOB=ingredients, JOB=story, JOB=forgetting, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course, JOB=check-commands or JOB=site" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 

@@ -147,6 +147,53 @@ def ingredients(metrics, plt):
     return fig
 
 
+def stories(metrics, plt):
+    """What the later domains do to the stories that the shipped model wrote itself, naively and with replay."""
+    names = metrics["domains"]
+    fig, ax = plt.subplots(figsize=(7.5, 4.3), layout="constrained")
+    for method, colour in (("naive", "tab:orange"), ("replay", "tab:blue")):
+        values = [row[0] for row in metrics[f"matrix_{method}"]]
+        ax.plot(range(len(names)), values, "o-", color=colour, label=method)
+        ax.annotate(f"{values[-1]:.2f}", (len(names) - 1, values[-1]), (6, 0), textcoords="offset points", va="center")
+    ax.set_xticks(range(len(names)), ["before", *(f"after {name}" for name in names[1:])])
+    ax.set_ylabel("bits per byte of stories\nthe axis does not start at 0")
+    before, naive, replay = (metrics[f"stories_{name}_bpb"] for name in ("before", "naive", "replay"))
+    ax.set_title(
+        f"Three later domains make the stories {naive - before:+.2f} bits per byte worse naively,\n"
+        f"{replay - before:+.2f} with stories that the model wrote itself ({whose(metrics)})", fontsize=11,
+    )  # fmt: skip
+    ax.legend()
+    return fig
+
+
+def story_curve(metrics, plt):
+    """Training loss of the model that ships."""
+    losses = metrics["losses"]
+    smooth = [sum(part) / len(part) for part in (losses[max(0, i - 49) : i + 1] for i in range(len(losses)))]
+    fig, ax = plt.subplots(figsize=(7.5, 4.3), layout="constrained")
+    ax.plot(range(1, len(losses) + 1), losses, color="0.8", linewidth=0.6, label="each step")
+    ax.plot(range(1, len(losses) + 1), smooth, color="tab:blue", linewidth=2, label="mean of 50 steps")
+    ax.set_xlabel("steps")
+    ax.set_ylabel("training loss (nats per token)\nthe axis does not start at 0")
+    ax.set_ylim(min(smooth) - 0.3, 5)
+    ax.set_title(f"The story model: {metrics['story_val_bpb']:.2f} bits per byte on held-out stories at the end")
+    ax.legend()
+    return fig
+
+
+# A figure, its results file for a preset, the script that writes it, how it is drawn. A run of several seeds keeps no
+# losses, and the story model is trained by its `full` preset alone.
+FIGURES = (
+    ("loss", "{}", "train", loss_curve),
+    ("forgetting", "{}", "train", heat_maps),
+    ("assistant", "assistant-{}", "assistant", assistant),
+    ("race", "race-{}", "race", race),
+    ("ingredients", "ingredients-{}", "ingredients", ingredients),
+    ("stories", "forgetting-{}", "forgetting", stories),
+    ("story_curve", "story-{}", "story", story_curve),
+)
+
+
 def main(argv=None):
     """Draw every figure that there are numbers for, and return their paths."""
     args = drawing_parser(__doc__, __file__).parse_args(argv)
@@ -155,20 +202,17 @@ def main(argv=None):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    job = args.results / f"{args.preset}.json"
-    tasks = args.results / ("assistant.json" if args.preset == "default" else f"assistant-{args.preset}.json")
     drawings = []
-    if job.exists() or not tasks.exists():
-        metrics = read_metrics(job, f"python weeks/week14/train.py --preset {args.preset}")
-        if "losses" in metrics:  # `full` keeps none: three seeds have three curves
-            drawings.append(("loss", loss_curve, metrics))
-        drawings.append(("forgetting", heat_maps, metrics))
-    if tasks.exists():
-        metrics = read_metrics(tasks, f"python weeks/week14/assistant.py --preset {args.preset}")
-        drawings.append(("assistant", assistant, metrics))
-    for name, draw in (("race", race), ("ingredients", ingredients)):
-        if (path := args.results / f"{name}-{args.preset}.json").exists():
-            drawings.append((name, draw, read_metrics(path, f"python weeks/week14/{name}.py --preset {args.preset}")))
+    for name, file, script, draw in FIGURES:
+        path = args.results / f"{file.format('full' if draw is story_curve else args.preset)}.json"
+        path = path.with_stem(path.stem.removesuffix("-default")) if draw is assistant else path
+        if path.exists():
+            drawings.append((name, draw, read_metrics(path, f"python weeks/week14/{script}.py --preset {args.preset}")))
+    if not drawings:
+        read_metrics(
+            args.results / f"{args.preset}.json", f"python weeks/week14/train.py --preset {args.preset}"
+        )  # says what is to be run
+    drawings = [row for row in drawings if row[1] is not loss_curve or "losses" in row[2]]
     args.out.mkdir(parents=True, exist_ok=True)
     paths = [args.out / f"{name}.png" for name, *_ in drawings]
     for path, (_, draw, metrics) in zip(paths, drawings, strict=True):

@@ -31,11 +31,11 @@ FULL = {
     "chars": None,
 }
 SMOKE = {
-    "shape": {"vocab_size": 300, "block_size": 32, "n_layer": 1, "n_head": 2, "n_kv_head": 1, "n_embd": 16},
-    "train": {"steps": 4, "batch_size": 2, "warmup": 1},
+    "shape": {"vocab_size": 300, "block_size": 64, "n_layer": 1, "n_head": 2, "n_kv_head": 1, "n_embd": 32},
+    "train": {"steps": 100, "batch_size": 8, "warmup": 5},
     "memory": {"keep_rows": 8, "replay_rows": 2, "share": 0.5},
-    "own": 24,
-    "exam": 8,
+    "own": 128,
+    "exam": 32,
     "judged": 3,
     "chars": 20_000,
 }
