@@ -1,8 +1,8 @@
 """Which draft of a story is the best? Rules that a reader can check with a pencil; no model, no torch.
 
-A rule is a row of RULES: its name, what it asks, and a function of (cast, draft) that says whether the draft passes. The
-model's own opinion only decides between drafts that pass equally many rules.
-Left out: whether the story makes sense, the friend's pronouns (nobody says whether the friend is a girl or a boy), and
+A rule is a row of RULES: its name, what it asks, and a function of (cast, draft) that says whether the draft passes.
+The model's own opinion only decides between drafts that pass equally many rules.
+Left out: whether the story makes sense; the friend's pronouns (nobody says whether the friend is a girl or a boy);
 pronouns inside quotation marks, where somebody else may be meant.
 """
 
@@ -29,11 +29,12 @@ KNOWN = set(
 )
 # Whoever else "he" and "she" may speak of.
 BEINGS = set(
-    "mom mommy mum mummy mama mother dad daddy papa father grandma grandpa granny sister brother aunt uncle cousin baby "
-    "friend friends boy boys girl girls kid kids child children man men woman women lady people teacher doctor farmer "
-    "king queen prince princess witch wizard fairy giant monster dragon robot doll toy teddy dog puppy cat kitten bird "
-    "duck owl fish frog bear bunny rabbit fox wolf lion tiger monkey elephant mouse squirrel turtle horse cow pig sheep "
-    "goat bee bug butterfly ant spider snake animal animals neighbor someone somebody everyone mr mrs miss".split()
+    "mom mommy mum mummy mama mother dad daddy papa father grandma grandpa granny sister brother aunt uncle "
+    "cousin baby friend friends boy boys girl girls kid kids child children man men woman women lady people "
+    "teacher doctor farmer king queen prince princess witch wizard fairy giant monster dragon robot doll toy "
+    "teddy dog puppy cat kitten bird duck owl fish frog bear bunny rabbit fox wolf lion tiger monkey elephant "
+    "mouse squirrel turtle horse cow pig sheep goat bee bug butterfly ant spider snake animal animals neighbor "
+    "someone somebody everyone mr mrs miss".split()
 )
 
 
@@ -65,7 +66,7 @@ class Cast:
 
 @dataclass(frozen=True)
 class Draft:
-    """One draft: the whole text with its opening, whether the model ended it, and its nats a token after the opening."""
+    """One draft: its text with the opening; whether the model ended it; nats a token of what it wrote."""
 
     text: str
     ended: bool
@@ -166,11 +167,11 @@ def keeps_place(cast, draft):
 
 def pronouns_agree(cast, draft):
     """No wrong pronoun where the child alone was spoken of, in this sentence or in the last one that named anybody."""
-    wrong = set(PRONOUNS["boy" if cast.sex == "girl" else "girl"])
-    others, alone = BEINGS | set(strangers(cast, draft.text)) | set(words(cast.friend)), False
+    wrong, alone = set(PRONOUNS["boy" if cast.sex == "girl" else "girl"]), False
+    names, beings = {*strangers(cast, draft.text), *words(cast.friend)}, BEINGS.union(words(cast.about.lower())[-1:])
     for sentence in sentences(narration(draft.text)):
         said = words(sentence)
-        other = any(word in others or word.lower() in BEINGS for word in said)
+        other = any(word in names or word.lower() in beings for word in said)
         if other or count(cast.name, sentence):
             alone = not other
         if alone and wrong & {word.lower() for word in said}:

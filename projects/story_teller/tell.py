@@ -77,7 +77,7 @@ def prompt(loaded, cast):
 
 
 def write_drafts(loaded, casts, n, seed, *, length=None, label="drafts"):
-    """[[Draft] of each cast], `n` each, all drawn as one batch. `length` bounds the new tokens, else the context does."""
+    """[[Draft] of each cast], `n` each, all drawn as one batch. `length` or the context bounds the new tokens."""
     model, end, block = loaded.model.eval(), end_id(loaded.tokenizer), loaded.model.config.block_size
     prompts = [ids for ids in (prompt(loaded, cast) for cast in casts) for _ in range(n)]
     with bar(total=len(prompts), label=label, unit="draft") as line:
@@ -129,8 +129,8 @@ def parser():
                          help=f"the child is a {word} (default: the model guesses from the name)")  # fmt: skip
     p.add_argument("--friend", help="a friend's first name")
     p.add_argument("--about", help='a thing or an animal, such as "a red kite"')
-    p.add_argument("--n", type=lambda text: common.whole(text), default=1, help="how many stories (default: 1)")
-    p.add_argument("--drafts", type=lambda text: common.whole(text), default=DRAFTS,
+    p.add_argument("--n", type=common.whole, default=1, help="how many stories (default: 1)")
+    p.add_argument("--drafts", type=common.whole, default=DRAFTS,
                    help="how many are written to choose from (default: %(default)s)")  # fmt: skip
     p.add_argument("--seed", type=seed_number, default=0, help="another seed, other stories (default: 0)")
     p.add_argument("--out", type=Path, help="an HTML page to print; none is overwritten")
