@@ -103,8 +103,8 @@ def main(argv=None):
     print("\nshare that passes    drafts  chosen")
     for rule in (*RULES, "all"):
         print(f"{rule:19}  {found['before'][rule]:6.0%}  {found['after'][rule]:6.0%}")
-    print(f"\nnames kept to the end: {found['names_kept_before']:.0%} of the drafts, {found['names_kept_after']:.0%} of "
-          f"the chosen stories\nresults: {path}")  # fmt: skip
+    kept = f"{found['names_kept_before']:.0%} of the drafts, {found['names_kept_after']:.0%} of the chosen stories"
+    print(f"\nnames kept to the end: {kept}\nresults: {path}")
     return found
 
 

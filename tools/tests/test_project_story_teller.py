@@ -20,7 +20,7 @@ BREAKS = {  # rule: the same story, changed so that it breaks this rule and no o
     "name": lambda text: text.replace("Mia held the kite.", "They held the kite.").replace(
         END, "They played all day, and the girl went home with a smile."
     ),
-    "place": lambda text: text.replace("They pulled", "Lily, Sam and Lily, then Ben, Anna and Lily pulled"),
+    "place": lambda text: text.replace("They pulled", "Lily, Sam, Lily, Ben, Lily, Anna and Lily pulled"),
     "pronouns": lambda text: text.replace("Mia was happy.", "Mia was happy with his day."),
     "repeats": lambda text: text.replace("They pulled together.", "She gave it to Tom."),
     "wishes": lambda text: text.replace("held the kite", "held the string"),
