@@ -205,7 +205,7 @@ def test_an_opening_that_leaves_no_room_is_refused(tell, tiny):
         (["--name", "美亚"], "write it in Latin letters"),
         (["--name", "Mia<b>"], "holds '<'"),
         (["--name", "Mia."], "holds '.'"),
-        (["--name", "-Mia"], "'-Mia' does not begin and end with a letter"),
+        (["--name", "Mia-"], "'Mia-' does not begin and end with a letter"),
         (["--name", "Mia", "--friend", "7"], "--friend '7' holds '7'"),
         (["--name", "Mia", "--friend", "mia"], "--name and --friend are both 'Mia', .* give another friend"),
         (["--name", "Mia", "--about", " . "], "--about ' . ' holds no word; give a thing or an animal"),
