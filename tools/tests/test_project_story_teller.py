@@ -54,7 +54,7 @@ def tiny(tell):
     tokenizer = Tokenizer.train(GOOD * 4, 400, special_tokens=("<|endoftext|>",))
     torch.manual_seed(0)
     shape = {"n_layer": 1, "n_head": 2, "n_kv_head": 1, "n_embd": 16}
-    return Loaded(GPT(GPTConfig(tokenizer.vocab_size, block_size=128, **shape)).eval(), tokenizer)
+    return Loaded(GPT(GPTConfig(tokenizer.vocab_size, block_size=256, **shape)).eval(), tokenizer)
 
 
 @pytest.fixture
@@ -187,8 +187,8 @@ def test_a_name_of_many_tokens_stands_whole_in_the_story(call):
 
 
 def test_an_opening_that_leaves_no_room_is_refused(tell, tiny):
-    with pytest.raises(tell.Mistake, match=r"takes \d+ of the 128 tokens .* give shorter names or a shorter --about"):
-        tell.prompt(tiny, SimpleNamespace(opening="Xyqu " * 20))
+    with pytest.raises(tell.Mistake, match=r"takes \d+ of the 256 tokens .* give shorter names or a shorter --about"):
+        tell.prompt(tiny, SimpleNamespace(opening="Xyqu " * 40))
 
 
 # --- wishes and the page ----------------------------------------------------------------------------------------------
