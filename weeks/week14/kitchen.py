@@ -95,7 +95,7 @@ class Kitchen:
         """The small model before training, with the changes that are fields of its config."""
         of_model = {name: value for name, value in changes.items() if name not in TrainConfig.__dataclass_fields__}
         torch.manual_seed(seed)
-        return GPT(GPTConfig(**{**SHAPE, **MODEL, **of_model, "vocab_size": self.tokenizer.vocab_size}))
+        return GPT(GPTConfig(**{**SHAPE, **MODEL, **of_model, "vocab_size": self.size.vocab_size}))
 
     def train(self, changes, steps, seed, model=None):
         """Train the model of these changes, or `model`, with the changes that are fields of TrainConfig -> Run."""
