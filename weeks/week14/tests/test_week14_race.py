@@ -1,8 +1,10 @@
 """The race against nanoGPT and the price of each ingredient: the arithmetic, and both jobs in small."""
 
 import json
+import sys
 
 import pytest
+import torch
 from nanogpt.vendor.shared.errors import Mistake
 
 pytestmark = pytest.mark.day(100)
@@ -14,7 +16,15 @@ def race(load_script):
 
 
 @pytest.fixture
-def ingredients(load_script):
+def kitchen(load_script, monkeypatch):
+    """What ingredients.py imports: where a learner's code is graded, its folder has no such script."""
+    script = load_script("week14", "kitchen")
+    monkeypatch.setitem(sys.modules, "kitchen", script)
+    return script
+
+
+@pytest.fixture
+def ingredients(kitchen, load_script):
     return load_script("week14", "ingredients")
 
 
@@ -57,24 +67,55 @@ def test_an_unknown_ingredient_is_named(ingredients):
         ingredients.main(["salt"])
 
 
-def test_each_row_switches_what_the_default_has_otherwise(ingredients):
+def test_each_row_switches_what_the_default_has_otherwise(kitchen):
     """A row that changes nothing would be a price of nothing."""
     from nanogpt.config import GPTConfig
     from nanogpt.presets import SHAPE
     from nanogpt.train import TrainConfig
 
-    default = {**vars(TrainConfig()), **ingredients.TRAINING, **GPTConfig(**SHAPE).to_dict(), **ingredients.MODEL}
-    for row, changes in ingredients.SWITCHES.items():
+    default = {**vars(TrainConfig()), **kitchen.TRAINING, **GPTConfig(**SHAPE).to_dict(), **kitchen.MODEL}
+    for row, changes in kitchen.SWITCHES.items():
         assert changes and all(default[name] != value for name, value in changes.items()), row
 
 
-def test_ingredients_in_small(ingredients, tmp_path, capsys):
-    """The table has a line for each row asked for, with what it costs in parameters and cache."""
+@pytest.fixture
+def small(tmp_path, kitchen, monkeypatch):
+    """A folder with a text; the model is as small as it can be."""
+    monkeypatch.setattr(kitchen, "MODEL", {"block_size": 16, "n_layer": 1, "n_head": 4, "n_kv_head": 1, "n_embd": 16})
     for name in ("train", "val"):
         (tmp_path / f"{name}.txt").write_text("In the beginning was the word, and the word was long.\n" * 200)
-    argv = ["tie", "n_kv_head=4", "--preset", "smoke", "--data", str(tmp_path), "--out", str(tmp_path / "out")]
+    return tmp_path
+
+
+def test_ingredients_in_small(ingredients, kitchen, small, capsys, monkeypatch):
+    """The table has a line for each row asked for, with what it costs in parameters and cache. The same command once
+    more trains nothing, and has the same table."""
+    argv = ["tie", "n_kv_head=4", "--preset", "smoke", "--data", str(small), "--out", str(small / "out")]
     rows = ingredients.main(argv)["rows"]
     assert set(rows) == {"default", "tie", "n_kv_head=4"}
     assert rows["tie"]["n_params"] < rows["default"]["n_params"] < rows["n_kv_head=4"]["n_params"]
     assert rows["n_kv_head=4"]["cache_bytes_per_token"] == 4 * rows["default"]["cache_bytes_per_token"]
     assert "equal seconds" in capsys.readouterr().out
+    monkeypatch.setattr(kitchen, "train", lambda *a, **k: pytest.fail("trained a cell that was kept"))
+    assert ingredients.main(argv)["rows"] == rows
+
+
+def test_both_jobs_ask_for_the_same_cell(kitchen, small):
+    """What one Kitchen has trained another finds, weights bit for bit; after a change of the text it does not."""
+    size = kitchen.SIZES["smoke"]
+    first = kitchen.Kitchen(small, size, small / "cells")
+    cell, weights = first.cell("default", 1), first.trained("default", 1).model.state_dict()
+    again = kitchen.Kitchen(small, size, small / "cells")
+    assert again.cell("default", 1) == cell and "tokenizer" not in vars(again), "a kept cell needs no tokenizer"
+    model = again.trained("default", 1).model
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    assert again.judge(again.trained("default", 1)) == cell["bpb"]
+    (small / "val.txt").write_text("Another exam, and a longer one.\n" * 99)
+    other = kitchen.Kitchen(small, size, small / "cells")
+    assert other.folder != first.folder and first.folder.is_dir() and not other.folder.exists()
+
+
+def test_a_cell_that_cannot_be_read_is_named(kitchen, tmp_path):
+    (tmp_path / "default-3-s0.json").write_text('{"cell"')
+    with pytest.raises(Mistake, match="default-3-s0.json does not hold a cell .*; move it away, and run again"):
+        kitchen.read_cell(tmp_path / "default-3-s0.json")
