@@ -28,7 +28,7 @@ from shared.results import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("*.md", "weeks/*/*.md", "notes/**/*.md", "papers/**/*.md", "projects/*.md", "projects/[!w]*/*.md",
-         "checkpoints/*.md")  # fmt: skip
+         "checkpoints/*.md", "checkpoints/shipped/*/*.md")  # fmt: skip
 FIX = "run: make docs-sync"
 
 TAG = re.compile(r"<!--(?P<open>r:(?P<id>[^|\\<>\s]+)(?:(?P<bar>\\?\|)(?P<spec>[^<>\n]*?))?|/r)-->")

@@ -66,7 +66,9 @@ def main(argv=None):
     if args.preset != "default":
         course, losses = trained(setting, args.data, work / "training", args.seed)
         ship(course, setting, folder)
-    metrics = judged(setting, folder, args.data, args.judge) | ({"losses": losses} if losses else {})
+    metrics = judged(setting, folder, args.data, args.judge)
+    if losses:
+        metrics |= {"losses": losses, **amount(setting, course, args.data)}
     path = write_results(
         results_folder(__file__, args.out) / f"story-{args.preset}.json",
         command=command_line(__file__, argv),
@@ -126,6 +128,15 @@ def trained(setting, data, work, seed):
     config = TrainConfig(**setting["train"], seed=seed, precision=precision)
     losses, _ = learn(course, task, config, autocast=autocast, folder=work, save_every=100, again="the same command")
     return course, losses
+
+
+def amount(setting, course, data):
+    """How much it read: tokens, and passes over the text."""
+    from nanogpt.tasks import encode
+
+    read_all = setting["train"]["steps"] * setting["train"]["batch_size"] * course.row_length
+    return {"train_tokens": read_all,
+            "epochs": read_all / len(encode(course.tokenizer, read(data, "train", setting["chars"])))}  # fmt: skip
 
 
 # --- ship -------------------------------------------------------------------------------------------------------------
@@ -210,6 +221,7 @@ def judged(setting, folder, data, judge):
         "human_mean_copy_chars": sum(len(copy.text) for copy in copies["theirs"]) / len(theirs),
         "story_coherent_of_20": None if None in marks else sum(marks),
         "story_judged": len(ours),
+        "samples": len(marks),
         "story_sample_seconds": seconds_of_a_sample(folder),
         "n_params": loaded.model.n_params(),
         "bytes": sum(file.stat().st_size for file in folder.iterdir() if file.suffix != ".md"),
