@@ -144,7 +144,7 @@ ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each in
 	$(if $(COMMITTED),@$(call draw,week07-08))
 
 sample: .venv/.core ## a story by the small model that ships: ARGS='--prompt "Lily had a red kite." --seed 7'
-	@.venv/bin/nanogpt sample --model story --temperature 0.7 --top-p 0.95 $(ARGS)
+	@.venv/bin/nanogpt sample --model story --temperature 0.5 --top-p 0.9 $(ARGS)
 
 story: .venv/.core data/stories/ORIGIN.json data/smollm2-135m/ORIGIN.json ## judge the story model; PRESET=full trains it anew (hours)
 	$(call run,week14,story.py)

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SHIPPED = ROOT / "checkpoints" / "shipped" / "story-5m"
 TASK = "stories"
-DRAW = {"temperature": 0.7, "top_p": 0.95}  # of stories that are shown and judged
+DRAW = {"temperature": 0.5, "top_p": 0.9}  # of stories that are shown and judged
 FULL = {
     "shape": {"vocab_size": 2048, "block_size": 384, "n_layer": 6, "n_head": 8, "n_kv_head": 2, "n_embd": 256},
     "train": {"steps": 4400, "batch_size": 6, "lr": 0.01, "warmup": 20, "first_context": 96, "grow": 0.3},
@@ -232,16 +232,19 @@ def judged(setting, folder, data, judge):
 
 
 def perplexity(reader, texts):
-    """exp(nats a token) of texts, each a document by itself, under a model that was opened."""
-    from nanogpt.scores import bits_per_byte
-    from nanogpt.vendor.continual.learner import Learner
+    """exp(nats a token) of texts, each read from its beginning and by itself, under a model that was opened."""
+    import torch
+    from nanogpt.tasks import begin_id
     from nanogpt.vendor.shared.progress import bar
 
-    nats, tokens, learner = 0.0, 0, Learner(reader.model)
-    for text in bar(texts, "judge"):
-        bits = bits_per_byte(learner, reader.tokenizer, text) * len(text.encode())
-        nats, tokens = nats + bits * math.log(2), tokens + len(reader.tokenizer.encode_ordinary(text))
-    return math.exp(nats / tokens)
+    nats, count = 0.0, 0
+    reader.model.eval()
+    with torch.no_grad():
+        for text in bar(texts, "judge"):
+            tokens = torch.tensor([[begin_id(reader.tokenizer), *reader.tokenizer.encode_ordinary(text)]])  # (1, T)
+            nats += reader.model(tokens[:, :-1], tokens[:, 1:])[1].item() * (tokens.shape[1] - 1)
+            count += tokens.shape[1] - 1
+    return math.exp(nats / count)
 
 
 def seconds_of_a_sample(folder):
