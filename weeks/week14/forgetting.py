@@ -1,4 +1,4 @@
-"""Forgetting that can be read: the story model learns Shakespeare, recipes and code, and is asked for a story again.
+"""Forgetting that can be read: the story model learns Shakespeare, code and recipes, and is asked for a story again.
 
 Once naively, once with replay. The rows that replay joins are stories which the model wrote itself before: they ship
 with it, and nothing of the text that it was trained on is needed. What is left behind:
@@ -13,11 +13,11 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-LATER = ("shakespeare", "recipes", "code")
+LATER = ("shakespeare", "code", "recipes")
 METHODS = {"naive": "naive", "replay": "shared-replay"}  # what an arm is called here, and the method that it is
 PROMPT = "One day, a little girl named Lily found a key in the garden. She"
 DEFAULT = {
-    "learn": {"steps": 36, "batch_size": 4, "lr": 0.01, "warmup": 4},
+    "learn": {"steps": 36, "batch_size": 4, "lr": 0.005, "warmup": 4},
     "train_chars": 200_000,
     "exam_chars": 10_000,
     "story_tokens": 160,

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.day(100)
 ANIMALS = ("cat", "dog", "hen", "fox", "owl", "pig")
 OTHER = {
     "shakespeare": "ROMEO: O, speak again, bright angel!\n",
-    "recipes": "- 2 cups of flour\n- 1 egg\n",
     "code": "def f(x):\n    return x\n",
+    "recipes": "- 2 cups of flour\n- 1 egg\n",
 }
 
 
