@@ -90,7 +90,7 @@ def written(loaded, prompt, n=80, seed=1):
 def show(title, text):
     """A text that a model wrote, with its title."""
     print(f"{title}:")
-    for line in text.split("\n"):
+    for line in filter(str.strip, text.split("\n")):
         print(textwrap.fill(line, 100, initial_indent="> ", subsequent_indent="> "))
 
 
@@ -247,19 +247,15 @@ Ye must dig under the tall tree, says me parrot, for the gold be there.
 So we took our shovels, me hearties, and we did dig all the day long.
 Blow me down! There be no gold in the hole, only a small wet crab.
 Ahoy, little crab, says I, have ye seen me gold? Nay, says the crab, it be gone.
-Arr, me eye did cry a salty tear, for a pirate be sad without his gold.
 Then me parrot laughed and laughed, and I did shout: what be so funny, ye old bird?
 The map be upside down, Captain, says he, and all me hearties laughed with him.
 So we turned the map, and we sailed to the other end of the island, arr.
 There be a cave, dark and cold, and me knees did shake like jelly.
 Who be there? says a voice in the dark. It be me, Captain Sam, says I.
 Out came a little mouse with a big hat. Ahoy, says the mouse, this be me cave.
-Arr, I did bow to the mouse, for a good pirate be polite to all.
 Ye may have the gold, says the mouse, if ye give me some of yer cheese.
 So I gave the mouse me best cheese, and he gave me a chest so heavy.
-We did open it, me hearties, and it be full of shiny gold and red stones.
 Arr, we danced on the sand, and the parrot did sing a song of the sea.
-But I did see the mouse sitting alone, and me heart be heavy again.
 Come with us, little matey, says I, for a ship be better with a friend.
 Aye, says the mouse, and he jumped aboard the Jolly Duck with his big hat.
 """
@@ -332,7 +328,8 @@ print("memory of replay at the end:", courses["replay"].method.memory.counts())
 
 # %% [markdown]
 # This is the matrix of week 13. A row is a moment: after which text? A column is an exam. Read down a column, from the
-# moment when its text was learned: each rise is forgetting.
+# moment when its text was learned: each rise is forgetting. Below it, the same beginning of a story is continued
+# before and after.
 
 # %%
 figure, (*panels, last) = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
@@ -356,11 +353,6 @@ cut = forgetting_cut(lost["replay"], lost["naive"])
 print(f"old texts rose by {lost['naive']:.2f} bits per byte naively, by {lost['replay']:.2f} with replay")
 newest = {name: course.scores[-1][-1] for name, course in courses.items()}
 print(f"the newest text, recipes, is at {newest['naive']:.2f} naively, at {newest['replay']:.2f} with replay")
-
-# %% [markdown]
-# And what that means. Here is the same beginning, before and after.
-
-# %%
 for name, loaded in {"before": story, **{name: course.loaded for name, course in courses.items()}}.items():
     show(name, written(loaded, BEGINNING, n=60))
 
