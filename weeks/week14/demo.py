@@ -101,8 +101,9 @@ show("a story", written(story, BEGINNING, n=150))
 # ## 3. Look inside
 #
 # First the text as the model reads it: as tokens. Each bar says how many bits a token cost, which is how much it
-# surprised the model. A bit is one answer to a question of yes or no. All 2,048 tokens equally likely would cost 11.
-# Bits per byte is the sum of the bars, divided by the bytes of the text. It is the unit of this whole notebook.
+# surprised the model. A bit is one answer to a question of yes or no. The dotted line is the cost of a guess among all
+# tokens. Bits per byte is the sum of the bars, divided by the bytes of the text. It is the unit of this whole
+# notebook.
 
 # %%
 sentence = "Tom had a big red ball. He gave the ball to his sister. She was so happy that she ate the philosophy."
@@ -146,7 +147,7 @@ def attention_map(layer, ids):
     return shares[0], (out - seen["out"]).abs().max().item()
 
 
-text = "Tom and Sue went to the park. Sue had a kite. She gave the kite to Tom. Tom"
+text = "Sam went to the park with Tom and Sue. Tom had a kite. He gave the kite to Sue. Then Tom"
 ids = [end_id(tokenizer), *tokenizer.encode_ordinary(text)]
 found = [attention_map(layer, ids) for layer in range(config.n_layer)]
 maps, error = torch.cat([shares for shares, _ in found]), max(off for _, off in found)  # (L * H, T, T)
