@@ -106,7 +106,7 @@ show("a story", written(story, BEGINNING, n=150))
 # notebook.
 
 # %%
-sentence = "Tom had a big red ball. He gave the ball to his sister. She was so happy that she ate the philosophy."
+sentence = "Tom had a big red ball. He gave the ball to his sister. She was so happy that she ate the park."
 ids = [end_id(tokenizer), *tokenizer.encode_ordinary(sentence)]
 pieces = [tokenizer.decode([i]) for i in ids[1:]]
 with torch.no_grad():
@@ -116,7 +116,7 @@ _, ax = plt.subplots(figsize=(9, 2.6), layout="constrained")
 ax.bar(range(len(bits)), bits, color=BLUE)
 ax.set_xticks(range(len(bits)), [piece.strip() for piece in pieces], rotation=60, fontsize=8)
 ax.axhline(math.log2(config.vocab_size), color="grey", linewidth=1, linestyle=":", label="all tokens equally likely")
-ax.set(ylabel="bits", title="What surprises the model: the word that does not fit")
+ax.set(ylabel="bits", title="What surprises the model: what could have been something else")
 ax.legend(frameon=False, fontsize=8)
 plt.show()
 print("|".join(pieces))
@@ -224,9 +224,7 @@ whole, costs = measured(model, stories), {name: measured(other, stories) for nam
 _, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
 bars = ax.bar(["the whole model", *costs], [whole, *costs.values()], color=[BLUE] + [BROWN] * len(costs))
 ax.bar_label(bars, fmt="%.2f", fontsize=8)
-ax.axhline(8, color="grey", linewidth=1, linestyle=":", label="guessing bytes: 8")
 ax.set(ylabel="bits per byte", title="Each missing ingredient breaks a model that was trained with it")
-ax.legend(frameon=False, fontsize=8)
 plt.show()
 for name, cost in {"the whole model": whole, **costs}.items():
     print(f"{name:16} {cost:6.2f} bits per byte")
