@@ -388,7 +388,7 @@ show("the last sum, in its own words", written(story, sum_of, n=30))
 # %%
 assert 5_000_000 < model.n_params() < 6_000_000
 assert error < 1e-4, "the map is not what the model computes"  # float32, sums of some hundred numbers of size 1
-assert all(cost > whole + 0.1 for cost in costs.values()), "an ingredient that nobody misses"
+assert all(cost > whole + 0.02 for cost in costs.values()), "an ingredient that nobody misses"
 assert after[0] < before[0] - 0.3, "the adapter has learned nothing"
 assert abs(unharmed - whole) < 1e-6, "the frozen weights have changed"  # the same weights, the same text
 assert lost["naive"] > 0.3, "nothing was forgotten, so nothing can be shown"
