@@ -229,7 +229,7 @@ vendor: .venv/.core ## copy the pieces that a week takes from another (vendor.to
 vendor-check: .venv/.core ## do all copies still equal their sources?
 	@$(PY) tools/vendor.py check
 
-notebooks: .venv/.test ## execute each weeks/*/play.ipynb whose script changed; one of them: ARGS=weeks/week05/play.py
+notebooks: .venv/.test ## execute each weeks/*/*.ipynb whose script changed; one of them: ARGS=weeks/week05/play.py
 	@$(PY) tools/notebooks.py sync $(ARGS)
 
 docs-sync: .venv/.core ## fill the numbers, the papers' verdicts and the maps of days in Markdown

@@ -3,10 +3,12 @@
     python tools/notebooks.py check                        say which notebooks are not those of their scripts
     python tools/notebooks.py sync                         write and execute those notebooks
     python tools/notebooks.py sync weeks/week05/play.py    this one, whether its script has changed or not
+    python tools/notebooks.py sync weeks/week14/demo.py --out weeks/week14/results    and how long it took
 
 The script is the source: one edits it, git compares it, and it runs as plain Python too. A script whose first line is a
 cell mark is a notebook's, so a new notebook is a new file. `# %%` begins a cell of code, `# %% [markdown]` one of text,
-whose lines begin with `# `. What a notebook shows is compared with `differences`: words exactly, numbers nearly.
+whose lines begin with `# `. What a notebook shows is compared with `differences`: words exactly, numbers nearly. A line
+that begins with `> ` is of one run alone (a version, a time, a text that a model drew): that it is there is compared.
 The body of such a script stands at its top level, unlike that of all other scripts here: each cell has to be seen.
 Left out: cell tags, widgets, other languages, editing in the notebook (write what is to stay into the script).
 """
@@ -21,12 +23,14 @@ from pathlib import Path
 
 from shared.errors import Mistake, entry
 from shared.files import atomic_write
+from shared.results import Stopwatch, write_results
 
 ROOT = Path(__file__).resolve().parent.parent
 FIX = "run: make notebooks"
 
 MARK = re.compile(r"# %%( \[markdown\])?")
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?(?![\w])")
+OF_ONE_RUN = re.compile(r"(?:^> ?.*\n?)+", re.MULTILINE)  # a drawn text may have more lines elsewhere
 OF_THIS_MACHINE = re.compile(r"(?:/(?:home|root|tmp|Users|work)/|[A-Z]:\\|\b0x[0-9a-f]{6,})\S*")
 
 MOST_CELLS = 25  # what can be played through in one sitting
@@ -152,6 +156,20 @@ def write(script):
     atomic_write(script.with_suffix(".ipynb"), nbformat.writes(notebook) + "\n")
 
 
+def note_seconds(script, out, seconds):
+    """Write down how long a notebook took, from the start of its kernel to the file."""
+    name = f"weeks/{script.parent.name}/{script.name}"
+    write_results(
+        out / f"{script.stem}.json",
+        command=f"python tools/notebooks.py sync {name} --out {out}",
+        preset="full",
+        seed=0,
+        seconds=seconds,
+        metrics={"notebook_seconds": seconds, "notebook_cells": len(cells(script))},
+        threads=int(ENVIRONMENT["OMP_NUM_THREADS"]),
+    )
+
+
 # --- comparing --------------------------------------------------------------------------------------------------------
 
 
@@ -184,7 +202,7 @@ def differences(old, new):
     """Sentences about what one notebook shows and another does not; the spaces of a table may differ."""
     found = []
     for (number, before), (_, after) in zip(code_cells(old), code_cells(new), strict=True):
-        left, right = "\n".join(shown(before)), "\n".join(shown(after))
+        left, right = (OF_ONE_RUN.sub("> ...\n", "\n".join(shown(cell))) for cell in (before, after))
         words = [" ".join(NUMBER.sub(" # ", text).split()) for text in (left, right)]
         if words[0] != words[1]:
             found.append(f"cell {number} shows {right[:200]!r} and not {left[:200]!r}")
@@ -238,7 +256,10 @@ def main(argv=None):
     parser.add_argument("action", choices=("sync", "check"))
     parser.add_argument("scripts", nargs="*", type=Path, help="for sync: these scripts (default: those that changed)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")
+    parser.add_argument("--out", type=Path, help="for sync of one script: folder for a results file with its seconds")
     args = parser.parse_args(argv)
+    if args.out and (args.action != "sync" or len(args.scripts) != 1):
+        raise Mistake(f"--out {args.out} is for the seconds of one notebook; give sync and one script with it")
     root = args.root.resolve()
     known, chosen = scripts(root), [script.resolve() for script in args.scripts]
     if strange := [script for script in chosen if script not in known]:
@@ -246,7 +267,10 @@ def main(argv=None):
         raise Mistake(f"{strange[0]} is not the script of a notebook; name one of these: {names}")
     if args.action == "sync":
         for script in chosen or [s for s in known if has_changed(s)]:
+            watch = Stopwatch()
             write(script)
+            if args.out:
+                note_seconds(script, args.out, watch.seconds)
             print(f"wrote {script.with_suffix('.ipynb').relative_to(root)}")
     if found := problems(root):
         print("\n".join(found), file=sys.stderr)

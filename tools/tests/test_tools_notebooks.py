@@ -176,6 +176,27 @@ def test_differences_tell_words_and_numbers(notebooks, committed):
     assert "[image/png]" in notebooks.differences(committed, other)[0]
 
 
+def test_what_belongs_to_one_run_is_compared_by_its_place_alone(notebooks, committed):
+    """A text that a model drew, or a version, may be another and longer; the line above it may not."""
+    other = copy.deepcopy(committed)
+    ours, theirs = committed["cells"][2]["outputs"][0], other["cells"][2]["outputs"][0]
+    ours["text"] = "a story:\n> Once 3 cats\nits end: 1.0\n"
+    theirs["text"] = "a story:\n> One\n>\n> dog\nits end: 1.0\n"
+    assert notebooks.differences(committed, other) == []
+    theirs["text"] = "a story:\nits end: 1.0\n"
+    assert "and not 'a story:\\n> ...\\nits end: 1.0\\n'" in notebooks.differences(committed, other)[0]
+    theirs["text"] = "a story:\n> Once 3 cats\nits end: 2.0\n"
+    assert notebooks.differences(committed, other) == ["cell 3 shows 2.0 where 1.0 was"]
+
+
+def test_seconds_are_of_one_notebook(notebooks, script, tmp_path):
+    for words in (["check", str(script)], ["sync"], ["sync", str(script), str(script)]):
+        with pytest.raises(
+            notebooks.Mistake, match=r"--out here is for the seconds of one notebook; give sync and one"
+        ):
+            notebooks.main([*words, "--root", str(tmp_path), "--out", "here"])
+
+
 def test_another_script_is_refused(notebooks, script, tmp_path):
     other = script.with_name("train.py")
     with pytest.raises(notebooks.Mistake, match=r"train.py is not the script of a notebook; name one .*week01/play.py"):
@@ -192,8 +213,11 @@ def test_sync_executes_what_changed_and_nothing_else(notebooks, script, tmp_path
     notebooks.main(["sync", "--root", str(tmp_path)])
     assert path.stat().st_mtime_ns == time
     assert capsys.readouterr().out.count("wrote weeks/week01/play.ipynb") == 1
-    notebooks.main(["sync", str(script), "--root", str(tmp_path)])
+    notebooks.main(["sync", str(script), "--root", str(tmp_path), "--out", str(tmp_path / "results")])
     assert path.stat().st_mtime_ns > time and path.read_text() == content
+    noted = json.loads((tmp_path / "results/play.json").read_text())
+    assert noted["metrics"]["notebook_cells"] == 4 and noted["metrics"]["notebook_seconds"] > 0
+    assert noted["command"] == f"python tools/notebooks.py sync weeks/week01/play.py --out {tmp_path / 'results'}"
 
 
 @needs_kernel
