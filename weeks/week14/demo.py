@@ -83,7 +83,7 @@ def written(loaded, prompt, n=80, seed=1):
     """The prompt and up to n tokens that the model puts behind it."""
     end = end_id(loaded.tokenizer)
     ids = [end, *loaded.tokenizer.encode_ordinary(prompt)]
-    new = generate(loaded.model, ids, n, temperature=0.7, top_p=0.95, seed=seed, stop={end})
+    new = generate(loaded.model, ids, n, temperature=0.5, top_p=0.9, seed=seed, stop={end})
     return prompt + loaded.tokenizer.decode(list(new))
 
 
