@@ -157,6 +157,7 @@ def stories(metrics, plt):
         ax.annotate(f"{values[-1]:.2f}", (len(names) - 1, values[-1]), (6, 0), textcoords="offset points", va="center")
     ax.set_xticks(range(len(names)), ["before", *(f"after {name}" for name in names[1:])])
     ax.set_ylabel("bits per byte of stories\nthe axis does not start at 0")
+    ax.margins(x=0.08)
     before, naive, replay = (metrics[f"stories_{name}_bpb"] for name in ("before", "naive", "replay"))
     ax.set_title(
         f"Three later domains make the stories {naive - before:+.2f} bits per byte worse naively,\n"
