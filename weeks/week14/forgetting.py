@@ -65,7 +65,6 @@ def main(argv=None):
 def run(setting, args, work):
     """Both arms from the same start. A run that was stopped goes on from its last saved step."""
     from nanogpt.device import autocast_for, pick_device
-    from nanogpt.sources import find
     from nanogpt.workspace.learn import judge
     from nanogpt.workspace.runlog import begin, clocked
     from nanogpt.workspace.store import open_course
@@ -81,7 +80,7 @@ def run(setting, args, work):
         for method, name in METHODS.items():
             folder = work / method
             begun = (folder / "checkpoint.json").exists()
-            course = open_course(folder if begun else find(args.model), device, method=(name, {}), seed=args.seed)
+            course = open_course(folder if begun else args.model, device, method=(name, {}), seed=args.seed)
             if not begun:
                 course.exams |= {name: exam for name, (_, exam) in domains.items()}
                 course.scores = [judge(course, course.kind.learner(course.loaded, autocast), progress="before: exam")]

@@ -117,3 +117,16 @@ def test_the_shipped_model_answers_to_its_name(tmp_path, monkeypatch, capsys):
     assert (SHIPPED / NAMES["story"][0] / "checkpoint.json").is_file()
     assert run("sample", "--model", "story", "--prompt", "Tom had a", "--max-tokens", 8, "--threads", 1) == 0
     assert capsys.readouterr().out.startswith("Tom had a ")
+
+
+def test_it_goes_on_learning_and_rehearses_its_own_stories(tmp_path, capsys):
+    """A course with a name is a course: its memory comes along, its exam is asked again, and itself stays as it is."""
+    text = tmp_path / "ship.txt"
+    text.write_text("Arr, me hearties, the ship be old and the sea be cold.\n" * 120)
+    before = (SHIPPED / NAMES["story"][0] / "checkpoint.json").read_bytes()
+    argv = ["learn", text, "--model", "story", "--out", tmp_path / "m", "--steps", 1, "--batch-size", 1, "--threads", 1]
+    assert run(*argv) == 0
+    course = open_course(tmp_path / "m")
+    assert course.learned == ["stories", "ship"] and set(course.method.memory.counts()) == {"stories", "ship"}
+    assert course.scores[1][0] is not None and len(course.scores[1]) == 2
+    assert (SHIPPED / NAMES["story"][0] / "checkpoint.json").read_bytes() == before

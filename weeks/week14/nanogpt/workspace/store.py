@@ -6,7 +6,7 @@ import torch
 
 from .. import checkpoint
 from ..kinds import KINDS
-from ..sources import ADAPTER, Loaded, open_model
+from ..sources import ADAPTER, Loaded, find, open_model
 from ..vendor.continual.methods import make
 from ..vendor.continual.strategy import Strategy
 from ..vendor.lora import adapter
@@ -83,7 +83,11 @@ def save_course(folder, course):
 
 
 def open_course(folder, device="cpu", *, precision="float32", method=None, seed=0):
-    """The course that `save_course` wrote. `method`, (name, config), is another one than it was taught with."""
+    """The course that `save_course` wrote. `method`, (name, config), is another one than it was taught with.
+
+    `folder` may be the name of one that ships.
+    """
+    folder = find(folder)
 
     def read(index):
         record = index["record"]
@@ -122,4 +126,5 @@ COPIED = ("tasks", "row_length", "learned", "scores", "progress")
 
 def is_course(folder):
     """Whether the folder holds a course: a model with a history, not one that was published or imported."""
+    folder = find(folder)
     return checkpoint.exists(folder) and checkpoint.read_index(folder)["record"].get("kind") == "course"
