@@ -27,7 +27,7 @@ KNOWN = set(
     "Amy Anna Ben Bella Billy Bob Buddy Daisy Emma Fin Jack Jane Jen Jill Jimmy Joe John Leo Lila Lily Lucy Mark Mary "
     "Max Mia Molly Nemo Sally Sam Sara Sarah Sophie Spot Sue Susie Tim Timmy Tom Tommy".split()
 )
-# Children's names that stand 1,000 times or more in data/stories/train.txt; for any other the model tells of a stand-in.
+# Children's names that stand 1,000 times or more in data/stories/train.txt; any other gets a stand-in.
 FAMILIAR = set("Amy Anna Ben Bob Jack Lily Lucy Max Mia Sally Sam Sara Sue Tim Tom".split())
 STAND_INS = {"girl": ("Lily", "Mia", "Sue"), "boy": ("Tim", "Ben", "Tom")}
 # Whoever else "he" and "she" may speak of.
@@ -155,7 +155,7 @@ def strangers(cast, text):
 
 
 def stand_ins(cast, friend_sex):
-    """{wished name: the name that the model tells of instead}, for the child and the friend; empty if it knows both well."""
+    """{wished name: the name that the model tells of instead}, of the names that are not in FAMILIAR."""
     found, taken = {}, set(words(f"{cast.name} {cast.friend} {cast.about}"))
     for name, sex in ((cast.name, cast.sex), (cast.friend, friend_sex)):
         if name and name not in FAMILIAR:
