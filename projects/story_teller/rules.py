@@ -27,6 +27,9 @@ KNOWN = set(
     "Amy Anna Ben Bella Billy Bob Buddy Daisy Emma Fin Jack Jane Jen Jill Jimmy Joe John Leo Lila Lily Lucy Mark Mary "
     "Max Mia Molly Nemo Sally Sam Sara Sarah Sophie Spot Sue Susie Tim Timmy Tom Tommy".split()
 )
+# Children's names that stand 1,000 times or more in data/stories/train.txt; any other gets a stand-in.
+FAMILIAR = set("Amy Anna Ben Bob Jack Lily Lucy Max Mia Sally Sam Sara Sue Tim Tom".split())
+STAND_INS = {"girl": ("Lily", "Mia", "Sue"), "boy": ("Tim", "Ben", "Tom")}
 # Whoever else "he" and "she" may speak of.
 BEINGS = set(
     "mom mommy mum mummy mama mother dad daddy papa father grandma grandpa granny sister brother aunt uncle "
@@ -146,6 +149,25 @@ def strangers(cast, text):
     inside = set(re.findall(r"(?<=[a-z,;] )([A-Z][a-z]+)", untitled(text))) - NO_NAMES
     found = (inside | KNOWN) - wished
     return Counter(word for word in words(text) if word in found)
+
+
+# --- a name that the model does not know ------------------------------------------------------------------------------
+
+
+def stand_ins(cast, friend_sex):
+    """{wished name: the name that the model tells of instead}, of the names that are not in FAMILIAR."""
+    found, taken = {}, set(words(f"{cast.name} {cast.friend} {cast.about}"))
+    for name, sex in ((cast.name, cast.sex), (cast.friend, friend_sex)):
+        if name and name not in FAMILIAR:
+            found[name] = next(other for other in STAND_INS[sex] if other not in taken)
+            taken.add(found[name])
+    return found
+
+
+def exchanged(text, instead):
+    """`text` with each wished name where its stand-in stood as a whole word; `instead` as of stand_ins."""
+    wished = {other: name for name, other in instead.items()}
+    return re.sub(r"[^\W\d_]+", lambda match: wished.get(match[0], match[0]), text)
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------

@@ -5,10 +5,12 @@
     python projects/story_teller/tell.py --name Ben --boy --n 3 --out stories.html       three stories, to print
 
 The model that comes with the repository writes several drafts side by side. Rules that you can check choose the best.
+It knows few names: for another one it tells of Lily or Tim, and the name is put in that place afterwards.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -26,9 +28,9 @@ from nanogpt.vendor.shared.files import atomic_write
 from nanogpt.vendor.shared.progress import bar
 from nanogpt.vendor.shared.results import seed_number, thread_count
 from page import page
-from rules import RULES, Cast, Draft, Refused, dropped, first_name, ranked, subject
+from rules import RULES, Cast, Draft, Refused, dropped, exchanged, first_name, ranked, stand_ins, subject
 
-DRAW = {"temperature": 0.7, "top_p": 0.95}  # as the model's own samples are drawn
+DRAW = {"temperature": 0.5, "top_p": 0.9}  # as the model's own samples are drawn
 DRAFTS = 12
 MOST = 256  # drafts: more take minutes, and rarely better ones come
 READ = 16  # drafts in one forward pass: their logits take 50 MB
@@ -64,6 +66,11 @@ def guessed_sex(loaded, name):
     return "girl" if girl <= boy else "boy"
 
 
+def doubles(loaded, cast):
+    """The stand-ins of `cast`; the model guesses whether the friend is a girl or a boy."""
+    return stand_ins(cast, guessed_sex(loaded, cast.friend) if cast.friend else "")
+
+
 def prompt(loaded, cast):
     """The ids of a story's opening; a Mistake where they leave too little of the context."""
     ids, block = (
@@ -77,15 +84,22 @@ def prompt(loaded, cast):
 
 
 def write_drafts(loaded, casts, n, seed, *, length=None, label="drafts"):
-    """[[Draft] of each cast], `n` each, all drawn as one batch. `length` or the context bounds the new tokens."""
+    """[[Draft] of each cast], `n` each, all drawn as one batch. `length` or the context bounds the new tokens.
+
+    The model writes and weighs them with the stand-ins; the texts have the names that were wished for.
+    """
     model, end, block = loaded.model.eval(), end_id(loaded.tokenizer), loaded.model.config.block_size
-    prompts = [ids for ids in (prompt(loaded, cast) for cast in casts) for _ in range(n)]
+    instead = [doubles(loaded, cast) for cast in casts]
+    played = [replace(cast, name=other.get(cast.name, cast.name), friend=other.get(cast.friend, cast.friend))
+              for cast, other in zip(casts, instead)]  # fmt: skip
+    prompts = [ids for ids in (prompt(loaded, cast) for cast in played) for _ in range(n)]
     with bar(total=len(prompts), label=label, unit="draft") as line:
         new = generate_batch(model, prompts, length or block, **DRAW, seed=seed, stop={end}, ended=line.update)
     ended = [len(ids) < min(length or block, block - len(before)) for ids, before in zip(new, prompts)]
     rows = [before + ids + [end] * over for before, ids, over in zip(prompts, new, ended)]
     nats = surprise(model, rows, list(map(len, prompts)))
-    texts = [casts[i // n].opening + loaded.tokenizer.decode(ids) for i, ids in enumerate(new)]
+    written = [exchanged(loaded.tokenizer.decode(ids), instead[i // n]) for i, ids in enumerate(new)]
+    texts = [casts[i // n].opening + text for i, text in enumerate(written)]
     drafts = [Draft(*one) for one in zip(texts, ended, nats)]
     return [drafts[i : i + n] for i in range(0, len(drafts), n)]
 
@@ -152,6 +166,8 @@ def main(argv=None):
     if args.sex is None:
         other = "boy" if cast.sex == "girl" else "girl"
         print(f"the model takes {cast.name} for a {cast.sex}; if that is wrong, add --{other}", flush=True)
+    for name, other in doubles(loaded, cast).items():
+        print(f"the model does not know {name} well: it tells of {other}, and the name is put in its place", flush=True)
     (drafts,) = write_drafts(loaded, [cast], args.drafts, args.seed)
     judged = ranked(cast, drafts)
     print("\n".join(told(judged, args.n)))

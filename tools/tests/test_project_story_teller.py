@@ -4,6 +4,7 @@ import html
 import importlib
 import re
 import sys
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -134,6 +135,58 @@ def test_fewest_broken_rules_win_and_likelihood_decides_between_equals(rules):
     judged = rules.ranked(cast, [worse, bad, draft, likelier])
     assert judged == [(likelier, []), (draft, []), (bad, ["pronouns"]), (worse, ["ends", "pronouns"])]
     assert rules.dropped(judged) == {"pronouns": 1, "ends": 1}  # each draft counts once, at the first rule
+
+
+# --- a name that the model does not know ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wish", "friend_sex", "instead"),
+    [
+        (("Mia", "girl", "Tom"), "boy", {}),
+        (("Aaliyah", "girl"), "", {"Aaliyah": "Lily"}),
+        (("Emma", "girl"), "", {"Emma": "Lily"}),  # KNOWN, but rare in the stories
+        (("Kofi", "boy", "Mia"), "girl", {"Kofi": "Tim"}),
+        (("Aaliyah", "girl", "Yuki"), "girl", {"Aaliyah": "Lily", "Yuki": "Mia"}),
+        (("Aaliyah", "girl", "Lily", "Mia the cat"), "girl", {"Aaliyah": "Sue"}),  # no wished name stands in
+        (("Lily-Mia", "girl"), "", {"Lily-Mia": "Sue"}),
+    ],
+)
+def test_an_unknown_name_gets_a_stand_in_that_nobody_wished_for(rules, wish, friend_sex, instead):
+    assert rules.stand_ins(rules.Cast(*wish), friend_sex) == instead
+
+
+def test_familiar_names_are_those_that_stand_a_thousand_times_in_the_stories(rules, repo_root):
+    text = repo_root / "data/stories/train.txt"
+    if not text.exists():
+        pytest.skip("data/stories is not there; run: make data/stories")
+    times = Counter(re.findall(r"[^\W\d_]+", text.read_text(encoding="utf-8")))
+    often = {name for name in rules.KNOWN if times[name] >= 1000}
+    assert often - {"Spot"} == rules.FAMILIAR, "Spot is a dog"
+    assert {name for names in rules.STAND_INS.values() for name in names} < rules.FAMILIAR
+
+
+def test_only_whole_words_are_exchanged_and_all_at_once(rules):
+    text = 'Lily met Tim. "Lily\'s kite!" Lilypad, Timmy, lily.'
+    told = rules.exchanged(text, {"Tim-Bo": "Lily", "Kofi": "Tim"})
+    assert told == 'Tim-Bo met Kofi. "Tim-Bo\'s kite!" Lilypad, Timmy, lily.'
+
+
+def test_the_model_tells_of_the_stand_in_and_the_reader_of_the_child(tell, tiny, rules, monkeypatch):
+    cast = rules.Cast("Aaliyah", "girl")
+    said, read = tiny.tokenizer.encode_ordinary(" Lily ran. It was Lily's kite."), []
+    monkeypatch.setattr(tell, "generate_batch", lambda model, prompts, n, **_: read.extend(prompts) or [said])
+    ((draft,),) = tell.write_drafts(tiny, [cast], 1, 0)
+    assert tiny.tokenizer.decode(read[0][1:]) == rules.Cast("Lily", "girl").opening
+    assert draft.text == f"{cast.opening} Aaliyah ran. It was Aaliyah's kite."
+
+
+def test_the_output_says_who_stood_in(call, capsys):
+    call("--name", "Aaliyah", "--girl", "--drafts", "1")
+    line = "the model does not know Aaliyah well: it tells of Lily, and the name is put in its place"
+    assert line in capsys.readouterr().out.splitlines()
+    call("--name", "Mia", "--girl", "--drafts", "1")
+    assert "does not know" not in capsys.readouterr().out
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
