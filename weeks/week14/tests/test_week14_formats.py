@@ -135,11 +135,12 @@ def test_the_published_end_ends_a_document(tmp_path):
 
 
 def test_where_names_are_looked_for(tmp_path, monkeypatch):
-    """CHASE_DATA, ./data, then the user's cache; the error names all three."""
+    """CHASE_DATA, ./data, the user's cache, then what ships; the error names all four."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHASE_DATA", str(tmp_path / "one"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with pytest.raises(Mistake, match="one/smollm2.*data/smollm2.*cache/nanogpt/smollm2.*give its path to --model"):
+    monkeypatch.setattr(sources, "SHIPPED", tmp_path / "shipped")
+    with pytest.raises(Mistake, match="one/smollm2.*data/smollm2.*cache/nanogpt/smollm2.*shipped/smollm2.*give its path to --model"):
         find("smollm2-135m")
     for folder in reversed(sources.places()):
         path = folder / sources.NAMES["smollm2-135m"][0]
