@@ -140,7 +140,9 @@ def test_where_names_are_looked_for(tmp_path, monkeypatch):
     monkeypatch.setenv("CHASE_DATA", str(tmp_path / "one"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(sources, "SHIPPED", tmp_path / "shipped")
-    with pytest.raises(Mistake, match="one/smollm2.*data/smollm2.*cache/nanogpt/smollm2.*shipped/smollm2.*give its path to --model"):
+    with pytest.raises(
+        Mistake, match="one/smollm2.*data/smollm2.*cache/nanogpt/smollm2.*shipped/smollm2.*give its path to --model"
+    ):
         find("smollm2-135m")
     for folder in reversed(sources.places()):
         path = folder / sources.NAMES["smollm2-135m"][0]
