@@ -6,6 +6,7 @@ wanted one. What is left behind: runs/week14/results/assistant.json, and two mod
 checkpoints/week14-assistant-<preset>/. Stopped, the same command goes on.
 """
 
+import math
 import shlex
 import sys
 from collections import Counter
@@ -91,8 +92,6 @@ def run(setting, args, work):
     log = begin(
         work, {**setting, **RATE, "seed": args.seed, "precision": precision, "model": args.model}, METHODS, args.fresh
     )
-    for name in ("losses", "seconds"):
-        log.setdefault(name, {})
     matrices = {}
     with clocked(work, log):
         for method in METHODS:
@@ -123,13 +122,10 @@ def as_exams(exams):
 
 
 def learn_one(course, name, rows, setting, seed, folder, autocast, log, method):
-    """Teach one task; keep its losses and seconds in the log."""
-    import math
-    import time
-
+    """Teach one task, and print the scores after it."""
     from nanogpt.answers import make_task
     from nanogpt.train import TrainConfig
-    from nanogpt.workspace.learn import learn
+    from nanogpt.workspace.runlog import teach
 
     steps = math.ceil(setting["epochs"] * len(rows) / setting["batch_size"])
     precision = log["setting"]["precision"]
@@ -137,14 +133,7 @@ def learn_one(course, name, rows, setting, seed, folder, autocast, log, method):
     task, cut = make_task(name, rows, course.loaded.template(), course.row_length)
     if cut:
         print(f"{name}: {cut} of {len(rows)} prompts are cut to fit {course.row_length} tokens", flush=True)
-    times = [time.perf_counter()]
-    label = f"{method}: {name}"
-    losses, _ = learn(
-        course, task, config, autocast=autocast, folder=folder, save_every=10, label=label, again="the same command",
-        on_step=lambda step, info: times.append(time.perf_counter()),
-    )  # fmt: skip
-    log["losses"][label] = losses
-    log["seconds"][label] = times[-1] - times[0]
+    teach(log, f"{method}: {name}", course, task, config, autocast=autocast, folder=folder, save_every=10)
     print(line(f"after {name}", course.scores[-1]), flush=True)
 
 
@@ -162,6 +151,7 @@ def summary(setting, course, exams, matrices, log, precision):
         metrics |= {f"assistant_{method}_acc": acc(rows), f"assistant_bwt_{method}": bwt(rows)}
         metrics |= {f"assistant_{method}_learned": learning_accuracy(rows), f"matrix_{method}": rows}
         print(f"{method}: {100 * acc(rows):.1f} % right at the end, {100 * bwt(rows):+.1f} points on old tasks")
+    seconds = {label: each and each * len(log["losses"][label]) for label, each in log["step_seconds"].items()}
     trained = sum(p.numel() for p in course.model.parameters() if p.requires_grad)
     return metrics | {
         "tasks": list(TASKS),
@@ -178,7 +168,7 @@ def summary(setting, course, exams, matrices, log, precision):
         "row_length": setting["row_length"],
         "n_trained": trained,
         "precision": precision,
-        "seconds_of_training": log["seconds"],
+        "seconds_of_training": seconds,
         "losses": log["losses"],
     }
 

@@ -8,7 +8,6 @@ same command goes on.
 
 import shlex
 import sys
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -73,7 +72,6 @@ def run(setting, args, work):
     autocast, precision = autocast_for("auto", device)
     chosen = {**setting, "seed": args.seed, "precision": precision, "model": args.model}
     log = begin(work, chosen, tuple(METHODS), args.fresh)
-    log.setdefault("seconds", {})
     domains = {name: read(args.data, name, setting) for name in LATER}
     matrices, told = {}, {}
     with clocked(work, log):
@@ -87,14 +85,14 @@ def run(setting, args, work):
                 log["before"] = story(course, setting, args.seed)
             for domain in LATER:
                 if domain not in course.learned:
-                    teach(course, domain, domains[domain][0], setting, args.seed, folder, autocast, log, method)
+                    learn_one(course, domain, domains[domain][0], setting, args.seed, folder, autocast, log, method)
             matrices[method] = course.scores
             told[method] = story(course, setting, args.seed)
     return log, summary(matrices, {"before": log["before"], **told}, log, course)
 
 
 def read(data, name, setting):
-    """(text to train on, held-out text) of a domain: as many whole documents as the preset uses."""
+    """(text to train on, held-out text) of a domain: its beginning, as many characters as the preset uses."""
     from nanogpt.vendor.shared.files import need
     from nanogpt.vendor.shared.text import SEPARATOR, documents, read_text
 
@@ -105,19 +103,14 @@ def read(data, name, setting):
     return cut("train", setting["train_chars"]), cut("val", setting["exam_chars"])
 
 
-def teach(course, name, text, setting, seed, folder, autocast, log, method):
-    """One domain. Its seconds of training go to the log."""
+def learn_one(course, name, text, setting, seed, folder, autocast, log, method):
+    """One domain."""
     from nanogpt.train import TrainConfig
-    from nanogpt.workspace.learn import learn
+    from nanogpt.workspace.runlog import teach
 
     task, _ = course.kind.task(name, text, course.loaded, course.row_length)
     config = TrainConfig(**setting["learn"], seed=seed, precision=log["setting"]["precision"])
-    times, label = [], f"{method}: {name}"
-    learn(
-        course, task, config, autocast=autocast, folder=folder, save_every=20, label=label, again="the same command",
-        on_step=lambda step, info: times.append(time.perf_counter()),
-    )  # fmt: skip
-    log["seconds"][label] = (times[-1] - times[0]) / max(1, len(times) - 1)  # a step's
+    teach(log, f"{method}: {name}", course, task, config, autocast=autocast, folder=folder, save_every=20)
 
 
 def story(course, setting, seed):
@@ -139,7 +132,7 @@ def summary(matrices, told, log, course):
     """The metrics: what happened to the stories, and what each arm learned."""
     from nanogpt.vendor.continual.metrics import forgetting_cut, rise
 
-    names = list(course.exams)
+    names, seconds = list(course.exams), log["step_seconds"]
     metrics = {"domains": names, "told": told, "stories_before_bpb": matrices["naive"][0][0]}
     for method, rows in matrices.items():
         metrics |= {
@@ -147,7 +140,7 @@ def summary(matrices, told, log, course):
             f"stories_{method}_bpb": rows[-1][0],
             f"{method}_forgetting_bpb": rise(rows),
             f"{method}_learned_bpb": sum(rows[i][i] for i in range(1, len(names))) / len(LATER),
-            f"{method}_step_seconds": sum(log["seconds"].get(f"{method}: {name}", 0) for name in LATER) / len(LATER),
+            f"{method}_step_seconds": sum(seconds.get(f"{method}: {name}") or 0 for name in LATER) / len(LATER),
         }
     cut = forgetting_cut(metrics["replay_forgetting_bpb"], metrics["naive_forgetting_bpb"])
     both = [metrics[f"{method}_step_seconds"] for method in METHODS]

@@ -63,12 +63,13 @@ def main(argv=None):
 
     torch.set_num_threads(threads)
     start, losses = time.perf_counter(), None
+    parts = {part: read(args.data, part, setting["chars"]) for part in ("train", "val", "test")}
     if args.preset != "default":
-        course, losses = trained(setting, args.data, work / "training", args.seed)
+        course, losses = trained(setting, parts, work / "training", args.seed)
         ship(course, setting, folder)
-    metrics = judged(setting, folder, args.data, args.judge)
+    metrics = judged(setting, folder, parts, args.judge)
     if losses:
-        metrics |= {"losses": losses, **amount(setting, course, args.data)}
+        metrics |= {"losses": losses, **amount(setting, course, parts["train"])}
     path = write_results(
         results_folder(__file__, args.out) / f"story-{args.preset}.json",
         command=command_line(__file__, argv),
@@ -100,43 +101,36 @@ def read(data, part, chars):
 # --- train ------------------------------------------------------------------------------------------------------------
 
 
-def trained(setting, data, work, seed):
+def trained(setting, parts, work, seed):
     """(the course that knows the stories, its training losses). Stopped, it goes on from the last saved step."""
     from nanogpt import checkpoint
-    from nanogpt.config import GPTConfig
     from nanogpt.device import autocast_for, pick_device
     from nanogpt.presets import SHAPE
     from nanogpt.train import TrainConfig
-    from nanogpt.vendor.bpe.fast import Tokenizer
-    from nanogpt.vendor.shared.text import END, documents
-    from nanogpt.workspace.learn import learn, new_course
+    from nanogpt.workspace.learn import course_from, learn
     from nanogpt.workspace.store import open_course
 
-    device, text = pick_device("cpu"), read(data, "train", setting["chars"])
+    device = pick_device("cpu")
     autocast, precision = autocast_for("float32", device)
     if checkpoint.exists(work):
         course = open_course(work, device, seed=seed)
         if not course.progress:
             return course, None
     else:
-        sizes = {**SHAPE, **setting["shape"]}
-        joined = "\n".join(documents(text))
-        tokenizer = Tokenizer.train(joined, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
-        course = new_course(GPTConfig(tokenizer.vocab_size, **sizes), tokenizer, seed=seed, device=device)
-    course.exams[TASK] = course.kind.dump(read(data, "val", setting["chars"]))
-    task, _ = course.kind.task(TASK, text, course.loaded, course.row_length)
+        course = course_from(parts["train"], {**SHAPE, **setting["shape"]}, seed=seed, device=device)
+    course.exams[TASK] = course.kind.dump(parts["val"])
+    task, _ = course.kind.task(TASK, parts["train"], course.loaded, course.row_length)
     config = TrainConfig(**setting["train"], seed=seed, precision=precision)
     losses, _ = learn(course, task, config, autocast=autocast, folder=work, save_every=100, again="the same command")
     return course, losses
 
 
-def amount(setting, course, data):
-    """How much it read: tokens, and passes over the text."""
+def amount(setting, course, text):
+    """How much it read of the text that it was trained on: tokens, and passes over it."""
     from nanogpt.tasks import encode
 
     read_all = setting["train"]["steps"] * setting["train"]["batch_size"] * course.row_length
-    return {"train_tokens": read_all,
-            "epochs": read_all / len(encode(course.tokenizer, read(data, "train", setting["chars"])))}  # fmt: skip
+    return {"train_tokens": read_all, "epochs": read_all / len(encode(course.tokenizer, text))}
 
 
 # --- ship -------------------------------------------------------------------------------------------------------------
@@ -188,8 +182,8 @@ def stories(loaded, n, *, seed, temperature=1.0, top_p=None, label=None):
 # --- judge ------------------------------------------------------------------------------------------------------------
 
 
-def judged(setting, folder, data, judge):
-    """The metrics of the model in `folder`, and its page of samples."""
+def judged(setting, folder, parts, judge):
+    """The metrics of the model in `folder` by the texts of `parts`, and its page of samples."""
     from nanogpt.scores import bits_per_byte
     from nanogpt.sources import open_model
     from nanogpt.vendor.continual.learner import Learner
@@ -197,8 +191,8 @@ def judged(setting, folder, data, judge):
     from nanogpt.vendor.shared.progress import bar
     from nanogpt.vendor.shared.text import documents
 
-    loaded, parts = open_model(folder), {part: read(data, part, setting["chars"]) for part in ("train", "val", "test")}
-    learner, count = Learner(loaded.model), setting["judged"]
+    loaded, count = open_model(folder), setting["judged"]
+    learner = Learner(loaded.model)
     told = {f"story_{part}_bpb": bits_per_byte(learner, loaded.tokenizer, parts[part], progress=part)
             for part in ("val", "test")}  # fmt: skip
     ours = stories(loaded, 2 * count, seed=0, **DRAW, label="write")[:count]

@@ -8,7 +8,6 @@ after each domain it is examined on all four. What is left behind: runs/week14/r
 import shlex
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,13 +110,12 @@ def run(setting, seed, data, work, fresh):
     device = pick_device("cpu")
     autocast, precision = autocast_for("auto", device)
     log = begin(work, {**setting, "seed": seed, "precision": precision}, ("pretrained", *METHODS), fresh)
-    for name in ("rates", "losses", "rows"):
-        log.setdefault(name, {})
+    log.setdefault("rows", {})
     with clocked(work, log):
         domains = {name: read(data, name, setting) for name in DOMAINS}
         course = pretrained(setting, seed, domains, work, autocast, device, log)
         print_samples(f"after {PRETRAIN}", course, [PRETRAIN], seed)
-        matrices, rates, samples = {}, {}, {}
+        matrices, samples = {}, {}
         for method in METHODS:
             print(f"\n-- three more domains, {method} --", flush=True)
             folder = work / method
@@ -129,28 +127,20 @@ def run(setting, seed, data, work, fresh):
             matrices[method] = course.scores
             samples[method] = print_samples(f"after all four, {method}", course, DOMAINS, seed)
             print(table(method, course))
-        rates = log["rates"]
-    return measured(setting, seed, course, matrices, rates, log, samples, precision)
+    return measured(setting, seed, course, matrices, log, samples, precision)
 
 
 def pretrained(setting, seed, domains, work, autocast, device, log):
     """The vocabulary and the model that knows the first domain only."""
-    from nanogpt.model import GPTConfig
-    from nanogpt.vendor.bpe.fast import Tokenizer
-    from nanogpt.vendor.shared.text import END, documents
-    from nanogpt.workspace.learn import new_course
+    from nanogpt.workspace.learn import course_from
     from nanogpt.workspace.store import open_course
 
     folder = work / "pretrained"
     if (folder / "checkpoint.json").exists():
         course = open_course(folder, device, seed=seed)
     else:
-        text = "\n".join(documents(domains[PRETRAIN].train))
-        sizes = dict(setting["shape"])
-        tokenizer = Tokenizer.train(text, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
-        config = GPTConfig(tokenizer.vocab_size, **sizes)
         chosen = {"method": METHODS["replay"], "method_config": setting["replay"]}
-        course = new_course(config, tokenizer, **chosen, seed=seed, device=device)
+        course = course_from(domains[PRETRAIN].train, setting["shape"], **chosen, seed=seed, device=device)
         course.exams = {name: domain.exam for name, domain in domains.items()}
     model = course.model
     sizes = f"{model.n_params():,} parameters, {course.tokenizer.vocab_size} tokens"
@@ -162,28 +152,13 @@ def pretrained(setting, seed, domains, work, autocast, device, log):
 
 
 def learn_one(course, domain, settings, seed, folder, autocast, log, label):
-    """Teach one domain; keep its losses and its speed in the log."""
+    """Teach one domain."""
     from nanogpt.train import TrainConfig
-    from nanogpt.workspace.learn import learn
+    from nanogpt.workspace.runlog import teach
 
     config = TrainConfig(**{**settings, "seed": seed, "precision": log["setting"]["precision"]})
     task, _ = course.kind.task(domain.name, domain.train, course.loaded, course.row_length)
-    times = []
-    losses, _ = learn(
-        course,
-        task,
-        config,
-        autocast=autocast,
-        folder=folder,
-        save_every=100,
-        again="the same command",
-        on_step=lambda step, info: times.append(time.perf_counter()),
-        label=label,
-    )
-    tokens = config.batch_size * config.accumulate * course.model.config.block_size
-    rate = (len(times) - 1) * tokens / (times[-1] - times[0]) if len(times) > 1 else None
-    log["rates"][label] = rate
-    log["losses"][label] = losses
+    teach(log, label, course, task, config, autocast=autocast, folder=folder, save_every=100)
     log["rows"][domain.name] = len(task.train)
 
 
@@ -246,13 +221,14 @@ def table(method, course):
     return "\n".join(lines)
 
 
-def measured(setting, seed, course, matrices, rates, log, samples, precision):
+def measured(setting, seed, course, matrices, log, samples, precision):
     """The metrics of one seed."""
     from nanogpt.vendor.continual.metrics import acc, forgetting_cut, rise
 
     naive, replay = rise(matrices["naive"]), rise(matrices["replay"])
     cut = forgetting_cut(replay, naive)
-    rows = sum(log["rows"].values())
+    rows, pretrain, step = sum(log["rows"].values()), setting["pretrain"], log["step_seconds"].get(f"train {PRETRAIN}")
+    tokens = pretrain["batch_size"] * setting["shape"]["block_size"]
     said = "there was nothing to cut" if cut is None else f"replay cuts it by {100 * cut:.1f} %"
     print(f"\nforgetting: naive {naive:.3f}, replay {replay:.3f} bits per byte; {said}")
     return {
@@ -260,7 +236,7 @@ def measured(setting, seed, course, matrices, rates, log, samples, precision):
         "forgetting_cut_pct": None if cut is None else 100 * cut,
         "main_job_seconds": log["elapsed"],
         "pretrain_val_bpb": matrices["naive"][0][0],
-        "tokens_per_second": rates[f"train {PRETRAIN}"],
+        "tokens_per_second": step and tokens * pretrain["accumulate"] / step,
         "naive_forgetting_bpb": naive,
         "replay_forgetting_bpb": replay,
         "naive_mean_bpb": acc(matrices["naive"]),
@@ -276,7 +252,7 @@ def measured(setting, seed, course, matrices, rates, log, samples, precision):
         "matrix_replay": matrices["replay"],
         "vocab_size": course.tokenizer.vocab_size,
         "losses": log["losses"],
-        "block_tokens": setting["pretrain"]["batch_size"] * setting["shape"]["block_size"],
+        "block_tokens": tokens,
         "samples": samples,
     }
 

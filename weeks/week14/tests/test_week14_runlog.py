@@ -1,5 +1,7 @@
 """The log of a long script: what it goes on with, what it starts over, and what it never deletes."""
 
+from types import SimpleNamespace
+
 import pytest
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import runlog
@@ -118,3 +120,20 @@ def test_folders_that_are_no_parts_do_not_matter(tmp_path):
     (tmp_path / "naive").mkdir()  # empty
     run(tmp_path)
     assert (tmp_path / "mine/checkpoint.json").read_text() == "a user's" and kept(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("steps", "seconds"), [(0, None), (1, None), (3, 2.0)])
+def test_a_task_notes_its_losses_and_the_seconds_of_a_step(monkeypatch, steps, seconds):
+    """A run that was stopped after its last step goes on with none, so there is nothing to time."""
+    clock = iter([10.0, 13.0, 14.0])
+
+    def learn(*_, on_step, **__):
+        for step in range(steps):
+            on_step(step, {})
+        return [3.0, 2.0, 1.0], None
+
+    monkeypatch.setattr(runlog, "learn", learn)
+    monkeypatch.setattr(runlog, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    log = {"losses": {}, "step_seconds": {}}
+    runlog.teach(log, "naive: code", None, None, None, autocast=None, folder=None, save_every=1)
+    assert log == {"losses": {"naive: code": [3.0, 2.0, 1.0]}, "step_seconds": {"naive: code": seconds}}

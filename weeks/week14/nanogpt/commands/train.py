@@ -7,16 +7,12 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from .. import checkpoint
-from ..config import GPTConfig
 from ..device import pick_device
 from ..presets import PRETRAIN, SHAPE, Shape, ingredients
-from ..tasks import END
 from ..train import TrainConfig
-from ..vendor.bpe.fast import Tokenizer
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import locked
-from ..vendor.shared.text import documents
-from ..workspace.learn import new_course
+from ..workspace.learn import course_from
 from .learn import finish, going_on, method_of, method_settings, read_task
 from .options import Count, Device, Folder, Name, Threads
 from .settings import given, options_of, settle
@@ -75,13 +71,9 @@ class Train:
 
     def fresh(self, text, config, shape, device):
         """A vocabulary trained on the text, and a model that knows nothing yet."""
-        method, sizes = method_of(self), {**SHAPE, **shape}
+        method = method_of(self)
+        chosen = {"method": method.name, "method_config": method.config, "seed": config.seed, "device": device}
         try:
-            GPTConfig(**sizes)  # before minutes go into a vocabulary
-            joined = "\n".join(documents(text))
-            tokenizer = Tokenizer.train(joined, sizes.pop("vocab_size"), special_tokens=(END,), progress=True)
-            config_of_model = GPTConfig(tokenizer.vocab_size, **sizes)
+            return course_from(text, {**SHAPE, **shape}, **chosen)
         except ValueError as error:
             raise Mistake(str(error)) from error
-        chosen = {"method": method.name, "method_config": method.config}
-        return new_course(config_of_model, tokenizer, **chosen, seed=config.seed, device=device)

@@ -3,12 +3,14 @@
 import torch
 
 from .. import checkpoint
-from ..model import GPT
+from ..model import GPT, GPTConfig
 from ..sources import ADAPTER, Loaded, digest, lasting
 from ..train import make_optimizer, restore_training_state, train, training_state
+from ..vendor.bpe.fast import Tokenizer
 from ..vendor.continual.methods import make
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
+from ..vendor.shared.text import END, documents
 from .gate import verdict
 from .store import Course, save_course
 
@@ -17,6 +19,17 @@ def new_course(config, tokenizer, *, method="replay", method_config=None, seed=0
     """An untaught model, and the method that will teach it."""
     torch.manual_seed(seed)
     return Course(Loaded(GPT(config).to(device), tokenizer), make(method, method_config, seed=seed), method)
+
+
+def course_from(text, shape, **chosen):
+    """An untaught model of `shape` ({field of GPTConfig: value}) with a vocabulary of its own, trained on `text`.
+
+    `chosen` goes to `new_course`. A ValueError where the shape or the vocabulary cannot be.
+    """
+    GPTConfig(**shape)  # before minutes go into a vocabulary
+    joined = "\n".join(documents(text))
+    tokenizer = Tokenizer.train(joined, shape["vocab_size"], special_tokens=(END,), progress=True)
+    return new_course(GPTConfig(**{**shape, "vocab_size": tokenizer.vocab_size}), tokenizer, **chosen)
 
 
 def course_on(loaded, lora, *, tasks, row_length, method="replay", method_config=None, seed=0):

@@ -1,6 +1,7 @@
 """The log of a long script in its work folder, so that the same command again goes on where it was stopped.
 
-It notes how the script left each part (a model's folder). Only what is still exactly that is ever deleted.
+It notes what the training of each task gave, and how the script left each part (a model's folder). Only what is still
+exactly that is ever deleted.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
+from .learn import learn
 
 FILE = "run.json"
 
@@ -32,7 +34,7 @@ def begin(work, setting, parts, fresh=False):
             shutil.rmtree(work / name)
     if go_on:
         print(f"going on with the run that was stopped after {log['elapsed']:.0f} s (--fresh starts over)", flush=True)
-    log = log if go_on else {"setting": setting, "elapsed": 0.0, "done": False}
+    log = {"losses": {}, "step_seconds": {}} | (log if go_on else {"setting": setting, "elapsed": 0.0, "done": False})
     log |= {"parts": parts, "left": {}}  # until it ends: a run that is killed notes nothing
     write(work, log)
     return log
@@ -72,3 +74,16 @@ def clocked(work, log):
         log["elapsed"] = time.perf_counter() - started
         log["left"] = {name: state(work / name) for name in log["parts"] if (work / name).is_dir()}
         write(work, log)
+
+
+def teach(log, label, course, task, config, *, autocast, folder, save_every):
+    """Learn one task of the script; its losses and the mean seconds of a step go to the log under `label`.
+
+    The steps before a stop are not timed, nor is the first one, which is a slow one: None where that leaves none.
+    """
+    times = []
+    log["losses"][label], _ = learn(
+        course, task, config, autocast=autocast, folder=folder, save_every=save_every, label=label,
+        again="the same command", on_step=lambda step, info: times.append(time.perf_counter()),
+    )  # fmt: skip
+    log["step_seconds"][label] = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
