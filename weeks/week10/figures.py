@@ -111,7 +111,7 @@ def isoflop(metrics, path):
 
 
 def frontier(metrics, held, path):
-    """The lowest loss that a budget buys by the law, its interval, and the run foretold beside its measurement."""
+    """The lowest loss that a budget buys by the law, its interval, and the run predicted beside its measurement."""
     fig, ax = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
     law, laws = law_of(metrics), [Law(*each) for each in metrics["laws"]]
     flops = [row["flops"] for row in metrics["rows"]]
@@ -122,10 +122,10 @@ def frontier(metrics, held, path):
     ax.fill_between(budgets, *zip(*[interval([lowest(each, b) for each in laws]) for b in budgets]), color=DARK,
                     alpha=0.15, linewidth=0, label="80 % of the laws of resampled runs")  # fmt: skip
     ax.plot(flops, [row["loss"] for row in metrics["rows"]], "o", color=LIGHT, markersize=4, label="runs of the sweep")
-    title = "The law's frontier; the run that it foretells was not made yet"
+    title = "The law's frontier; the run that it predicts was not made yet"
     if held:
-        ax.plot(held["run"]["flops"], held["run"]["loss"], "*", color=MIDDLE, markersize=13, label="the run foretold")
-        title = (f"At {held['run']['flops'] / max(flops):.0f} times the compute: foretold {held['foretold']:.3f}, "
+        ax.plot(held["run"]["flops"], held["run"]["loss"], "*", color=MIDDLE, markersize=13, label="the run predicted")
+        title = (f"At {held['run']['flops'] / max(flops):.0f} times the compute: predicted {held['foretold']:.3f}, "
                  f"measured {held['run']['loss']:.3f} ({held['scaling_prediction_error_pct']:+.1f} %)")  # fmt: skip
     ax.set(
         xscale="log",

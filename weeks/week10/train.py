@@ -3,7 +3,7 @@
 python weeks/week10/train.py                                # race, law and predict: what `make week10` runs
 python weeks/week10/train.py race                           # Muon beside AdamW to the same loss
 python weeks/week10/train.py law                            # many small runs, and the law through them, frozen
-python weeks/week10/train.py predict                        # the run that the law foretold, made and compared
+python weeks/week10/train.py predict                        # the run that the law predicted, made and compared
 python weeks/week10/train.py plan --budget "2 cores x 1 hour"   # what the law advises for a budget
 python weeks/week10/train.py gpt2 --model gpt2-124m         # 124 million parameters, stopped and resumed
 python weeks/week10/train.py teams                          # two processes against one; one of them killed
@@ -180,7 +180,7 @@ def race(argv):
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs of some sizes at each budget of compute; the run foretold costs `ahead` times the largest."""
+    """Runs of some sizes at each budget of compute; the run predicted costs `ahead` times the largest."""
 
     budgets: tuple
     sizes: int
@@ -249,7 +249,7 @@ def law(argv):
 
 
 def predict(argv):
-    args = options("predict", "The run that the law foretold: made, judged, compared.").parse_args(argv)
+    args = options("predict", "The run that the law predicted: made, judged, compared.").parse_args(argv)
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(thread_count(args.threads))
     said = frozen.read(beside(args, "frozen"))
@@ -257,10 +257,10 @@ def predict(argv):
     n, d = trial.params(said.vocab_size), trial.tokens(said.vocab_size)
     foretold, interval = said.law.loss(n, d), laws.interval([each.loss(n, d) for each in said.laws])
     print(f"{n:,} parameters, {d:,} tokens, {preset.ahead:g} times the largest compute of the sweep; "
-          f"foretold: {foretold:.3f}")  # fmt: skip
+          f"predicted: {foretold:.3f}")  # fmt: skip
     row = sweeps.run(trial, preset.corpus(args), args.seed, preset.judged)
     wrong = 100 * (foretold / row["loss"] - 1)
-    print(f"What it showed: {row['loss']:.3f} was measured, {foretold:.3f} was foretold: {wrong:+.2f} %.")
+    print(f"What it showed: {row['loss']:.3f} was measured, {foretold:.3f} was predicted: {wrong:+.2f} %.")
     metrics = {"run": row, "foretold": foretold, "interval": list(interval), "scaling_prediction_error_pct": wrong,
                "inside_interval": interval[0] <= row["loss"] <= interval[1]}  # fmt: skip
     return record("predict", args, argv, clock, metrics)
