@@ -15,7 +15,12 @@ def whose(metrics):
 
 
 def loss_curve(metrics, plt):
-    """Training loss on the first domain in nats per token, with what a uniform guess would need."""
+    """Training loss on the first domain in nats per token, with what a uniform guess would need.
+
+    None for a run of several seeds, which keeps no losses.
+    """
+    if "losses" not in metrics:
+        return None
     first = metrics["domains"][0]
     losses = metrics["losses"][f"train {first}"]
     tokens = [(i + 1) * metrics["block_tokens"] / 1e6 for i in range(len(losses))]
@@ -182,16 +187,21 @@ def story_curve(metrics, plt):
     return fig
 
 
-# A figure, its results file for a preset, the script that writes it, how it is drawn. A run of several seeds keeps no
-# losses, and the story model is trained by its `full` preset alone.
+def of(job):
+    """preset -> the results file of that job, without its ending."""
+    return lambda preset: f"{job}-{preset}"
+
+
+# A figure, its results file for a preset, the script that writes it, how it is drawn. The story model is trained by its
+# `full` preset alone.
 FIGURES = (
-    ("loss", "{}", "train", loss_curve),
-    ("forgetting", "{}", "train", heat_maps),
-    ("assistant", "assistant-{}", "assistant", assistant),
-    ("race", "race-{}", "race", race),
-    ("ingredients", "ingredients-{}", "ingredients", ingredients),
-    ("stories", "forgetting-{}", "forgetting", stories),
-    ("story_curve", "story-{}", "story", story_curve),
+    ("loss", str, "train", loss_curve),
+    ("forgetting", str, "train", heat_maps),
+    ("assistant", lambda preset: of("assistant")(preset).removesuffix("-default"), "assistant", assistant),
+    ("race", of("race"), "race", race),
+    ("ingredients", of("ingredients"), "ingredients", ingredients),
+    ("stories", of("forgetting"), "forgetting", stories),
+    ("story_curve", lambda preset: "story-full", "story", story_curve),
 )
 
 
@@ -203,23 +213,20 @@ def main(argv=None):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    drawings = []
-    for name, file, script, draw in FIGURES:
-        path = args.results / f"{file.format('full' if draw is story_curve else args.preset)}.json"
-        path = path.with_stem(path.stem.removesuffix("-default")) if draw is assistant else path
-        if path.exists():
-            drawings.append((name, draw, read_metrics(path, f"python weeks/week14/{script}.py --preset {args.preset}")))
-    if not drawings:
-        read_metrics(
-            args.results / f"{args.preset}.json", f"python weeks/week14/train.py --preset {args.preset}"
-        )  # says what is to be run
-    drawings = [row for row in drawings if row[1] is not loss_curve or "losses" in row[2]]
+    def read(file, script):
+        path = args.results / f"{file(args.preset)}.json"
+        return read_metrics(path, f"python weeks/week14/{script}.py --preset {args.preset}")
+
+    there = [row for row in FIGURES if (args.results / f"{row[1](args.preset)}.json").exists()]
+    # where there is nothing, reading the first one says what is to be run
+    drawings = [(name, draw, read(file, script)) for name, file, script, draw in there or FIGURES[:1]]
     args.out.mkdir(parents=True, exist_ok=True)
-    paths = [args.out / f"{name}.png" for name, *_ in drawings]
-    for path, (_, draw, metrics) in zip(paths, drawings, strict=True):
-        fig = draw(metrics, plt)
-        fig.savefig(path, dpi=110, metadata={"Software": None})
-        plt.close(fig)
+    paths = []
+    for name, draw, metrics in drawings:
+        if fig := draw(metrics, plt):
+            paths.append(args.out / f"{name}.png")
+            fig.savefig(paths[-1], dpi=110, metadata={"Software": None})
+            plt.close(fig)
     print(f"figures: {args.out}")
     return paths
 
