@@ -30,7 +30,6 @@ from nanogpt.vendor.shared.results import seed_number, thread_count
 from page import page
 from rules import RULES, Cast, Draft, Refused, dropped, exchanged, first_name, ranked, stand_ins, subject
 
-DRAW = {"temperature": 0.5, "top_p": 0.9}  # as the model's own samples are drawn
 DRAFTS = 12
 MOST = 256  # drafts: more take minutes, and rarely better ones come
 READ = 16  # drafts in one forward pass: their logits take 50 MB
@@ -93,8 +92,9 @@ def write_drafts(loaded, casts, n, seed, *, length=None, label="drafts"):
     played = [replace(cast, name=other.get(cast.name, cast.name), friend=other.get(cast.friend, cast.friend))
               for cast, other in zip(casts, instead)]  # fmt: skip
     prompts = [ids for ids in (prompt(loaded, cast) for cast in played) for _ in range(n)]
+    drawn = {"temperature": 0.8, **loaded.sample}  # as the model says that it is drawn from
     with bar(total=len(prompts), label=label, unit="draft") as line:
-        new = generate_batch(model, prompts, length or block, **DRAW, seed=seed, stop={end}, ended=line.update)
+        new = generate_batch(model, prompts, length or block, **drawn, seed=seed, stop={end}, ended=line.update)
     ended = [len(ids) < min(length or block, block - len(before)) for ids, before in zip(new, prompts)]
     rows = [before + ids + [end] * over for before, ids, over in zip(prompts, new, ended)]
     nats = surprise(model, rows, list(map(len, prompts)))

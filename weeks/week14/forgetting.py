@@ -121,7 +121,7 @@ def story(course, setting, seed):
 
     end = end_id(course.tokenizer)
     ids = [end, *course.tokenizer.encode_ordinary(PROMPT)]
-    drawn = {"temperature": 0.5, "top_p": 0.9, "seed": seed, "stop": {end}}
+    drawn = {**course.loaded.sample, "seed": seed, "stop": {end}}
     course.model.eval()
     return PROMPT + "".join(
         decode_stream(course.tokenizer, generate(course.model, ids, setting["story_tokens"], **drawn))

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SHIPPED = ROOT / "checkpoints" / "shipped" / "story-5m"
 TASK = "stories"
-DRAW = {"temperature": 0.5, "top_p": 0.9}  # of stories that are shown and judged
+DRAW = {"temperature": 0.5, "top_p": 0.9}  # of stories that are shown and judged; the model that ships says so too
 FULL = {
     "shape": {"vocab_size": 2048, "block_size": 384, "n_layer": 6, "n_head": 8, "n_kv_head": 2, "n_embd": 256},
     "train": {"steps": 4400, "batch_size": 6, "lr": 0.01, "warmup": 20, "first_context": 96, "grow": 0.3},
@@ -145,6 +145,7 @@ def ship(course, setting, folder):
     from nanogpt.workspace.learn import judge
     from nanogpt.workspace.store import Course, save_course
 
+    course.loaded.sample = DRAW
     with torch.no_grad():
         for p in course.model.parameters():
             p.copy_(p.bfloat16())  # what is judged is what ships

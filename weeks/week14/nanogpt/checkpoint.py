@@ -30,19 +30,21 @@ from .vendor.shared.errors import Mistake
 from .vendor.shared.files import atomic_write
 
 INDEX, PREVIOUS, UNDONE = "checkpoint.json", "previous.json", "undone.json"
+DRAWN = ("temperature", "top_k", "top_p")  # what a model may say about how it is drawn from
 
 
 class Missing(Mistake):
     """A file that an index names is not there: another command may have replaced it between two reads."""
 
 
-def save(folder, model, tokenizer, record, *, chat=None, **parts):
+def save(folder, model, tokenizer, record, *, chat=None, sample=None, **parts):
     """Write `model`, `tokenizer`, the JSON-able `record` and any named tensor dicts, all or nothing.
 
     A part already in the folder and not given now is dropped: what a save does not name does not belong to it.
-    `chat` holds the chat template and the texts of bos and eos, where the model has them.
+    `chat` holds the chat template and the texts of bos and eos, where the model has them; `sample` how it is drawn
+    from, as far as it says so: {"temperature": 0.5, "top_p": 0.9}.
     """
-    index = {"model": model.config.to_dict(), "chat": chat, "record": record}
+    index = {"model": model.config.to_dict(), "chat": chat, "sample": sample or {}, "record": record}
     _commit(folder, index, {"model": weights(model), **parts}, tokenizer)
 
 
@@ -181,6 +183,8 @@ def read_index(folder):
             raise Mistake(f"{path} has format {number} and this nanogpt reads up to {FORMAT}; install a newer nanogpt")
         index = upgrade_index(index)
         index["record"].items()
+        if unknown := sorted(index.setdefault("sample", {}).keys() - DRAWN):  # older folders do not say it
+            raise ValueError(f"sample has {unknown[0]!r}")
         for part in ("adapter",) if "base" in index else ("model", "tokenizer"):
             index["files"][part]
         for file in index["files"].values():

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -38,6 +38,7 @@ class Loaded:
     record: dict | None = None  # what a course wrote; None for a published model
     source: str = ""  # as it was asked for
     base: dict | None = None  # {"model", "digest"} of the base that an adapter sits on
+    sample: dict = field(default_factory=dict)  # how it is drawn from, as far as it says so: checkpoint.DRAWN
 
     def __post_init__(self):
         self.special = {"template": None, "bos": "", "eos": "", "begin": ""} | (self.special or {})
@@ -59,7 +60,7 @@ class Loaded:
         """The model as a format writes it."""
         eos = self.special["eos"] or ("" if self.chat else end_of(self.tokenizer))
         words = (self.special["template"], self.special["bos"], eos, self.special["begin"])
-        return Published(self.model.config, checkpoint.weights(self.model), self.tokenizer, *words)
+        return Published(self.model.config, checkpoint.weights(self.model), self.tokenizer, *words, self.sample)
 
 
 def open_model(source, device="cpu", precision="float32", *, fold=False, index=None):
@@ -76,14 +77,15 @@ def open_model(source, device="cpu", precision="float32", *, fold=False, index=N
         words = {"template": published.chat_template} | {n: getattr(published, n) for n in ("bos", "eos", "begin")}
         tensors = {name: tensor.to(device, dtype) for name, tensor in published.tensors.items()}
         checkpoint.fit(blank(published.config), tensors, "the model")
-        return Loaded(build(published.config, tensors), published.tokenizer, words, source=str(source))
+        model, sample = build(published.config, tensors), published.sample
+        return Loaded(model, published.tokenizer, words, source=str(source), sample=sample)
 
     def ours(index):
         if "base" in index:
             return on_base(path, index, device, precision)
         model, tokenizer, record = checkpoint.load(path, device, index)
         model = model if record.get("kind") == "course" else model.to(dtype)
-        return Loaded(model, tokenizer, index.get("chat"), record, str(source))
+        return Loaded(model, tokenizer, index.get("chat"), record, str(source), sample=index["sample"])
 
     loaded = ours(index) if index else checkpoint.steady(path, ours)
     if fold and loaded.base:

@@ -9,7 +9,7 @@ from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
 from ..vendor.shared.text import read_text
 from .options import BROKEN, MODEL, AnySeed, Count, Device, Model, Precision, Temperature, Threads, TopK, TopP
-from .sample import write_answer
+from .sample import drawing, write_answer
 
 HELP = "/reset forgets, /save FILE keeps the conversation, /quit ends, Ctrl-C stops an answer."
 
@@ -35,9 +35,9 @@ class Chat:
     """Go on with a conversation that /save wrote."""
     max_tokens: Count = 400
     """Longest answer."""
-    temperature: Temperature = 0.7
+    temperature: Temperature = None
     top_k: TopK = None
-    top_p: TopP = 0.95
+    top_p: TopP = None
     seed: AnySeed = None
     device: Device = "auto"
     precision: Precision = "auto"
@@ -87,7 +87,8 @@ class Chat:
             room = block - len(ids) + 1  # the token after a full context can still be foretold: it may end the answer
             n = min(self.max_tokens, room)
             options = {"seed": self.seed, "stop": talk.stop, "context": talk.context, "said": said}
-            count = write_answer(talk.loaded, ids, self, n, **options)
+            drawn = drawing(talk.loaded, self, {"temperature": 0.7, "top_p": 0.95})
+            count = write_answer(talk.loaded, ids, drawn, n, **options)
             print(flush=True)
         except BaseException as stop:
             if not said or not isinstance(stop, KeyboardInterrupt):

@@ -35,6 +35,7 @@ class Import:
         if loaded.record is not None:
             again = shlex.join(["nanogpt", "sample", "--model", self.source])
             raise Mistake(f"{self.source} is one of our own models already; use it as it is: {again}")
-        checkpoint.save(self.out, loaded.model, loaded.tokenizer, {"from": self.source}, chat=loaded.special)
+        said = {"chat": loaded.special, "sample": loaded.sample}
+        checkpoint.save(self.out, loaded.model, loaded.tokenizer, {"from": self.source}, **said)
         print(f"{loaded.model.n_params():,} parameters, {loaded.tokenizer.vocab_size:,} tokens: saved in {self.out}")
         print("try:", shlex.join(["nanogpt", "chat" if loaded.chat else "sample", "--model", str(self.out)]))

@@ -33,6 +33,8 @@ class Info:
             print(f"  {learned:,} of the parameters are an adapter on {loaded.base['model']}")
         if loaded.chat:
             print("  it has a chat template")
+        if loaded.sample:
+            print("  drawn from with " + ", ".join(f"{name} {value}" for name, value in loaded.sample.items()))
         if not course:
             return
         settings = ", ".join(f"{name} {value}" for name, value in vars(course.method.config).items())

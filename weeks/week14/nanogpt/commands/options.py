@@ -116,13 +116,13 @@ Count = Annotated[int, AT_LEAST_1]
 Seed = Annotated[int, SEED]
 AnySeed = Annotated[int | None, SEED, arg(help="By default another one each time.")]
 Temperature = Annotated[
-    float,
+    float | None,
     number(float, "0, or a number from 1e-06 to 1e+06", (0, 0), (1e-6, 1e6)),
-    arg(help="0 always takes the likeliest token."),
+    arg(help="0 always takes the likeliest token; by default as the model says, else 0.8, or 0.7 in a chat."),
 ]
 TopK = Annotated[int | None, AT_LEAST_1, arg(help="Draw from so many of the likeliest tokens.")]
 TopP = Annotated[
     float | None,
     number(float, "a number above 0 and at most 1", (math.ulp(0.0), 1)),
-    arg(help="Draw from the likeliest tokens that together have this probability."),
+    arg(help="Draw from the likeliest tokens of so much probability; by default as the model says, or 0.95 in a chat."),
 ]

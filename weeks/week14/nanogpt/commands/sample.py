@@ -27,7 +27,7 @@ class Sample:
     """How many samples."""
     max_tokens: Count = 400
     """Longest continuation; past the context, the oldest half of it makes way."""
-    temperature: Temperature = 0.8
+    temperature: Temperature = None
     top_k: TopK = None
     top_p: TopP = None
     seed: Seed = 0
@@ -51,10 +51,11 @@ class Sample:
         block = loaded.model.config.block_size
         if len(ids) > block:
             print(f"note: {len(ids)} tokens do not fit the context of {block}; using the last {block}", file=sys.stderr)
+        drawn = drawing(loaded, self, {"temperature": 0.8})
         for i in range(self.n):
             if not answer:
                 sys.stdout.write(self.prompt)
-            write_answer(loaded, ids, self, self.max_tokens, seed=self.seed + i, stop=stop)
+            write_answer(loaded, ids, drawn, self.max_tokens, seed=self.seed + i, stop=stop)
             print(flush=True)
 
 
@@ -65,15 +66,22 @@ def ordinary(tokenizer, text):
         raise Mistake(str(error)) from error
 
 
-def write_answer(loaded, ids, options, n, *, seed, stop, context=None, said=None):
+def drawing(loaded, options, otherwise):
+    """How tokens are drawn: as the options say, else as the model does, else as `otherwise` does."""
+    from ..checkpoint import DRAWN
+
+    given = {name: getattr(options, name) for name in DRAWN}
+    return {**otherwise, **loaded.sample, **{name: value for name, value in given.items() if value is not None}}
+
+
+def write_answer(loaded, ids, drawn, n, *, seed, stop, context=None, said=None):
     """Print up to `n` tokens after `ids` as they come; returns how many there were. `said`, a list, gets the pieces."""
     from ..infer import generate
     from ..vendor.bpe.stream import decode_stream
 
     count, said = [0], [] if said is None else said
-    chosen = {"temperature": options.temperature, "top_k": options.top_k, "top_p": options.top_p, "seed": seed}
     try:
-        tokens = generate.generate(loaded.model, ids, n, **chosen, stop=stop, context=context)
+        tokens = generate.generate(loaded.model, ids, n, **drawn, seed=seed, stop=stop, context=context)
         for piece in decode_stream(loaded.tokenizer, counted(tokens, count)):
             said.append(piece)
             sys.stdout.write(piece)

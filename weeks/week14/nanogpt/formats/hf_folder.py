@@ -4,7 +4,7 @@
     model.safetensors                the weights, or shards of them and model.safetensors.index.json
     tokenizer.json                   the vocabulary (tokenizer_json.py); older: vocab.json and merges.txt
     tokenizer_config.json            texts of bos and eos, and the chat template (or chat_template.jinja)
-    generation_config.json           ids of bos and eos
+    generation_config.json           ids of bos and eos, and how the model is drawn from
 
 Where transformers would compute other logits or ids from a folder than nanogpt, reading it raises a Mistake.
 """
@@ -58,9 +58,12 @@ def read(folder) -> Published:
         config = hf.read_config(fields)
     weights = _weight_files(folder)
     settings = [_optional(folder / name) or {} for name in (SETTINGS, "special_tokens_map.json")]
+    generation = _optional(folder / GENERATION) or {}
+    with _told(folder / GENERATION):
+        sample = _sample(generation)
     with _told(folder / SETTINGS):
         tokenizer = _tokenizer(folder, settings)
-        ids = [_optional(folder / GENERATION) or {}, fields]
+        ids = [generation, fields]
         bos, eos = (_special(role, tokenizer, settings, ids) for role in ("bos_token", "eos_token"))
         begin = _begin(tokenizer, settings[0], bos, eos)
         template = _chat_template(folder, settings[0])
@@ -70,7 +73,7 @@ def read(folder) -> Published:
             "they do not belong together, so take both from one place"
         )
     names = _check_weights(folder, weights, config)
-    return Published(config, _read_tensors(folder, names, config), tokenizer, template, bos, eos, begin)
+    return Published(config, _read_tensors(folder, names, config), tokenizer, template, bos, eos, begin, sample)
 
 
 @contextmanager
@@ -251,6 +254,15 @@ def _begin(tokenizer, settings, bos, eos):
     return before or (bos if settings.get("add_bos_token") else "")
 
 
+def _sample(fields):
+    """How the model is drawn from: what its settings say, where they say that it is drawn from at all."""
+    if not take(fields, "do_sample", bool, False):
+        return {}
+    kinds = {"temperature": int | float, "top_k": int, "top_p": int | float}
+    told = {name: take(fields, name, kind, None) for name, kind in kinds.items()}
+    return {name: value for name, value in told.items() if value}  # top_k 0: no such limit
+
+
 def _chat_template(folder, settings):
     path = folder / "chat_template.jinja"
     if path.is_file():
@@ -315,7 +327,8 @@ def _texts(published):
     try:
         fields = {**hf.write_config(config), **ids, "torch_dtype": "float32"}
         vocabulary = tokenizer_json.write(tokenizer, published.begin)
-        return {CONFIG: fields, TOKENIZER: vocabulary, SETTINGS: settings, GENERATION: ids}
+        drawn = {"do_sample": True, "top_k": 0, **published.sample} if published.sample else {}
+        return {CONFIG: fields, TOKENIZER: vocabulary, SETTINGS: settings, GENERATION: {**ids, **drawn}}
     except ValueError as error:
         raise Mistake(f"this model cannot be exported: {error}") from error
 

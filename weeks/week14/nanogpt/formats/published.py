@@ -1,6 +1,6 @@
 """What every reader of a published model returns, whatever file it came from, and how it asks for a setting."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -12,7 +12,7 @@ from ..vendor.bpe.fast import Tokenizer
 class Published:
     """A model as it was published. `tensors` bear nanogpt's own names (`model.blank(config)`), no "head.weight" where
     `config.tie`. `bos`, `eos` and `begin`, which stands before every text that is no conversation, are texts of special
-    tokens of `tokenizer`, "" for none."""
+    tokens of `tokenizer`, "" for none. `sample` is how it is drawn from, as far as that is told: checkpoint.DRAWN."""
 
     config: GPTConfig
     tensors: dict[str, Tensor]
@@ -21,6 +21,7 @@ class Published:
     bos: str = ""
     eos: str = ""
     begin: str = ""
+    sample: dict = field(default_factory=dict)
 
 
 def take(fields, key, kind, *default):

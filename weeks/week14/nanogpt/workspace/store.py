@@ -75,7 +75,8 @@ def save_course(folder, course):
     parts = {"state": tensors, "exams": exams, "training": course.training if course.progress else {}}
     parts = {name: tensors for name, tensors in parts.items() if tensors}
     if course.loaded.base is None:
-        checkpoint.save(folder, course.model, course.tokenizer, record, chat=course.loaded.special, **parts)
+        said = {"chat": course.loaded.special, "sample": course.loaded.sample}
+        checkpoint.save(folder, course.model, course.tokenizer, record, **said, **parts)
         return
     config = adapter.adapters(course.model)[ADAPTER].to_dict()
     tensors = adapter.parameters(course.model, ADAPTER)
