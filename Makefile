@@ -144,7 +144,7 @@ ablations: .venv/.core data/shakespeare/ORIGIN.json ## week 7's GPT with each in
 	$(if $(COMMITTED),@$(call draw,week07-08))
 
 sample: .venv/.core ## a story by the small model that ships: ARGS='--prompt "Lily had a red kite." --seed 7'
-	@.venv/bin/nanogpt sample --model story --temperature 0.5 --top-p 0.9 $(ARGS)
+	@.venv/bin/nanogpt sample --model story $(ARGS)
 
 story: .venv/.core data/stories/ORIGIN.json data/smollm2-135m/ORIGIN.json ## judge the story model; PRESET=full trains it anew (hours)
 	$(call run,week14,story.py)
@@ -163,10 +163,12 @@ torture: .venv/.core ## kill -9 a training at 50 random moments; are the weights
 
 # The targets above once more, with COMMITTED set; then what the pages quote. Other results of a week, such as the
 # doctor's of week 5, are written by their own command with --out weeks/week05/results.
-results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full; also JOB=ablations|ingredients|story|forgetting|bench|tier0|torture|assistant-tasks|check-course|check-commands|site
-	@[ -n "$(or $(filter ablations ingredients story forgetting bench tier0 torture assistant-tasks check-course check-commands site,$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
-	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full," \
-	    "make results JOB=ablations, JOB=ingredients, JOB=story, JOB=forgetting, JOB=bench, JOB=tier0, JOB=torture, JOB=assistant-tasks, JOB=check-course, JOB=check-commands or JOB=site" >&2; exit 2; }
+JOBS := ablations ingredients story forgetting bench tier0 torture assistant-tasks check-course check-commands site
+
+results: .venv/.core ## change what the pages quote: WEEK=05 PRESET=full, or JOB=NAME; without either, it lists the names
+	@[ -n "$(or $(filter $(JOBS),$(JOB)),$(if $(JOB),,$(week_folder)))" ] || { \
+	  echo "error: WEEK='$(WEEK)' JOB='$(JOB)' name no results; type: make results WEEK=05 PRESET=full, or" \
+	    "make results JOB=NAME with one of: $(JOBS)" >&2; exit 2; }
 	@$(MAKE) --no-print-directory $(or $(JOB),$(week_folder)) COMMITTED=yes
 	@$(PY) tools/docs.py sync
 
