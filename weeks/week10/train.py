@@ -295,7 +295,7 @@ def advice(argv):
 # --- GPT-2's size -----------------------------------------------------------------------------------------------------
 
 SIZES = {"smoke": ("tiny", 4), "default": ("gpt2-50m", 20), "full": ("gpt2-124m", 100)}  # model, steps
-USED = 0.4  # share of a card's peak that the cost sheet assumes; nothing was measured there
+USED = 0.4  # share of its peak that a card is assumed to reach; nothing was measured there
 
 
 def gpt2(argv):
@@ -314,7 +314,7 @@ def gpt2(argv):
           f"{len(ids):,} tokens, {threads} threads; checkpoints in {keep / name}")  # fmt: skip
     found = large.run(name, ids, keep / name, steps=steps, batch=args.batch, seed=args.seed, compile=args.compile)
     losses = [row[1] for row in found["curve"]]
-    here = cost.Machine(f"{threads} cores", found["matmul_flops_per_second"], math.inf)
+    here = cost.Machine(f"{threads} cores", found["matmul_flops_per_second"])
     uses = {here: found["mfu"], cost.H100: USED, cost.MACHINES["8xh100"]: USED}
     metrics = {
         **found, "params": cost.parameters(config), "first_loss": losses[0],

@@ -13,16 +13,15 @@ STATES = {"sgd": (1, 1), "adamw": (2, 2), "lion": (1, 1), "muon": (1, 2)}
 
 
 class Machine(NamedTuple):
-    """Cards or processors that work together. `peak`: operations a second, `memory`: bytes; both of one card."""
+    """Cards or processors that work together. `peak`: operations a second of one card."""
 
     name: str
     peak: float
-    memory: float
     cards: int = 1
 
 
-# NVIDIA H100 SXM: 1,979 bf16 teraFLOP/s with sparsity, so half of that for dense matrices; 80 GB. NVIDIA's data sheet.
-H100 = Machine("one H100", 989.4e12, 80e9)
+# NVIDIA H100 SXM: 1,979 bf16 teraFLOP/s with sparsity, so half of that for dense matrices. NVIDIA's data sheet.
+H100 = Machine("one H100", 989.4e12)
 MACHINES = {"h100": H100, "8xh100": H100._replace(name="8 x H100", cards=8)}
 
 
@@ -81,32 +80,3 @@ def seconds(flops, flop_rate, utilisation=1.0):
     if not 0 < utilisation <= 1:
         raise ValueError(f"utilisation is {utilisation}, but it is the share of the peak; give a number in (0, 1]")
     return flops / (flop_rate * utilisation)
-
-
-def sheet(config, tokens, batch, machine, utilisation, optimizer="adamw"):
-    """[(what, value, formula), ...]: what it costs to train on `tokens` tokens on a machine, in text.
-
-    `utilisation` is reached on every card alike: an assumption, and the last line says so. Each card holds the whole
-    model and its share of the batch (data parallel).
-    """
-    share = max(1, batch // machine.cards)
-    total, parts = flops(config, tokens), memory(config, share, optimizer)
-    bytes_needed = sum(parts.values())
-    time = seconds(total, machine.cards * machine.peak, utilisation)
-    fits = "fits" if bytes_needed <= machine.memory else "does NOT fit"
-    largest = max(parts, key=parts.get)
-    return [
-        ("parameters N", f"{parameters(config):,}", "tables + 12 L C^2 + biases and norms"),
-        ("operations", f"{total:.3g}", "tokens x (6 (12 L C^2 + V C) + 12 L C T)"),
-        ("memory of a card", f"{bytes_needed / 1e9:.2f} GB, {fits} in {machine.memory / 1e9:.0f}",
-         f"4 bytes x (weights + gradients + {optimizer} + activations + logits); most: {largest}"),
-        ("time", duration(time), f"operations / ({machine.cards} x {machine.peak:.4g} a second x {utilisation:.0%})"),
-    ]  # fmt: skip
-
-
-def duration(time):
-    """Seconds as a reader wants them: 42.0 s, 12.3 min, 5.1 h or 3.2 days."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if time >= 1.5 * size:
-            return f"{time / size:.1f} {unit}"
-    return f"{time:.1f} s"
