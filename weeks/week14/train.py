@@ -227,8 +227,8 @@ def measured(setting, seed, course, matrices, log, samples, precision):
 
     naive, replay = rise(matrices["naive"]), rise(matrices["replay"])
     cut = forgetting_cut(replay, naive)
-    rows, pretrain, step = sum(log["rows"].values()), setting["pretrain"], log["step_seconds"].get(f"train {PRETRAIN}")
-    tokens = pretrain["batch_size"] * setting["shape"]["block_size"]
+    rows, pretrain = sum(log["rows"].values()), setting["pretrain"]
+    tokens, step = pretrain["batch_size"] * setting["shape"]["block_size"], log["step_seconds"].get(f"train {PRETRAIN}")
     said = "there was nothing to cut" if cut is None else f"replay cuts it by {100 * cut:.1f} %"
     print(f"\nforgetting: naive {naive:.3f}, replay {replay:.3f} bits per byte; {said}")
     return {

@@ -183,8 +183,9 @@ def read_index(folder):
             raise Mistake(f"{path} has format {number} and this nanogpt reads up to {FORMAT}; install a newer nanogpt")
         index = upgrade_index(index)
         index["record"].items()
-        if unknown := sorted(index.setdefault("sample", {}).keys() - DRAWN):  # older folders do not say it
-            raise ValueError(f"sample has {unknown[0]!r}")
+        for name, value in index.setdefault("sample", {}).items():  # older folders do not say it
+            if name not in DRAWN or not isinstance(value, int | float):
+                raise ValueError(f"sample has {name} {value!r}")
         for part in ("adapter",) if "base" in index else ("model", "tokenizer"):
             index["files"][part]
         for file in index["files"].values():

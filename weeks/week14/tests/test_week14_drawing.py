@@ -70,15 +70,16 @@ def test_a_wrong_setting_is_told(tmp_path):
         open_model(tmp_path / "hf")
 
 
-def test_a_folder_that_says_nothing_opens_and_one_that_says_too_much_does_not(tmp_path):
+def test_a_folder_that_says_nothing_opens_and_one_that_says_nonsense_does_not(tmp_path):
     """Folders from before the field was there are as good as ever."""
     run("import", publish(tmp_path / "hf"), "--out", tmp_path / "own")
     index = tmp_path / "own" / "checkpoint.json"
     edit(index, lambda f: f.pop("sample"))
     assert open_model(tmp_path / "own").sample == {}
-    edit(index, lambda f: f.update(sample={"heat": 1}))
-    with pytest.raises(Mistake, match="sample has 'heat'"):
-        open_model(tmp_path / "own")
+    for wrong, said in (({"heat": 1}, "sample has heat 1"), ({"top_p": "low"}, "sample has top_p 'low'")):
+        edit(index, lambda f, wrong=wrong: f.update(sample=wrong))
+        with pytest.raises(Mistake, match=said):
+            open_model(tmp_path / "own")
 
 
 def test_the_user_comes_first_then_the_model_then_the_command():
