@@ -17,6 +17,7 @@ import shutil
 import signal
 import time
 import traceback
+from collections import Counter
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from typing import NamedTuple
 from shared.errors import Mistake
 
 from course import exercises as ex
-from course import records
+from course import records, verdicts
 
 PATIENCE = 300  # seconds of processor time, ten times what any takes
 # Warnings judge nothing, and the plugin that is left out looks for more of them by collecting garbage five times.
@@ -169,7 +170,7 @@ def oracles(chosen, root=ex.ROOT):
 class Judged(NamedTuple):
     wrong: list  # sentences
     starters: dict  # room -> (seconds of the starter's slowest test, of all its tests)
-    counts: dict  # kind -> number of answers
+    counts: dict  # room -> {kind: number of answers}
 
 
 def slowest(folder):
@@ -178,8 +179,17 @@ def slowest(folder):
     return max(seconds, default=0.0), sum(seconds)
 
 
-def check(chosen, jobs, root=ex.ROOT, tell=lambda text: None):
-    """Judge all answers of the rooms `chosen`, `jobs` at a time; Judged, with a sentence for each that is amiss."""
+def asked(room, root, seed):
+    """The answers of a room that are judged: all, or the sample of a `seed`."""
+    every = answers(room, root)
+    return every if seed is None else verdicts.sample(every, seed)
+
+
+def check(chosen, jobs, seeds, root=ex.ROOT, tell=lambda text: None):
+    """Judge the answers of the rooms `chosen`, `jobs` at a time; Judged, with a sentence for each that is amiss.
+
+    Of a room in `seeds`, {room: seed}, only a sample of the wrong answers is judged.
+    """
     found = [sentence for room in chosen for sentence in ex.problems(room, root)]
     if found:
         return Judged(found, {}, {})
@@ -190,9 +200,9 @@ def check(chosen, jobs, root=ex.ROOT, tell=lambda text: None):
         __import__(module)
     gc.collect()
     gc.freeze()  # a child's garbage collection would otherwise visit, and so copy, all of torch
-    every = [answer for room in chosen for answer in answers(room, root)]
+    every = [answer for room in chosen for answer in asked(room, root, seeds.get(room))]
     waiting, running, begun, starters = every[::-1], {}, time.monotonic(), {}
-    counts = {kind: sum(answer.kind == kind for answer in every) for kind in sorted({a.kind for a in every})}
+    counts = {room: Counter(answer.kind for answer in every if answer.room == room) for room in chosen}
     with workspace(root) as work:
         try:
             while waiting or running:
