@@ -32,7 +32,7 @@ PATIENCE = 300  # seconds of processor time, ten times what any takes
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain", "--patience=120", "--no-header",
            "--disable-warnings")  # fmt: skip
 # Imported once, before the forks; the last two are what the first `backward` and the first assert_close of a process
-# would import, and take longer than most tests.
+# would import, and take longer than most tests. pytest's own plugins are a quarter of what a wrong answer costs.
 PREPARED = ["pytest", "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes",
             "torch.distributed.tensor"]  # fmt: skip
 # Oracles that take seconds to import: loaded before the forks too, where the tests of a room speak of them.
@@ -106,7 +106,8 @@ def judge(answer, folder, root):
     os.environ |= {"CHASE_IMPL": lay_out(answer, folder, root), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     os.chdir(root)
     nodes = [f"weeks/{answer.room}/{test}" for test in answer.tests]
-    options = [*OPTIONS, "--record", str(folder / "record")]
+    options = [*OPTIONS]
+    options += ["--record", str(folder / "record")] if answer.kind == "starter" else []
     options += ["--day", str(answer.day)] if answer.day else []
     options += ["-x"] if answer.kind in ("left out", "wrong") else []
     options += ["--tb=native"] if answer.kind != "day" else []  # nobody reads why: the source lines cost seconds
@@ -167,6 +168,14 @@ def oracles(chosen, root=ex.ROOT):
     return [module for name, module in ORACLES.items() if name in text and find_spec(name)]
 
 
+def import_plugins():
+    """Import what `pytest.main` would import in every child."""
+    from _pytest.config import default_plugins
+
+    for name in default_plugins:
+        __import__(f"_pytest.{name}")
+
+
 class Judged(NamedTuple):
     wrong: list  # sentences
     starters: dict  # room -> (seconds of the starter's slowest test, of all its tests)
@@ -198,6 +207,7 @@ def check(chosen, jobs, seeds, root=ex.ROOT, tell=lambda text: None):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for module in [*PREPARED, *oracles(chosen, root)]:
         __import__(module)
+    import_plugins()
     gc.collect()
     gc.freeze()  # a child's garbage collection would otherwise visit, and so copy, all of torch
     every = [answer for room in chosen for answer in asked(room, root, seeds.get(room))]

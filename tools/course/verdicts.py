@@ -4,8 +4,8 @@ course.json keeps an entry for each room: the digest of what judged it, and what
 anew each room whose digest is another, and of a room whose entry stands only a sample, for which the digest is the
 seed: who changes anything also gets another sample. Without that option all is judged.
 
-Left out: the machine, and the versions that are installed there (constraints.txt counts, which names them). The sample
-is judged on them, and so is the whole reference by `make test`.
+Left out: the machine, and the versions that are installed there (constraints.txt counts, which names them); committed
+results and shipped models, which some tests read. `make test` tries the reference with all of these, beside the sample.
 """
 
 import hashlib
@@ -40,11 +40,22 @@ def files_of(room, root=ex.ROOT):
     return [path for path in week.rglob("*") if counts(path)]
 
 
+def text_of(files):
+    """What Python files say, one after the other."""
+    return "\n".join(path.read_text(encoding="utf-8") for path in files if path.suffix == ".py")
+
+
+def earlier_rooms(room, root=ex.ROOT):
+    """Other rooms that the room's tests name: they compare with the package there."""
+    text = text_of((root / "weeks" / room / "tests").glob("*.py"))
+    return [other for other in ex.rooms(root) if other != room and f'"{other}"' in text]
+
+
 def data_of(files, root=ex.ROOT):
-    """The tables of tools/data.toml, with each file's sha256, that these Python files speak of."""
+    """The tables of tools/data.toml, with each file's sha256, that these files speak of."""
     path = root / "tools/data.toml"
     tables = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    text = "\n".join(file.read_text(encoding="utf-8") for file in files if file.suffix == ".py")
+    text = text_of(files)
     return {name: table for name, table in tables.items() if name in text}
 
 
@@ -57,7 +68,7 @@ def options_of_pytest(root=ex.ROOT):
 
 def digest(room, root=ex.ROOT):
     """sha256, in hex, of everything that a verdict on the room depends on: names and contents."""
-    files = files_of(room, root)
+    files = [path for one in [room, *earlier_rooms(room, root)] for path in files_of(one, root)]
     found = {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
     found |= {name: (root / name).read_bytes() for name in JUDGES if (root / name).exists()}
     tables = {"data": data_of(files, root), "pytest": options_of_pytest(root)}

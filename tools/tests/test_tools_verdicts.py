@@ -95,6 +95,16 @@ def test_of_a_table_only_what_judges_counts(load_tool, tree, file, old, new, cha
     assert (digest("week01", tree) != before) == changes
 
 
+def test_another_week_counts_where_the_tests_name_it(load_tool, tree):
+    """Week 14 compares its model with week 7's: then that week judges too."""
+    digest, other = load_tool("course.verdicts").digest, tree / "weeks/week02/toy2/__init__.py"
+    (tree / "weeks/week02/exercises.toml").write_text("")
+    change(tree, TEST, "import pytest", 'import pytest\nEARLIER = "week02"')
+    before = digest("week01", tree)
+    other.write_text("x = 1\n")
+    assert digest("week01", tree) != before
+
+
 def test_a_new_or_renamed_file_changes_the_digest(load_tool, tree):
     """pytest would find another test, or none under the old name."""
     digest, week = load_tool("course.verdicts").digest, tree / "weeks/week01"
