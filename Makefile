@@ -213,7 +213,7 @@ test-week: .venv/.test ## one week's tests: WEEK=09; CHASE_IMPL=projects grades 
 	  exit 2; }
 	$(PY) -m pytest weeks/$(week_folder)/tests $(ARGS)
 
-check-course: .venv/.test plan-check ## do starters fail, references pass, wrong answers die? all weeks, or WEEK=05
+check-course: .venv/.test plan-check ## do starters fail, references pass, wrong answers die? all weeks, WEEK=05, or those that changed: ARGS=--recorded
 	$(strip $(PY) tools/course audit $(if $(WEEK),$(or $(week_folder),$(WEEK))) $(ARGS) $(if $(COMMITTED),--out tools/results))
 
 plan-check: .venv/.test ## has every day of a built week its page, exercises, tests and artefact?

@@ -17,6 +17,7 @@ import shutil
 import signal
 import time
 import traceback
+from collections import Counter
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -24,14 +25,14 @@ from typing import NamedTuple
 from shared.errors import Mistake
 
 from course import exercises as ex
-from course import records
+from course import records, verdicts
 
 PATIENCE = 300  # seconds of processor time, ten times what any takes
 # Warnings judge nothing, and the plugin that is left out looks for more of them by collecting garbage five times.
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain", "--patience=120", "--no-header",
            "--disable-warnings")  # fmt: skip
 # Imported once, before the forks; the last two are what the first `backward` and the first assert_close of a process
-# would import, and take longer than most tests.
+# would import, and take longer than most tests. pytest's own plugins are a quarter of what a wrong answer costs.
 PREPARED = ["pytest", "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes",
             "torch.distributed.tensor"]  # fmt: skip
 # Oracles that take seconds to import: loaded before the forks too, where the tests of a room speak of them.
@@ -105,7 +106,8 @@ def judge(answer, folder, root):
     os.environ |= {"CHASE_IMPL": lay_out(answer, folder, root), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     os.chdir(root)
     nodes = [f"weeks/{answer.room}/{test}" for test in answer.tests]
-    options = [*OPTIONS, "--record", str(folder / "record")]
+    options = [*OPTIONS]
+    options += ["--record", str(folder / "record")] if answer.kind == "starter" else []
     options += ["--day", str(answer.day)] if answer.day else []
     options += ["-x"] if answer.kind in ("left out", "wrong") else []
     options += ["--tb=native"] if answer.kind != "day" else []  # nobody reads why: the source lines cost seconds
@@ -166,10 +168,18 @@ def oracles(chosen, root=ex.ROOT):
     return [module for name, module in ORACLES.items() if name in text and find_spec(name)]
 
 
+def import_plugins():
+    """Import what `pytest.main` would import in every child."""
+    from _pytest.config import default_plugins
+
+    for name in default_plugins:
+        __import__(f"_pytest.{name}")
+
+
 class Judged(NamedTuple):
     wrong: list  # sentences
     starters: dict  # room -> (seconds of the starter's slowest test, of all its tests)
-    counts: dict  # kind -> number of answers
+    counts: dict  # room -> {kind: number of answers}
 
 
 def slowest(folder):
@@ -178,8 +188,17 @@ def slowest(folder):
     return max(seconds, default=0.0), sum(seconds)
 
 
-def check(chosen, jobs, root=ex.ROOT, tell=lambda text: None):
-    """Judge all answers of the rooms `chosen`, `jobs` at a time; Judged, with a sentence for each that is amiss."""
+def asked(room, root, seed):
+    """The answers of a room that are judged: all, or the sample of a `seed`."""
+    every = answers(room, root)
+    return every if seed is None else verdicts.sample(every, seed)
+
+
+def check(chosen, jobs, seeds, root=ex.ROOT, tell=lambda text: None):
+    """Judge the answers of the rooms `chosen`, `jobs` at a time; Judged, with a sentence for each that is amiss.
+
+    Of a room in `seeds`, {room: seed}, only a sample of the wrong answers is judged.
+    """
     found = [sentence for room in chosen for sentence in ex.problems(room, root)]
     if found:
         return Judged(found, {}, {})
@@ -188,11 +207,12 @@ def check(chosen, jobs, root=ex.ROOT, tell=lambda text: None):
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for module in [*PREPARED, *oracles(chosen, root)]:
         __import__(module)
+    import_plugins()
     gc.collect()
     gc.freeze()  # a child's garbage collection would otherwise visit, and so copy, all of torch
-    every = [answer for room in chosen for answer in answers(room, root)]
+    every = [answer for room in chosen for answer in asked(room, root, seeds.get(room))]
     waiting, running, begun, starters = every[::-1], {}, time.monotonic(), {}
-    counts = {kind: sum(answer.kind == kind for answer in every) for kind in sorted({a.kind for a in every})}
+    counts = {room: Counter(answer.kind for answer in every if answer.room == room) for room in chosen}
     with workspace(root) as work:
         try:
             while waiting or running:

@@ -1,12 +1,14 @@
 """`python tools/course audit`: is the course sound, and how large is it? answers.py says what is judged."""
 
+import shlex
 import sys
+from collections import Counter
 
 from shared.errors import Mistake
 from shared.results import Stopwatch, cpu_count, write_results
 
 import papers
-from course import answers, plan
+from course import answers, plan, verdicts
 from course import exercises as ex
 
 
@@ -50,18 +52,54 @@ def size(root=ex.ROOT):
     }
 
 
-def record(judged, seconds, jobs, out):
-    """Write course.json: the course's size, and what judging it found."""
-    starters = judged.starters.values()
+def entries_of(judged, digests):
+    """{room: its entry in course.json} of the rooms in `digests`, which were judged whole."""
+    return {room: {"digest": digest, "wrong_answers": judged.counts[room]["wrong"],
+                   "states_between_days": judged.counts[room]["day"],
+                   "starter_seconds": judged.starters[room][1], "starter_test_seconds": judged.starters[room][0]}
+            for room, digest in digests.items()}  # fmt: skip
+
+
+def record(entries, command, seconds, jobs, out):
+    """Write course.json: the course's size, and what judging every room found, now or before."""
+
+    def every(name):
+        return [entry[name] for entry in entries.values()]
+
     metrics = size() | {
-        "wrong_answers_killed": judged.counts["wrong"],  # all of them, or nothing would have been written
-        "states_between_days": judged.counts["day"],
-        "starter_seconds_worst": round(max(every for _, every in starters), 1),
-        "starter_test_seconds_worst": round(max(slowest for slowest, _ in starters), 2),
+        "wrong_answers_killed": sum(every("wrong_answers")),  # all of them, or they would have no entry
+        "states_between_days": sum(every("states_between_days")),
+        "starter_seconds_worst": round(max(every("starter_seconds")), 1),
+        "starter_test_seconds_worst": round(max(every("starter_test_seconds")), 2),
+        "rooms": dict(sorted(entries.items())),
     }
-    command = "python tools/course audit --out tools/results"
     return write_results(out / "course.json", command=command, preset="full", seed=0, seconds=seconds,
                          metrics=metrics, threads=jobs)  # fmt: skip
+
+
+def refuse_half_a_record(chosen, stands):
+    """Mistake where course.json would count what nobody judged, or an unsound course."""
+    if others := [room for room in ex.rooms() if room not in {*chosen, *stands}]:
+        raise Mistake(f"course.json counts all weeks, and of {', '.join(others)} it has no verdict that stands; judge "
+                      "what has changed: python tools/course audit --recorded --out tools/results")  # fmt: skip
+    if plan.problems():
+        raise Mistake("course.json counts a sound course; see what is amiss: make plan-check")
+
+
+def said(judged, seeds, stands):
+    """What was judged, in a sentence or two."""
+    whole = sum((counts for room, counts in judged.counts.items() if room not in seeds), Counter())
+    again = sum((counts for room, counts in judged.counts.items() if room in seeds), Counter())
+    lines = []
+    if whole:
+        lines.append(f"all {whole.total()} answers were judged as they should be: each package that is solved "
+                     "up to some day passes, the starters fail every graded test, and all "
+                     f"{whole['wrong']} wrong answers are noticed")  # fmt: skip
+    if seeds:
+        lines.append(f"{', '.join(seeds)}: nothing has changed since all their "
+                     f"{sum(stands[room]['wrong_answers'] for room in seeds)} wrong answers were noticed; "
+                     f"{again.total()} answers were judged as they should be once more")  # fmt: skip
+    return "\n".join(lines)
 
 
 def main(args):
@@ -71,17 +109,20 @@ def main(args):
     if args.command == "list":
         print("\n".join(line for room in chosen for line in listing(room)))
         return
-    if args.out and (args.weeks or plan.problems()):
-        raise Mistake("course.json counts all weeks of a sound course; leave WEEK out, and run: make plan-check")
+    stands = verdicts.standing() if args.recorded or args.out else {}
+    seeds = {room: stands[room]["digest"] for room in chosen if room in stands and args.recorded}
+    if args.out:
+        refuse_half_a_record(chosen, stands)
+    # Before anything is judged: what is changed meanwhile has another digest.
+    digests = {room: verdicts.digest(room) for room in chosen if room not in seeds}
     watch, jobs = Stopwatch(), args.jobs or cpu_count()
-    judged = answers.check(chosen, jobs, tell=show)
+    judged = answers.check(chosen, jobs, seeds, tell=show)
     if sys.stderr.isatty():
         print(file=sys.stderr)
     if judged.wrong:
         raise Mistake("\n".join(judged.wrong))
-    kinds = judged.counts
-    print(f"all {sum(kinds.values())} answers were judged as they should be: each package that is solved "
-          "up to some day passes, the starters fail every graded test, and all "
-          f"{kinds['wrong']} wrong answers are noticed")  # fmt: skip
+    print(said(judged, seeds, stands))
     if args.out:
-        print(f"written: {record(judged, watch.seconds, jobs, args.out)}")
+        command = shlex.join(["python", "tools/course", "audit", *args.weeks, *["--recorded"] * args.recorded,
+                              "--out", str(args.out)])  # fmt: skip
+        print(f"written: {record(stands | entries_of(judged, digests), command, watch.seconds, jobs, args.out)}")

@@ -291,6 +291,8 @@ def main(argv=None):
     parser.add_argument("--function", metavar="NAME", help="one function of the day")
     parser.add_argument("--force", action="store_true", help="show a solution, or a page's answers, before time")
     parser.add_argument("--jobs", type=int, help="audit: processes at a time (default: one a processor)")
+    parser.add_argument("--recorded", action="store_true",
+                        help="audit: only a sample of weeks that are as course.json has them")  # fmt: skip
     parser.add_argument("--out", type=Path, help="audit: write course.json into this folder")
     args = parser.parse_args(argv)
     if args.day is not None and not 1 <= args.day <= 100:

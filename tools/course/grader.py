@@ -274,8 +274,9 @@ def pytest_runtest_makereport(item, call):
             record |= {"say": message}
             report.longrepr = message
         else:
-            record |= {"say": call.excinfo.exconly(tryshort=True), "words": own_words(error),
-                       "place": place(call.excinfo), "line": test_line(call.excinfo)}  # fmt: skip
+            if item.config.getoption("--record"):  # to read the test's source takes longer than most tests
+                record |= {"say": call.excinfo.exconly(tryshort=True), "words": own_words(error),
+                           "place": place(call.excinfo), "line": test_line(call.excinfo)}  # fmt: skip
             if pair := raises_pair(error) or comparison(call.excinfo, last):
                 record |= {"yours": pair[0], "expected": pair[1]}
                 report.sections.append(("yours and expected", f"yours     {pair[0]}\nexpected  {pair[1]}"))
