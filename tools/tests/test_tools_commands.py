@@ -156,6 +156,20 @@ def test_the_clone_stands_alone(clone):
     assert (clone.parent / "scratch/said").read_text() == "weeks/week05\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("make check", "projects/week05"),
+        ("make check && make check", "projects/week05projects/week05"),
+        ("make check && python3 - <<'END'\nprint(end='projects/week05')\nEND", "weeks/week05weeks/week05"),
+    ],
+)
+def test_make_alone_works_on_your_package_and_a_program_on_the_reference(clone, text, where):
+    (clone / "Makefile").write_text("check:\n\t@printf %s $(WHERE)\n")
+    status, said = commands.shell(clone, ("export WHERE=projects/week05",), text)
+    assert (status, said) == (0, where)
+
+
 def test_a_fresh_clone_has_the_last_commit_and_a_venv_of_its_own(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
