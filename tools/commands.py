@@ -24,6 +24,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -203,15 +204,18 @@ def shell(clone, scene, text):
         script = re.sub(r"projects/(?=week\d)", "weeks/", script)
     scratch = clone.parent / "scratch"
     scratch.mkdir(exist_ok=True)
+    running = subprocess.Popen(
+        ["bash", "-c", "set -o pipefail\n" + script.replace("/tmp/", f"{scratch}/")],
+        cwd=clone, env=environment(), text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            ["bash", "-c", "set -o pipefail\n" + script.replace("/tmp/", f"{scratch}/")],
-            cwd=clone, env=environment(), timeout=LIMIT, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        said, _ = running.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)  # bash, and what it started
+        running.wait()
         return 124, f"it ran longer than {LIMIT} seconds; give it a row of RULES with {HELP!r}"
-    return done.returncode, done.stdout
+    return running.returncode, said
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,15 @@ def test_a_command_that_fails_is_told_with_its_last_line(clone):
     assert wrong(clone, "true", commands.RUN) is None
     assert wrong(clone, "echo first; echo last; exit 3", commands.RUN) == "it ends with status 3: last"
     assert wrong(clone, "false | true", commands.RUN) == "it ends with status 1: (it printed nothing)"
+
+
+def test_a_command_that_takes_too_long_ends_with_all_that_it_started(clone, monkeypatch):
+    monkeypatch.setattr(commands, "LIMIT", 0.5)
+    said = wrong(clone, "(until [ -e go ]; do sleep 0.05; done; touch late) & wait", commands.RUN)
+    assert said.startswith("it ends with status 124: it ran longer than 0.5 seconds; give it a row of RULES")
+    (clone / "go").touch()
+    time.sleep(0.3)
+    assert not (clone / "late").exists()
 
 
 def test_a_starter_must_say_todo_and_fail(clone):
