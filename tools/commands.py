@@ -24,6 +24,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -43,6 +44,7 @@ BEGINS = re.compile(
     r"(?:make|python3?|nanogpt|git|source|export|cd|pip|torchrun|\.venv/bin/\w+|[A-Z_]+=\S+ .*)(?:\s|$)"
 )
 SCENE = re.compile(r"(?:(?:source|export|cd) [^&|;\n]*(?:&& *|$))+")
+MAKE = re.compile(r"make [^&;|\n]+(?:&& make [^&;|\n]+)*")  # a command of make alone: it works on your package
 LIMIT = 300  # seconds; what takes longer is asked for its --help, by a row of RULES
 
 RUN, TODO, HELP, DRY = "run", "run (TODO)", "--help", "make -n"
@@ -198,19 +200,22 @@ def environment():
 def shell(clone, scene, text):
     """(status, output) of a command in the clone; /tmp of a page is a folder that goes with the clone."""
     script = "\n".join((*scene, text))
-    if not text.startswith("make"):  # "your package" is the reference: the page speaks to who has solved the day
+    if not MAKE.fullmatch(text):  # "your package" is the reference: the page speaks to who has solved the day
         script = re.sub(r"projects/(?=week\d)", "weeks/", script)
     scratch = clone.parent / "scratch"
     scratch.mkdir(exist_ok=True)
+    running = subprocess.Popen(
+        ["bash", "-c", "set -o pipefail\n" + script.replace("/tmp/", f"{scratch}/")],
+        cwd=clone, env=environment(), text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
     try:
-        done = subprocess.run(
-            ["bash", "-c", "set -o pipefail\n" + script.replace("/tmp/", f"{scratch}/")],
-            cwd=clone, env=environment(), timeout=LIMIT, text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        said, _ = running.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)  # bash, and what it started
+        running.wait()
         return 124, f"it ran longer than {LIMIT} seconds; give it a row of RULES with {HELP!r}"
-    return done.returncode, done.stdout
+    return running.returncode, said
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,15 @@ def test_a_command_that_fails_is_told_with_its_last_line(clone):
     assert wrong(clone, "false | true", commands.RUN) == "it ends with status 1: (it printed nothing)"
 
 
+def test_a_command_that_takes_too_long_ends_with_all_that_it_started(clone, monkeypatch):
+    monkeypatch.setattr(commands, "LIMIT", 0.5)
+    said = wrong(clone, "(until [ -e go ]; do sleep 0.05; done; touch late) & wait", commands.RUN)
+    assert said.startswith("it ends with status 124: it ran longer than 0.5 seconds; give it a row of RULES")
+    (clone / "go").touch()
+    time.sleep(0.3)
+    assert not (clone / "late").exists()
+
+
 def test_a_starter_must_say_todo_and_fail(clone):
     assert wrong(clone, "echo TODO: build it; exit 1", commands.TODO) is None
     assert wrong(clone, "echo passed", commands.TODO) == "it names no TODO of the starter: passed"
@@ -154,6 +164,20 @@ def test_the_clone_stands_alone(clone):
     """No PYTHONPATH comes in, /tmp of a page is a folder beside the clone, your package is the reference."""
     commands.shell(clone, ("export WHERE=projects/week05",), "echo $WHERE $PYTHONPATH > /tmp/said")
     assert (clone.parent / "scratch/said").read_text() == "weeks/week05\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("make check", "projects/week05"),
+        ("make check && make check", "projects/week05projects/week05"),
+        ("make check && python3 - <<'END'\nprint(end='projects/week05')\nEND", "weeks/week05weeks/week05"),
+    ],
+)
+def test_make_alone_works_on_your_package_and_a_program_on_the_reference(clone, text, where):
+    (clone / "Makefile").write_text("check:\n\t@printf %s $(WHERE)\n")
+    status, said = commands.shell(clone, ("export WHERE=projects/week05",), text)
+    assert (status, said) == (0, where)
 
 
 def test_a_fresh_clone_has_the_last_commit_and_a_venv_of_its_own(tmp_path):

@@ -7,8 +7,8 @@ root_doc = FRONT.removesuffix(".md")
 exclude_patterns = ["build", "data", "runs", ".*", "**/vendor", "**/tests"]  # not walked
 extensions = ["myst_nb", "website.formulas", "website.sidebar"]
 
-# Markdown as GitHub reads it: links to headings of any page, formulas between dollars.
-myst_enable_extensions = ["dollarmath"]
+# Markdown as GitHub reads it: links to headings of any page, formulas between dollars, boxes to check.
+myst_enable_extensions = ["dollarmath", "tasklist"]
 myst_heading_anchors = 6
 myst_dmath_allow_space = False  # "$5 and $6" is no formula
 myst_dmath_allow_digits = False
