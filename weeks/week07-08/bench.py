@@ -1,9 +1,10 @@
 """Speed questions of weeks 7 and 8, each asked as pairs of runs that take turns.
 
-python weeks/week07-08/bench.py              # all three jobs
+python weeks/week07-08/bench.py              # all four jobs
 python weeks/week07-08/bench.py parts        # cache or none, fused attention or masked, bf16 or float32
 python weeks/week07-08/bench.py engines      # scalar GPT or a program like microgpt (minutes); NumPy GPT or torch's
 python weeks/week07-08/bench.py throughput   # our step of training or nanoGPT's, in plain torch, at its two shapes
+python weeks/week07-08/bench.py profile      # where the time of these two steps goes
 """
 
 import statistics
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import microgpt
 import torch
 from bench_engines import numpy_beside_torch, scalar_beside_microgpt
+from bench_profile import profiles
 from gpt.attention import attention_fused, attention_masked
 from gpt.generate import generate
 from gpt.loop import Recipe, train
@@ -77,27 +79,34 @@ class Shape(NamedTuple):
 SHAPES = {"0.8m": Shape(4, 4, 128, 64, 12, 0.0, steps=20), "10.6m": Shape(6, 6, 384, 256, 16, 0.2, steps=1)}
 
 
-def throughput(name, shape, metrics, vocab_size=65):
-    """Tokens a second of our training loop and of the plain step, and their ratio: above 1, ours is faster.
+def both_steps(shape, most, vocab_size=65):
+    """(a step of our training, a plain step, our precision): two functions; ours may be called `most` times.
 
-    Same shapes, same kind of optimizer, one process, in turns. Ours computes in bf16 where the processor multiplies in
-    it and the model is wide enough to gain by that (the README's "What went wrong"); the plain step in float32, as
-    nanoGPT's on a CPU.
+    Same shapes, same kind of optimizer. Ours computes in bf16 where the processor multiplies in it and the model is
+    wide enough to gain by that (the README's "What went wrong"); the plain step in float32, as nanoGPT's on a CPU.
     """
-    steps, tokens = shape.steps, torch.randint(vocab_size, (100_000,))
+    tokens = torch.randint(vocab_size, (100_000,))
     half = "bf16" if "BF16" in cpu_name() and shape.n_embd >= 256 else "float32"
     config = GPTConfig(vocab_size, shape.block_size, *shape[:3], dropout=shape.dropout, bias=False)
-    ours = train(GPT(config), tokens, Recipe(steps=steps * (PAIRS + 1), batch_size=shape.batch_size), seed=0, half=half)
+    ours = train(GPT(config), tokens, Recipe(steps=most, batch_size=shape.batch_size), seed=0, half=half)
     plain = PlainGPT(vocab_size, shape.block_size, *shape[:3], dropout=shape.dropout)
     optimizer = plain_optimizer(plain)
+    theirs = lambda: plain_step(plain, optimizer, tokens, shape.batch_size, shape.block_size)
+    return lambda: next(ours), theirs, half
+
+
+def throughput(name, shape, metrics):
+    """Tokens a second of our training loop and of the plain step, in turns; their ratio: above 1, ours is faster."""
+    steps = shape.steps
+    ours, plain, half = both_steps(shape, steps * (PAIRS + 1))
 
     def our_burst():
         for _ in range(steps):
-            next(ours)
+            ours()
 
     def plain_burst():
         for _ in range(steps):
-            plain_step(plain, optimizer, tokens, shape.batch_size, shape.block_size)
+            plain()
 
     plain_burst(), our_burst()  # first calls allocate
     pairs = [(seconds(plain_burst), seconds(our_burst)) for _ in range(PAIRS)]
@@ -140,10 +149,19 @@ def throughputs() -> dict:
     return metrics
 
 
+def profile_both() -> dict:
+    metrics = {}
+    for name, shape in SHAPES.items():
+        ours, plain, _ = both_steps(shape, 2 + shape.steps)
+        metrics |= profiles(name, ours, plain, shape.steps)
+    return metrics
+
+
 JOBS = {
     "parts": ("bench.json", lambda args: parts()),
     "engines": ("bench-engines.json", lambda args: engines(args.seed, ENGINE_STEPS[args.preset])),
     "throughput": ("bench-throughput.json", lambda args: throughputs()),
+    "profile": ("bench-profile.json", lambda args: profile_both()),
 }
 
 

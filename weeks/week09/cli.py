@@ -1,4 +1,4 @@
-"""bpe: learn a vocabulary, turn text into ids and back, look at how it is cut, compare it with published ones.
+"""bpe: learn a vocabulary, turn text into ids and back, look at how it is cut, compare it, hand it to other programs.
 
     python weeks/week09/cli.py train data/shakespeare/train.txt
     python weeks/week09/cli.py encode "To be, or not to be"
@@ -18,6 +18,7 @@ from pathlib import Path
 from bpe import PATTERNS, Tokenizer, page
 from bpe.compare import PUBLISHED, compare, draw, table
 from bpe.cuts import cut
+from bpe.hf_file import NAME, load_hf, save_hf
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import atomic_write, need
 from bpe.vendor.shared.results import run_folder
@@ -41,7 +42,7 @@ def open_tokenizer(name, data):
     if not Path(name).exists():
         first = f"run first: {ME} train data/shakespeare/train.txt" if Path(name) == OURS else "check the path"
         raise Mistake(f"there is no tokenizer at {name}; {first}, or give one of {', '.join(PUBLISHED)}")
-    return Tokenizer.load(name)
+    return load_hf(name) if Path(name).name == NAME else Tokenizer.load(name)
 
 
 def exact_text(given, file):
@@ -193,6 +194,18 @@ def measure(args):
         print(f"figure: {draw(values, sizes, args.figure)}")
 
 
+def export(args):
+    """Write a tokenizer as tokenizer.json, which Hugging Face's libraries load; every command here reads it too.
+
+    {me} export --out mine/tokenizer.json
+    {me} export --tokenizer cl100k --out cl100k/tokenizer.json
+    """
+    if args.out.name != NAME:
+        raise Mistake(f"{args.out} is not called {NAME}, the name that other programs look for; give --out one that is")
+    tokenizer = open_tokenizer(args.tokenizer, args.data)
+    print(f"{tokenizer.vocab_size:,} ids, for Hugging Face's library tokenizers: {save_hf(tokenizer, args.out)}")
+
+
 # --- their options: name -> (function, what adds them) ---
 
 
@@ -233,9 +246,14 @@ def options_compare(p):
     data_option(p)
 
 
+def options_export(p):
+    p.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"file to write, called {NAME}")
+    tokenizer_option(p)
+
+
 def tokenizer_option(p):
     p.add_argument("--tokenizer", default=str(OURS), metavar="T",
-                   help=f"a file that train wrote, or {', '.join(PUBLISHED)} (default: %(default)s)")  # fmt: skip
+                   help=f"a file of train, a {NAME}, or {', '.join(PUBLISHED)} (default: %(default)s)")  # fmt: skip
     data_option(p)
 
 
@@ -249,6 +267,7 @@ COMMANDS = {
     "decode": (decode, options_decode),
     "inspect": (inspect, options_inspect),
     "compare": (measure, options_compare),
+    "export": (export, options_export),
 }
 
 

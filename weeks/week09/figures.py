@@ -1,4 +1,4 @@
-"""Week 9: results/<preset>.json -> figures/*.png; draws, never trains.
+"""Week 9: results/<preset>.json -> figures/*.png; draws, never trains. domains.png needs results/full.json.
 
 python weeks/week09/figures.py
 """
@@ -9,10 +9,11 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from bpe.compare import draw
 from bpe.vendor.shared.errors import entry
 from bpe.vendor.shared.results import drawing_parser, read_metrics
 
-STYLES = {"gpt2": ("#b35806", "--", "s"), "cl100k": ("#542788", ":", "D")}
+STYLES = {"gpt2": ("#b35806", "--", "s"), "cl100k": ("#542788", ":", "D"), "smollm2": ("#1b7837", "-.", "^")}
 ROW = 1.65  # from one vocabulary's boxes to the next one's
 SHADES = ("#c6dbef", "#fdd0a2", "#c7e9c0", "#dadaeb", "#f0f0f0")  # neighbours differ in lightness too
 
@@ -112,6 +113,9 @@ def main(argv=None):
     metrics = read_metrics(args.results / f"{args.preset}.json", command)
     draw_compression(metrics, args.out / "bytes_per_token.png")
     draw_views(metrics, args.out / "tokens.png")
+    if (full := args.results / "full.json").exists():  # of four text sets, so not everyone has it
+        found = read_metrics(full, "python weeks/week09/train.py --preset full")
+        draw(found["bytes_per_token"], found["vocab_sizes"], args.out / "domains.png")
     print(f"figures: {args.out}")
 
 

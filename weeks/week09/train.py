@@ -58,12 +58,11 @@ def truncated(tokenizer, vocab_size):
 
 
 def published(folder):
-    """name -> Tokenizer for GPT-2's and GPT-4's vocabularies, as far as they have been made."""
-    names = ("gpt2", "cl100k")
-    places = {name: (PUBLISHED[name][0], folder / PUBLISHED[name][1]) for name in names}
-    found = {name: read(place) for name, (read, place) in places.items() if place.exists()}
-    if missing := sorted(places.keys() - found.keys()):
-        print(f"without {missing} as a baseline; to have it run: make data/gpt2 data/cl100k")
+    """name -> Tokenizer of each published vocabulary that has been made."""
+    found = {name: read(folder / place) for name, (read, place) in PUBLISHED.items() if (folder / place).exists()}
+    if missing := sorted(PUBLISHED.keys() - found.keys()):
+        wanted = " ".join(f"data/{PUBLISHED[name][1].split('/')[0]}" for name in missing)
+        print(f"without {missing} as a baseline; to have it run: make {wanted}")
     return found
 
 
@@ -101,7 +100,9 @@ def encoding_speed(tokenizer, text):
 def main(argv=None) -> dict:
     p = parser(__doc__.splitlines()[0], data=DATA / "shakespeare", epilog=__doc__.split("\n", 2)[2])
     p.add_argument("--vocab-size", type=int, help="ids in all, special tokens among them (default: the preset's)")
-    p.add_argument("--vocabularies", type=Path, default=DATA, help="folder of gpt2/ and cl100k/ (default: %(default)s)")
+    p.add_argument(
+        "--vocabularies", type=Path, default=DATA, help="folder of gpt2/, cl100k/ ... (default: %(default)s)"
+    )
     args = p.parse_args(argv)
     watch, preset = Stopwatch(), PRESETS[args.preset]
     vocab_size = preset.vocab_size if args.vocab_size is None else args.vocab_size

@@ -83,3 +83,22 @@ def test_the_bench_writes_both_speeds_and_their_ratio(monkeypatch):
     bench.throughput("tiny", bench.Shape(1, 2, 16, 8, 2, 0.1, steps=1), metrics)
     assert set(metrics) == {f"throughput_{key}tiny" for key in ("", "plain_", "ratio_", "precision_")}
     assert metrics["throughput_tiny"] > 0 and metrics["throughput_ratio_tiny"] > 0
+
+
+def test_the_profile_puts_each_operation_in_one_kind(monkeypatch):
+    """Shares of a step add up to 1, and a step of the smallest model has products and GELU in it."""
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[1])
+    profile = importlib.import_module("bench_profile")
+    kinds = {"mm": "products", "baddbmm": "products", "_softmax_backward_data": "attention", "add_": "sums and copies",
+             "addmm": "products", "_log_softmax": "loss", "gelu_backward": "gelu", "embedding": "other"}  # fmt: skip
+    assert {name: profile.kind_of(f"aten::{name}") for name in kinds} == kinds
+    plain, data = PlainGPT(V, T, L, H, C), torch.arange(V).repeat(20)
+    optimizer = plain_optimizer(plain)
+    step = lambda: plain_step(plain, optimizer, data, 4, T)
+    metrics = profile.profiles("tiny", step, step, steps=2)
+    for whose in ("ours", "plain"):
+        shares = {key: value for key, value in metrics.items() if key.startswith(whose)}
+        assert len(shares) == len(profile.KINDS) + 1
+        assert sum(shares.values()) == pytest.approx(1)  # they are parts of one whole, up to rounding
+        assert shares[f"{whose}_products_share_tiny"] > 0 and shares[f"{whose}_gelu_share_tiny"] > 0
+    assert metrics["bound_tiny"] == 1 / metrics["plain_products_share_tiny"]

@@ -169,6 +169,15 @@ def test_train_encode_and_decode_in_a_row(cli, plays, tmp_path, capsys, monkeypa
     assert capsys.readouterr().out == "a<|endoftext|>"
 
 
+def test_export_writes_what_the_other_commands_read(cli, saved, tmp_path, capsys):
+    """The same ids from the exported file as from ours."""
+    path = str(tmp_path / "mine" / "tokenizer.json")
+    cli.main(["export", "--tokenizer", saved, "--out", path])
+    assert f"320 ids, for Hugging Face's library tokenizers: {path}" in capsys.readouterr().out
+    cli.main(["encode", "naïve larks", "--tokenizer", path])
+    assert capsys.readouterr().out.split() == [str(i) for i in ours().encode("naïve larks")]
+
+
 def test_special_tokens_of_ones_own(cli, plays, tmp_path, capsys):
     """Named ones replace the default; what one written in a text means is chosen."""
     path = str(tmp_path / "t.json")
@@ -262,6 +271,10 @@ def test_the_table_stars_the_best_of_each_row():
         (["decode", "1", "--file", "{tmp}/plays.txt", "--tokenizer", "{ours}"], "both ids and --file"),
         (["inspect", "", "--tokenizer", "{ours}"], "the text has 0 characters"),
         (["compare", "--data", "{tmp}", "--tokenizer", "{ours}"], "no text set is made in .*; run: make data/shakesp"),
+        (
+            ["export", "--out", "{tmp}/mine.json", "--tokenizer", "{ours}"],
+            "mine.json is not called tokenizer.json",
+        ),
         (["compare", "{tmp}/plays.txt", "--figure", "x.doc"], "x.doc is no kind of figure; give --figure a name that"),
     ],
 )
@@ -292,7 +305,7 @@ def test_a_text_too_short_says_the_largest_vocabulary(cli, tmp_path):
     assert Tokenizer.load(out).vocab_size == int(most)
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["encode"], ["decode"], ["inspect"], ["compare"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["encode"], ["decode"], ["inspect"], ["compare"], ["export"]])
 def test_help_shows_examples_that_parse(cli, command, capsys):
     """Every example of the help is one that the parser takes."""
     with pytest.raises(SystemExit) as end:

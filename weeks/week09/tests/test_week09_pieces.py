@@ -52,6 +52,14 @@ def test_a_pattern_that_leaves_out_text_is_told():
         Splitter(r"\w+").split("abc def")
 
 
+@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize("unit", ["a", "日", " ", "\u3000", "\n", " \n", "7", "\u0301", "!", "'", "\r\n \t"])
+def test_a_megabyte_without_an_end_is_cut_in_one_pass(name, unit):
+    """A pattern that goes back at each place would need 10**12 steps here, which is hours."""
+    text = unit * (1_000_000 // len(unit.encode("utf-8"))) + "x"
+    assert "".join(Splitter(PATTERNS[name]).split(text)) == text
+
+
 def test_the_longest_special_token_is_found_and_kept():
     """`<|a` begins `<|a|>`, and its bars mean `or` in a pattern; what is found must stay in the list."""
     found = pieces.any_of(["<|a", "<|a|>"])

@@ -30,7 +30,8 @@ def test_the_smoke_run_writes_results_a_tokenizer_and_figures(load_script, data,
 
     metrics = run(load_script("week09", "train"), data, tmp_path)
     said = capsys.readouterr().out
-    assert "byte-level BPE, 400 ids from" in said and "without ['cl100k', 'gpt2'] as a baseline" in said
+    assert "byte-level BPE, 400 ids from" in said
+    assert "without ['cl100k', 'gpt2', 'smollm2'] as a baseline; to have it run: make data/cl100k data/gpt2" in said
     record = json.loads((tmp_path / "smoke.json").read_text(encoding="utf-8"))
     assert record["metrics"] == json.loads(json.dumps(metrics))
     tokenizer = Tokenizer.load(tmp_path / "models" / "smoke.json")
@@ -41,6 +42,9 @@ def test_the_smoke_run_writes_results_a_tokenizer_and_figures(load_script, data,
     figures = load_script("week09", "figures")
     figures.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(tmp_path / "f")])
     assert sorted(p.name for p in (tmp_path / "f").iterdir()) == ["bytes_per_token.png", "tokens.png"]
+    (tmp_path / "full.json").write_bytes((tmp_path / "smoke.json").read_bytes())
+    figures.main(["--preset", "smoke", "--results", str(tmp_path), "--out", str(tmp_path / "f")])
+    assert (tmp_path / "f" / "domains.png").exists()  # bars for each text set of the full run
 
 
 @pytest.mark.day(63)
