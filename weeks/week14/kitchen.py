@@ -46,6 +46,8 @@ SWITCHES = {
     "no zero_init": {"zero_init": False},
     "softcap=15": {"softcap": 15.0},
     "value_embed": {"value_embed": True},
+    "ngram=2": {"ngram": 2},
+    "ngram=4": {"ngram": 4},
     "optimizer=adamw": {"optimizer": "adamw", "lr": 6e-3},
     "schedule=cosine": {"schedule": "cosine", "min_lr": 0.1},
     "schedule=constant": {"schedule": "constant"},
