@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 MIX = 0x5851F42D4C957F2D  # odd and large: a product with it moves high bits, whichever bit of a key differs
+SCALE = 0.1  # of the rows: an optimizer's steps move them less than the rest, else they learn a text by heart
 BITS = 6  # a cache keeps the tokens as digits of so many bits, which numbers of 16 bits hold exactly
 
 
@@ -25,14 +26,14 @@ class Runs(nn.Embedding):
         return self.total(tokens, self.before(tokens, cache, positions, packing))
 
     def total(self, tokens, before):
-        """The sum of the rows. before: for 1, 2, .. places back the ids there, -1 where a text had not begun. All
-        arithmetic is modulo 2**64."""
+        """The sum of the rows, times SCALE. before: for 1, 2, .. places back the ids there, -1 where a text had not
+        begun. All arithmetic is modulo 2**64."""
         key, total = tokens, 0
         for earlier in before:
             key = (key ^ key >> 31) * MIX + earlier + 2
             hashed = (key ^ key >> 31) * MIX >> 32
-            total = total + super().forward(hashed.remainder(self.num_embeddings))
-        return total
+            total = total + super().forward(hashed.remainder(self.num_embeddings))  # (B, T, C)
+        return SCALE * total
 
     def before(self, tokens, cache=None, positions=None, packing=None):
         """A list: for 1, 2, .. places back the ids (B, T) there, -1 where a text had not begun. A cache holds the

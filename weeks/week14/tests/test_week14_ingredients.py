@@ -275,7 +275,7 @@ def test_runs_of_tokens_by_hand():
     tokens = torch.tensor([ids])
     before = [torch.tensor([padded[2 - back : -back]]) for back in (1, 2)]
     with torch.no_grad():
-        expected = table.weight[pairs] + table.weight[threes]
+        expected = 0.1 * (table.weight[pairs] + table.weight[threes])
         assert torch.equal(table.total(tokens, before)[0], expected)
         assert torch.equal(table(tokens)[0], expected)
 
@@ -290,7 +290,7 @@ def test_runs_spread_over_the_table():
         newest, *before = (part[None] for part in runs.unbind(1))
         table.zero_grad()
         (table.total(newest, before) - table.total(newest, before[:-1])).sum().backward()
-        filled = (table.weight.grad[:, 0] > 0.5).sum().item()
+        filled = (table.weight.grad[:, 0] > 0.05).sum().item()
         assert filled > 0.98 * 32_768 * (1 - math.exp(-(size**n) / 32_768))
 
 
