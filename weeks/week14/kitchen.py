@@ -30,7 +30,7 @@ from nanogpt.vendor.shared.results import commit, machine, to_json
 from nanogpt.vendor.shared.text import END, documents, read_text
 from safetensors.torch import load, save
 
-MODEL = {"block_size": 128, "n_layer": 4, "n_head": 4, "n_kv_head": 1, "n_embd": 128}
+MODEL = {"block_size": 128, "n_layer": 4, "n_head": 4, "n_kv_head": 1, "n_embd": 128, "ngram": 1}
 TRAINING = {"batch_size": 8, "lr": 0.02, "warmup": 5}
 SWITCHES = {
     "position=learned": {"position": "learned"},
@@ -46,6 +46,8 @@ SWITCHES = {
     "no zero_init": {"zero_init": False},
     "softcap=15": {"softcap": 15.0},
     "value_embed": {"value_embed": True},
+    "ngram=2": {"ngram": 2},
+    "ngram=4": {"ngram": 4},
     "optimizer=adamw": {"optimizer": "adamw", "lr": 6e-3},
     "schedule=cosine": {"schedule": "cosine", "min_lr": 0.1},
     "schedule=constant": {"schedule": "constant"},

@@ -21,11 +21,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GOAL, BEST = 1.905, 1.4697  # what nanoGPT's CPU setting reaches, and the best that its README names, on an A100
-SHAPE = ["--n-layer", "4", "--n-head", "4", "--n-kv-head", "4", "--n-embd", "128", "--block-size", "64"]
-# A contestant: the options that it adds to SHAPE, and the steps of its runs. 257 tokens are the bytes and an end.
+SHAPE = {"n-layer": 4, "n-head": 4, "n-kv-head": 4, "n-embd": 128, "block-size": 64}
+RECIPE = {**SHAPE, "batch-size": 24, "lr": 0.03, "warmup": 3}
+# A contestant: its options of `nanogpt train`, and the steps of its runs. 257 tokens are the bytes and an end.
 OURS = {
-    "free": (["--vocab-size", "1024", "--batch-size", "24", "--lr", "0.03", "--warmup", "3"], (40, 150, 500, 1000)),
-    "char": (["--vocab-size", "257", "--batch-size", "24", "--lr", "0.03", "--warmup", "3"], (80, 150, 400, 800)),
+    "free": ({**RECIPE, "vocab-size": 1024, "set": "ngram=2"}, (25, 60, 200, 400, 750)),
+    "char": ({**RECIPE, "vocab-size": 257, "set": "ngram=5"}, (50, 100, 250, 600)),
 }
 THEIRS = """config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 --log_interval=100
 --eval_interval=250 --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 --max_iters=2000
@@ -78,7 +79,8 @@ def main(argv=None):
                 )
                 print(told(runs[-1]), flush=True)
             for name, steps in bar(plan, f"seed {seed}"):
-                runs.append({"name": name, "seed": seed, "steps": steps, **ours(name, steps, folder, threads, seed)})
+                run = train({**OURS[name][0], "steps": steps}, folder, threads, seed)
+                runs.append({"name": name, "seed": seed, "steps": steps, **run})
                 print(told(runs[-1]), flush=True)
     metrics = summary(runs)
     path = write_results(
@@ -102,31 +104,37 @@ def timed(command, threads, **options):
     """(seconds, what it printed) of a whole process."""
     surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     began = time.perf_counter()
+    command = [str(word) for word in command]
     done = subprocess.run(
         command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
     )
     if done.returncode:
         from nanogpt.vendor.shared.errors import Mistake
 
-        raise Mistake(f"{' '.join(map(str, command))} failed: {done.stdout.strip()[-500:]}")
+        raise Mistake(f"{' '.join(command)} failed: {done.stdout.strip()[-500:]}")
     return time.perf_counter() - began, done.stdout
 
 
-def ours(name, steps, folder, threads, seed):
-    """One whole run of the command."""
-    out = folder / "model"
+def train(options, folder, threads, seed, out=None):
+    """One whole run of `nanogpt train` on folder/train.txt, judged on folder/val.txt -> its seconds and its loss."""
+    out = out or folder / "model"
     shutil.rmtree(out, ignore_errors=True)
+    chosen = [word for name, value in options.items() for word in (f"--{name}", value)]
     command = [
         sys.executable, "-c", "from nanogpt.cli import script; script()", "train", folder / "train.txt",
-        "--exam", folder / "val.txt", "--out", out, *SHAPE, *OURS[name][0], "--steps", str(steps),
-        "--seed", str(seed), "--threads", str(threads), "--save-every", "1000000", "--method", "naive",
+        "--exam", folder / "val.txt", "--out", out, *chosen,
+        "--seed", seed, "--threads", threads, "--save-every", 1_000_000, "--method", "naive",
     ]  # fmt: skip
     seconds, said = timed(command, threads)
     from nanogpt.workspace.store import open_course
 
-    ((score,),) = open_course(out).scores
-    text = (folder / "val.txt").read_text()
-    return {"seconds": seconds, "val": score * math.log(2) * len(text.encode()) / len(text)}
+    ((bits,),) = open_course(out).scores
+    return {"seconds": seconds, "val": in_nats(bits, (folder / "val.txt").read_text())}
+
+
+def in_nats(bits, text):
+    """Bits per byte of a text -> nats a character."""
+    return bits * math.log(2) * len(text.encode()) / len(text)
 
 
 def theirs(checkout, data, folder, threads, seed):
@@ -164,12 +172,11 @@ def summary(runs):
             curve.append([count, mean([r["seconds"] for r in same]), mean([r["val"] for r in same])])
         metrics[f"{name}_curve"] = curve
         if peers:
-            short, equal = ("time_to_1905_ratio", "equal_time_val") if name == "free" else (
-                "char_time_to_1905_ratio", "char_equal_time_val")  # fmt: skip
+            prefix = "" if name == "free" else f"{name}_"
             reached = [seconds for _, seconds, val in curve if val <= GOAL]
             within = [val for _, seconds, val in curve if seconds <= metrics["peer_seconds"]]
-            metrics[short] = min(reached) / metrics["peer_seconds"] if reached else None
-            metrics[equal] = min(within) if within else None
+            metrics[f"{prefix}time_to_1905_ratio"] = min(reached) / metrics["peer_seconds"] if reached else None
+            metrics[f"{prefix}equal_time_val"] = min(within) if within else None
     return metrics
 
 

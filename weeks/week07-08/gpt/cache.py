@@ -24,13 +24,14 @@ class KVCache:
 
     @classmethod
     def of(cls, config, batch=1, dtype=torch.float32, device="cpu", length=None):
-        """The cache for a model's config: n_layer, n_head, n_embd, block_size, and n_kv_head where it has one.
+        """The cache for a model's config: n_layer, n_head, n_embd, block_size, and n_kv_head and cache_layers where it has them.
 
         `length` is the room in tokens where less than the whole block_size will be needed.
         """
         n_kv_head = getattr(config, "n_kv_head", None) or config.n_head
         head_dim = getattr(config, "head_dim", None) or config.n_embd // config.n_head
-        return cls(config.n_layer, batch, n_kv_head, length or config.block_size, head_dim, dtype, device)
+        layers = getattr(config, "cache_layers", None) or config.n_layer
+        return cls(layers, batch, n_kv_head, length or config.block_size, head_dim, dtype, device)
 
     @property
     def block_size(self) -> int:

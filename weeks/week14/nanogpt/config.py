@@ -7,7 +7,10 @@ Left out: mixture of experts, sliding windows, RoPE scaling beyond the base freq
 
 from dataclasses import asdict, dataclass
 
-LARGEST = {"n_layer": 10_000}  # of the sizes; 2 ** 28 for the others: beyond it there is a slip, not a model
+from .runs import BITS
+
+SIZES = ("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden")
+LARGEST = {"n_layer": 10_000, "ngram": 16}  # 2 ** 28 for the other sizes: beyond it there is a slip, not a model
 CHOICES = {
     "position": ("rope", "learned", "sinusoidal", "none"),
     "norm": ("rmsnorm", "layernorm"),
@@ -35,6 +38,8 @@ class GPTConfig:
     norm_eps: float = 1e-5
     qk_norm: bool = False  # queries and keys at length sqrt(head_dim), so that no logit of attention can run away
     value_embed: bool = False  # each block's values get a row of their own table, looked up by the token
+    ngram: int = 1  # runs of 2 .. ngram tokens have rows of a table too, which join the embedding; 1: none
+    ngram_rows: int = 32768  # of that table; a run finds its row by a hash, and may share it
     zero_init: bool = False  # what writes to the residual stream begins at 0, so that each block begins as nothing
     softcap: float = 0.0  # logits are softcap * tanh(logits / softcap); 0 is off
     dropout: float = 0.0
@@ -45,7 +50,7 @@ class GPTConfig:
         if self.n_hidden == 0 and isinstance(self.n_embd, int):
             wide = 32 * -(-self.n_embd // 12) if self.mlp == "swiglu" else 4 * self.n_embd
             object.__setattr__(self, "n_hidden", wide)
-        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden"):
+        for name in (*SIZES, "ngram", "ngram_rows"):
             value, most = getattr(self, name), LARGEST.get(name, 2**28)
             if type(value) is not int or not 1 <= value <= most:
                 raise ValueError(f"{name} is {value!r}; it must be a whole number from 1 to {most:,}")
@@ -61,6 +66,11 @@ class GPTConfig:
             raise ValueError(
                 f"n_kv_head {self.n_kv_head} does not divide n_head {self.n_head}: each key/value head serves "
                 "the same number of query heads; choose a divisor"
+            )
+        if self.ngram > 1 and self.vocab_size > 1 << BITS * self.head_dim:
+            raise ValueError(
+                f"ngram is {self.ngram}: a cache keeps the tokens as digits, one a channel, and n_embd / n_head = "
+                f"{self.head_dim} channels are too few for {self.vocab_size:,} tokens; make the heads wider"
             )
         if self.position == "rope" and self.head_dim % 2:
             raise ValueError(f"RoPE turns pairs of channels, and n_embd / n_head is {self.head_dim}; make it even")
@@ -78,6 +88,11 @@ class GPTConfig:
     @property
     def head_dim(self):
         return self.n_embd // self.n_head
+
+    @property
+    def cache_layers(self):
+        """Layers of a cache: where runs of tokens are looked up, one more holds the tokens."""
+        return self.n_layer + (self.ngram > 1)
 
     @classmethod
     def gpt2(cls, vocab_size, **sizes):

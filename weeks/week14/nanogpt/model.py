@@ -2,7 +2,7 @@
 
 Sources of the ingredients: RoPE, Su et al. 2021; grouped queries, Ainslie et al. 2023; RMSNorm, Zhang and Sennrich
 2019; SwiGLU, Shazeer 2020; squared ReLU, So et al. 2021; QK-norm, Henry et al. 2020; soft-capped logits, Gemma 2, 2024;
-value embeddings, Zhou et al. 2024 and modded-nanogpt.
+value embeddings, Zhou et al. 2024 and modded-nanogpt; rows for runs of tokens: runs.py.
 """
 
 import math
@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from .config import GPTConfig
+from .runs import Runs
 
 ROPE_ROWS = 2048  # positions whose angles are computed at first; more when a text needs them
 SPREAD = 0.02  # standard deviation of the first weights
@@ -147,6 +148,7 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
+        self.runs = Runs(config) if config.ngram > 1 else None
         self.position = nn.Embedding(config.block_size, config.n_embd) if config.position == "learned" else None
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
@@ -167,7 +169,7 @@ class GPT(nn.Module):
         or 0."""
         for name, p in self.named_parameters():
             residual = name.endswith(("proj.weight", "down.weight"))
-            if name.endswith("bias") or (residual and self.config.zero_init):
+            if name.endswith("bias") or name == "runs.weight" or (residual and self.config.zero_init):
                 nn.init.zeros_(p)
             elif p.dim() == 2:
                 nn.init.normal_(p, std=SPREAD / math.sqrt(2 * self.config.n_layer) if residual else SPREAD)
@@ -189,6 +191,8 @@ class GPT(nn.Module):
             )
         place = slice(start, start + T) if positions is None else positions
         x = self.embed(tokens)  # (B, T, C)
+        if self.runs is not None:
+            x = x + self.runs(tokens, cache, positions, packing)
         rope = None
         if self.config.position == "learned":
             x = x + self.position.weight[place]
@@ -229,14 +233,15 @@ class GPT(nn.Module):
         """Training FLOPs per token: 6 per matmul weight, plus attention's 12 * layers * width * context
         (Chowdhery et al. 2022, appendix B)."""
         c = self.config
-        tables = ("position.weight", "value.weight", *(() if c.tie else ("embed.weight",)))  # looked up, not multiplied
+        tables = ("position.weight", "value.weight", "runs.weight")  # looked up, not multiplied
+        tables += () if c.tie else ("embed.weight",)
         weights = sum(p.numel() for name, p in self.named_parameters() if p.dim() == 2 and not name.endswith(tables))
         return 6 * weights + 12 * c.n_layer * c.n_embd * c.block_size
 
     def cache_bytes_per_token(self, bytes_per_value=4):
         """Bytes of keys and values that one token of context holds: what grouped-query attention saves."""
         c = self.config
-        return 2 * c.n_layer * c.n_kv_head * c.head_dim * bytes_per_value
+        return 2 * c.cache_layers * c.n_kv_head * c.head_dim * bytes_per_value
 
 
 def blank(config):
@@ -253,6 +258,7 @@ def blank(config):
     tensors = {f"{name}.weight": shape for name, shape in shapes.items()}
     linear = {name: shape for name, shape in shapes.items() if not name.endswith("attn.value")}
     tensors |= {f"{name}.bias": shape[:1] for name, shape in linear.items() if biased[len(shape)]}
+    tensors |= {"runs.weight": (config.ngram_rows, wide)} if config.ngram > 1 else {}
     tensors |= {"position.weight": (config.block_size, wide)} if config.position == "learned" else {}
     tensors |= {name: (config.vocab_size, wide) for name in ("embed.weight", "head.weight")[: 1 if config.tie else 2]}
     return {name: torch.empty(shape, device="meta") for name, shape in tensors.items()}

@@ -25,6 +25,9 @@ class Packing:
 
     def __init__(self, ids, lengths):
         runs = _runs(ids, lengths)
+        self.whole = ids  # in its row `row` (N,) a packed token lies at its position
+        rows = [torch.full((n,), b, device=ids.device) for b, row in enumerate(runs) for own, _, _, n in row if own]
+        self.row = torch.cat(rows)
         self.ids = torch.cat([ids[b, to : to + n] for b, row in enumerate(runs) for own, to, start, n in row if own])
         self.positions = torch.cat(
             [torch.arange(to, to + n, device=ids.device) for row in runs for own, to, start, n in row if own]

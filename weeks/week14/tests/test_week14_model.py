@@ -162,6 +162,11 @@ def test_rope_sees_only_distance():
         ({"n_kv_head": 3}, "n_kv_head 3 does not divide n_head 4"),
         ({"n_layer": 0}, "n_layer is 0"),
         ({"block_size": -1}, "block_size is -1"),
+        ({"ngram": 0}, "ngram is 0; it must be a whole number from 1 to 16"),
+        (
+            {"vocab_size": 65, "n_embd": 8, "n_head": 8, "position": "none", "ngram": 2},
+            "= 1 channels are too few for 65",
+        ),
         ({"vocab_size": 0}, "vocab_size is 0"),
         ({"dropout": 1.0}, "dropout is 1.0"),
         ({"norm": "batchnorm"}, "choose one of: rmsnorm, layernorm"),

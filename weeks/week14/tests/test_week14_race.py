@@ -28,6 +28,17 @@ def ingredients(kitchen, load_script):
     return load_script("week14", "ingredients")
 
 
+@pytest.fixture
+def in_process(race, monkeypatch):
+    """The command without a process of its own, which costs seconds of imports."""
+    from nanogpt.cli import main
+
+    def run(command, threads):
+        return main([str(word) for word in command[3:]]) or 1.0, ""
+
+    monkeypatch.setattr(race, "timed", run)
+
+
 def run(name, seed, steps, seconds, val):
     return {"name": name, "seed": seed, "steps": steps, "seconds": seconds, "val": val}
 
@@ -55,6 +66,28 @@ def test_without_a_peer_there_is_no_ratio(race, tmp_path, capsys):
     assert "time_to_1905_ratio" not in metrics
     assert 0 < metrics["char_curve"][0][2] < 6, "ln 257 is 5.5"
     assert json.loads((tmp_path / "out" / "race-smoke.json").read_text())["metrics"] == metrics
+
+
+def test_the_best_is_chosen_without_the_validation_split(race, in_process, load_script, monkeypatch, tmp_path):
+    """Two candidates, two seeds. What is chosen is best on the part that the train split holds out; an ensemble's loss
+    is at most the mean of its members' (Jensen)."""
+    monkeypatch.setitem(sys.modules, "race", race)
+    best, text = load_script("week14", "best"), tmp_path / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog.\n" * 300)
+    seen, train = [], race.train
+
+    def watched(options, folder, *rest, **more):
+        seen.append((folder.name, (folder / "train.txt").read_text()))
+        return train(options, folder, *rest, **more)
+
+    monkeypatch.setattr(race, "train", watched)
+    argv = ["--preset", "smoke", "--data", str(text), "--out", str(tmp_path / "out"), "--threads", "1"]
+    metrics = best.main(argv)
+    assert [name for name, _ in seen] == ["choice", "choice", "whole", "whole"]
+    assert [len(part) for _, part in seen] == [10_935, 10_935, 12_150, 12_150], "of 13,500 characters"
+    assert metrics["chosen"] == min(metrics["tried"], key=lambda name: metrics["tried"][name]["val"])
+    assert len({run["val"] for run in metrics["runs"]}) == 2
+    assert metrics["best_val"] < metrics["best_val_one_model"] < metrics["best_val"] + 0.1
 
 
 def test_a_folder_that_is_no_checkout_is_named(race, tmp_path):

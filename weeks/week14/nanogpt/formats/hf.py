@@ -33,7 +33,8 @@ GPT2_OUTSIDE = {
 # Tensors of old files that follow from the config: the causal mask, the frequencies of RoPE.
 DERIVED = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 
-NEITHER = {"qk_norm": False, "value_embed": False, "softcap": 0.0}  # what no published family of the two has
+# What no published family of the two has.
+NEITHER = {"qk_norm": False, "value_embed": False, "softcap": 0.0, "ngram": 1}
 FAMILIES = {
     "gpt2": {"position": "learned", "norm": "layernorm", "mlp": "gelu", "bias": True, **NEITHER},
     "llama": {"position": "rope", "norm": "rmsnorm", "mlp": "swiglu", "bias": False, **NEITHER},

@@ -9,14 +9,15 @@ import torch
 
 
 class Slots:
-    """Keys and values of up to `batch` rows of up to `room` tokens, (n_layer, batch, n_kv_head, room, head_dim) each.
+    """Keys and values of up to `batch` rows of up to `room` tokens, each (cache_layers, batch, n_kv_head, room,
+    head_dim).
 
     Both buffers are allocated once: a step writes one column, and attention reads a view. For a model it is a cache
     that takes one token a row, with `positions()` and `mask()` beside it.
     """
 
     def __init__(self, config, batch, room, dtype, device):
-        shape = (config.n_layer, batch, config.n_kv_head, room, config.head_dim)
+        shape = (config.cache_layers, batch, config.n_kv_head, room, config.head_dim)
         self.k = torch.zeros(shape, dtype=dtype, device=device)
         self.v = torch.zeros(shape, dtype=dtype, device=device)
         self.lengths = torch.zeros(batch, dtype=torch.long, device=device)  # tokens held, the next one's position

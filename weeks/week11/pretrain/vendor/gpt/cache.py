@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/cache.py, sha256 df8b7daa30cb9a011dd329beb7ee90d602eaff345915530eac4ec0747ec12884; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/cache.py, sha256 b9f7961eec63b088be04cf673f17035be6223ffae2cc65ffff6a200d60d08b5b; edit there, then run: make vendor
 """The key-value cache: what attention has computed for earlier tokens, kept so that a new token costs one column.
 
 Buffers are allocated once, at full length, and filled from the left; `update` returns views, never copies.
@@ -25,13 +25,14 @@ class KVCache:
 
     @classmethod
     def of(cls, config, batch=1, dtype=torch.float32, device="cpu", length=None):
-        """The cache for a model's config: n_layer, n_head, n_embd, block_size, and n_kv_head where it has one.
+        """The cache for a model's config: n_layer, n_head, n_embd, block_size, and n_kv_head and cache_layers where it has them.
 
         `length` is the room in tokens where less than the whole block_size will be needed.
         """
         n_kv_head = getattr(config, "n_kv_head", None) or config.n_head
         head_dim = getattr(config, "head_dim", None) or config.n_embd // config.n_head
-        return cls(config.n_layer, batch, n_kv_head, length or config.block_size, head_dim, dtype, device)
+        layers = getattr(config, "cache_layers", None) or config.n_layer
+        return cls(layers, batch, n_kv_head, length or config.block_size, head_dim, dtype, device)
 
     @property
     def block_size(self) -> int:

@@ -1,0 +1,135 @@
+"""How low does the loss on tinyshakespeare go on two cores? The recipe of the race, larger, longer, and more than once.
+
+python weeks/week14/best.py --data ~/tinyshakespeare.txt --preset full      # the file that nanoGPT trains on
+
+First each candidate learns nine tenths of the train split and is judged on its last tenth: so the size, the dropout and
+the number of steps are chosen. Then the best one learns the whole train split, once with each of a few seeds. Only then
+is the validation split read: by each model, and by all together, an ensemble whose probabilities are averaged. All are
+whole runs of `nanogpt train`; the minutes are those of everything, the choice too.
+"""
+
+import math
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ALL = {"vocab-size": 1024, "lr": 0.03, "warmup": 3, "set": "ngram=2"}
+SMALL = {**ALL, "n-layer": 4, "n-head": 4, "n-kv-head": 4, "n-embd": 128, "block-size": 64, "batch-size": 24}
+WIDE = {
+    **ALL,
+    "n-layer": 6,
+    "n-head": 6,
+    "n-kv-head": 6,
+    "n-embd": 192,
+    "block-size": 128,
+    "batch-size": 16,
+    "lr": 0.02,
+}
+# What is tried: the options of `nanogpt train`, among them its steps.
+CANDIDATES = {
+    "small": {**SMALL, "steps": 700},
+    "wide": {**WIDE, "steps": 500, "dropout": 0.1},
+    "wide, longer": {**WIDE, "steps": 900, "dropout": 0.2},
+}
+TINY = {"n-layer": 1, "n-head": 2, "n-kv-head": 1, "n-embd": 16, "block-size": 16, "batch-size": 4, "vocab-size": 270}
+PRESETS = {
+    "smoke": ({"two steps": {**TINY, "steps": 2}, "four": {**TINY, "steps": 4}}, 2),
+    "default": ({"small": CANDIDATES["small"]}, 2),
+    "full": (CANDIDATES, 3),
+}
+
+
+def main(argv=None):
+    from nanogpt.vendor.shared.progress import bar
+    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.text import read_text
+    from race import train
+
+    argv = sys.argv[1:] if argv is None else argv
+    p = parser(__doc__.splitlines()[0], data=Path("tinyshakespeare.txt"), epilog=__doc__.split("\n", 2)[2])
+    args = p.parse_args(argv)
+    text, threads, began = read_text(args.data), thread_count(args.threads), time.perf_counter()
+    candidates, members = PRESETS[args.preset]
+    learned = text[: int(0.9 * len(text))]
+    parts = {"choice": halves(learned), "whole": (learned, text[len(learned) :])}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for part, (seen, held) in parts.items():
+            (folder / part).mkdir()
+            (folder / part / "train.txt").write_text(seen)
+            (folder / part / "val.txt").write_text(held)
+        tried = {}
+        for name, options in bar(candidates.items(), "choose", total=len(candidates)):
+            tried[name] = train(options, folder / "choice", threads, args.seed)
+            print(f"{name}: {tried[name]['val']:.4f} nats a character on the part held out", flush=True)
+        chosen = min(tried, key=lambda name: tried[name]["val"])
+        runs = []
+        for seed in bar(range(args.seed, args.seed + members), f"train {chosen}", total=members):
+            out = folder / f"seed{seed}"
+            runs.append({"seed": seed, **train(candidates[chosen], folder / "whole", threads, seed, out=out)})
+            print(f"seed {seed}: {runs[-1]['val']:.4f} nats a character", flush=True)
+        together = ensemble([folder / f"seed{run['seed']}" for run in runs], parts["whole"][1])
+    metrics = {
+        "best_val": together,
+        "best_val_minutes": (time.perf_counter() - began) / 60,
+        "best_val_one_model": sum(run["val"] for run in runs) / members,
+        "best_val_members": members,
+        "chosen": chosen,
+        "tried": tried,
+        "runs": runs,
+    }
+    path = write_results(
+        results_folder(__file__, args.out) / f"best-{args.preset}.json",
+        command=command_line(__file__, argv),
+        preset=args.preset,
+        seed=args.seed,
+        seconds=time.perf_counter() - began,
+        metrics=metrics,
+        threads=threads,
+    )
+    print(
+        f"{members} models together: {together:.4f} nats a character, after {metrics['best_val_minutes']:.0f} minutes"
+    )
+    print(f"results: {path}")
+    return metrics
+
+
+def halves(text):
+    """(nine tenths, the last tenth) of a text."""
+    cut = int(0.9 * len(text))
+    return text[:cut], text[cut:]
+
+
+def ensemble(folders, text):
+    """Nats a character of the models in `folders` together: the mean of their probabilities of each next token. They
+    have learned one text, so they have one vocabulary."""
+    import torch
+    from nanogpt.scores import bits_per_byte
+    from nanogpt.vendor.continual.learner import Learner
+    from nanogpt.workspace.store import open_course
+    from race import in_nats
+
+    courses = [open_course(folder) for folder in folders]
+
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.models = torch.nn.ModuleList(course.model for course in courses)
+            self.config = courses[0].model.config
+
+        def forward(self, tokens):
+            """tokens (B, T) -> the logarithms (B, T, V) of the mean probabilities, which serve as logits."""
+            parts = torch.stack([model(tokens)[0].float().log_softmax(-1) for model in self.models])
+            return parts.logsumexp(0) - math.log(len(parts)), None
+
+    with torch.no_grad():
+        bits = bits_per_byte(Learner(Mean()), courses[0].tokenizer, text, progress="judge all together")
+    return in_nats(bits, text)
+
+
+if __name__ == "__main__":
+    from nanogpt.vendor.shared.errors import entry
+
+    sys.exit(entry(main))
