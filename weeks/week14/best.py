@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ALL = {"vocab-size": 1024, "lr": 0.03, "warmup": 3, "set": "ngram=2"}
-SMALL = {**ALL, "n-layer": 4, "n-head": 4, "n-kv-head": 4, "n-embd": 128, "block-size": 64, "batch-size": 24}
+ALL = {"vocab-size": 1024, "lr": 0.03, "warmup": 3, "weight-decay": 0.3, "first-context": 32, "grow": 0.4}
+SMALL = {**ALL, "n-layer": 4, "n-head": 4, "n-kv-head": 4, "n-embd": 128, "block-size": 128, "batch-size": 12}
 WIDE = {
     **ALL,
     "n-layer": 6,

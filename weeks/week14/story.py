@@ -22,7 +22,15 @@ SHIPPED = ROOT / "checkpoints" / "shipped" / "story-5m"
 TASK = "stories"
 DRAW = {"temperature": 0.5, "top_p": 0.9}  # of stories that are shown and judged; the model that ships says so too
 FULL = {
-    "shape": {"vocab_size": 2048, "block_size": 384, "n_layer": 6, "n_head": 8, "n_kv_head": 2, "n_embd": 256},
+    "shape": {
+        "vocab_size": 2048,
+        "block_size": 384,
+        "n_layer": 6,
+        "n_head": 8,
+        "n_kv_head": 2,
+        "n_embd": 256,
+        "ngram": 1,  # what ships was trained before runs had rows
+    },
     "train": {"steps": 4400, "batch_size": 6, "lr": 0.01, "warmup": 20, "first_context": 96, "grow": 0.3},
     "memory": {"keep_rows": 512, "replay_rows": 2, "share": 0.5},
     "own": 1000,  # stories that it writes for its memory

@@ -39,7 +39,7 @@ class GPTConfig:
     qk_norm: bool = False  # queries and keys at length sqrt(head_dim), so that no logit of attention can run away
     value_embed: bool = False  # each block's values get a row of their own table, looked up by the token
     ngram: int = 1  # runs of 2 .. ngram tokens have rows of a table too, which join the embedding; 1: none
-    ngram_rows: int = 32768  # of that table; a run finds its row by a hash, and may share it
+    ngram_rows: int = 16384  # of that table; a run finds its row by a hash, and may share it
     zero_init: bool = False  # what writes to the residual stream begins at 0, so that each block begins as nothing
     softcap: float = 0.0  # logits are softcap * tanh(logits / softcap); 0 is off
     dropout: float = 0.0

@@ -59,7 +59,7 @@ def ingredients(words):
 
 
 # Fields of a new model's config: its size, and the ingredients that differ from the config's own defaults.
-SHAPE = {**vars(Shape()), "mlp": "relu2", "tie": False, "qk_norm": True, "zero_init": True}
+SHAPE = {**vars(Shape()), "ngram": 2, "mlp": "relu2", "tie": False, "qk_norm": True, "zero_init": True}
 PRETRAIN = TrainConfig()
 LATER = TrainConfig(steps=60, warmup=5)  # a later domain of a small model: fewer steps
 ADAMW = TrainConfig(optimizer="adamw", beta2=0.99, schedule="cosine", min_lr=0.1)  # for adapters, which are thin

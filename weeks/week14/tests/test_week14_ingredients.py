@@ -282,7 +282,7 @@ def test_runs_of_tokens_by_hand():
 
 @pytest.mark.day(92)
 def test_runs_spread_over_the_table():
-    """40,000 pairs and 27,000 threes fill no less of 32,768 rows than random draws would, 1 - exp(-runs / rows) of them
+    """40,000 pairs and 27,000 threes fill no less of 16,384 rows than random draws would, 1 - exp(-runs / rows) of them
     (less 2 %, five standard deviations). A hash that forgets a token of the run fills far less."""
     table = Runs(GPTConfig(9, n_embd=6, n_head=1))
     for size, n in ((200, 2), (30, 3)):
@@ -291,7 +291,7 @@ def test_runs_spread_over_the_table():
         table.zero_grad()
         (table.total(newest, before) - table.total(newest, before[:-1])).sum().backward()
         filled = (table.weight.grad[:, 0] > 0.05).sum().item()
-        assert filled > 0.98 * 32_768 * (1 - math.exp(-(size**n) / 32_768))
+        assert filled > 0.98 * 16_384 * (1 - math.exp(-(size**n) / 16_384))
 
 
 @pytest.mark.day(92)
