@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from bpe import PATTERNS, Tokenizer, to_visible
+from bpe import PATTERNS, Tokenizer
 from bpe.hf_file import CUTS, from_hf, load_hf, save_hf, to_hf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -39,7 +39,7 @@ def letters():
 @given(st.lists(st.one_of(st.text(letters(), max_size=12), st.sampled_from(SPECIALS)), max_size=6).map("".join))
 @example(TEXT)
 @example("a<|end|>b<|end|><|a b|> é🙂")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_the_library_gives_our_ids_and_our_text(pattern, text):
     ours = learned(pattern)
     ids = ours.encode(text, "all")
@@ -136,13 +136,11 @@ def test_a_damaged_or_missing_file_gets_a_sentence(tmp_path):
 
 
 def test_what_the_file_cannot_hold_is_refused():
-    own = Tokenizer.train(TEXT, 290, pattern=r"(?s).")
+    own = Tokenizer.train(TEXT, 260, pattern=r"(?s).")
     with pytest.raises(ValueError, match=r"the pattern '\(\?s\).' is none of gpt2, cl100k, smollm, and .* with one of"):
         to_hf(own)
-    ours = learned("gpt2")
-    word = next(to_visible(token) for token in ours.ranks if token == b"it")
-    twice = Tokenizer(ours.ranks, special_tokens={word: 400})
-    with pytest.raises(ValueError, match="'it' is an ordinary and a special token, which the file cannot hold; rename"):
+    twice = Tokenizer(learned("gpt2").ranks, special_tokens={"a": 300})
+    with pytest.raises(ValueError, match="'a' is an ordinary and a special token, which the file cannot hold; rename"):
         to_hf(twice)
 
 
