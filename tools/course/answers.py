@@ -32,7 +32,7 @@ PATIENCE = 300  # seconds of processor time, ten times what any takes
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:unraisableexception", "--assert=plain", "--patience=120", "--no-header",
            "--disable-warnings")  # fmt: skip
 # Imported once, before the forks; the last two are what the first `backward` and the first assert_close of a process
-# would import, and take longer than most tests. pytest's own plugins are a quarter of what a wrong answer costs.
+# would import, and take longer than most tests. pytest's own plugins are a tenth of what a wrong answer costs.
 PREPARED = ["pytest", "hypothesis", "numpy", "torch", "torch.fx.experimental.symbolic_shapes",
             "torch.distributed.tensor"]  # fmt: skip
 # Oracles that take seconds to import: loaded before the forks too, where the tests of a room speak of them.

@@ -1,4 +1,8 @@
-"""`python tools/course audit`: is the course sound, and how large is it? answers.py says what is judged."""
+"""`python tools/course audit`: is the course sound, and how large is it?
+
+answers.py says what is judged; verdicts.py says what `--recorded` need not judge again. With `--out` it writes
+course.json, where the rooms that are not judged keep their entry.
+"""
 
 import shlex
 import sys

@@ -44,7 +44,7 @@ def pytest_generate_tests(metafunc):
 @needs_fork
 def test_every_wrong_answer_is_noticed(weeks):
     """What a learner is graded by must notice each of the mistakes that people make, and pass who made none."""
-    status, output = course(ROOT, "audit", "--recorded", *weeks)
+    status, output = course(ROOT, "audit", *weeks, "--recorded")
     assert status == 0, output
     assert "answers were judged as they should be" in output
 
