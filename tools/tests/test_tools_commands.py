@@ -89,6 +89,7 @@ def test_a_prompt_sign_is_not_typed(tmp_path):
         ("make check WEEK=01 DAY=1", commands.TODO),
         ("make check WEEK=01 DAY=2", commands.DRY),
         ("make day DAY=1", commands.RUN),
+        ("python projects/gradient_kata/kata.py --check", commands.TODO),
         ("make week14", commands.DRY),
         ("nanogpt learn more.txt --out there", commands.HELP),
         ("nanogpt learn --help", commands.RUN),
