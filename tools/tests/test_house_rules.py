@@ -43,6 +43,7 @@ BACKWARDS = {
 # Imports inside nanogpt go downwards only; modules of one layer do not meet. A new module gets a place here first.
 LAYERS = [
     {"errors", "vendor", "jinja", "config"},
+    {"runs"},
     {
         "model",
         "packing",

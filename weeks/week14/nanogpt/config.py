@@ -7,10 +7,9 @@ Left out: mixture of experts, sliding windows, RoPE scaling beyond the base freq
 
 from dataclasses import asdict, dataclass
 
-from .runs import BITS
-
 SIZES = ("vocab_size", "block_size", "n_layer", "n_head", "n_kv_head", "n_embd", "n_hidden")
 LARGEST = {"n_layer": 10_000, "ngram": 16}  # 2 ** 28 for the other sizes: beyond it there is a slip, not a model
+BITS = 6  # a cache keeps the tokens as digits of so many bits, which numbers of 16 bits hold exactly: runs.py
 CHOICES = {
     "position": ("rope", "learned", "sinusoidal", "none"),
     "norm": ("rmsnorm", "layernorm"),

@@ -9,9 +9,10 @@ Sources: Pagnoni et al. 2024 (arXiv:2412.09871, section 3.2.1), Huang et al. 202
 import torch
 from torch import nn
 
+from .config import BITS
+
 MIX = 0x5851F42D4C957F2D  # odd and large: a product with it moves high bits, whichever bit of a key differs
 SCALE = 0.1  # of the rows: an optimizer's steps move them less than the rest, else they learn a text by heart
-BITS = 6  # a cache keeps the tokens as digits of so many bits, which numbers of 16 bits hold exactly
 
 
 class Runs(nn.Embedding):

@@ -38,7 +38,7 @@ RUNS = {  # for each command, words with which it does its work in a moment
     "eval": ["cats.txt", "--model", "m"],
     "info": ["--model", "m"],
     "import": ["hf", "--out", "new"],
-    "export": ["new", "--model", "m"],
+    "export": ["new", "--model", "hf"],
 }
 FILES = {
     "cats.txt": b"The cat sat on the mat and looked at the moon.\n" * 40,
