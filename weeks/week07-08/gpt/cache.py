@@ -24,7 +24,7 @@ class KVCache:
 
     @classmethod
     def of(cls, config, batch=1, dtype=torch.float32, device="cpu", length=None):
-        """The cache for a model's config: n_layer, n_head, n_embd, block_size; n_kv_head and cache_layers if it has them.
+        """The cache for a model's config: n_layer, n_head, n_embd, block_size; n_kv_head, cache_layers if it has them.
 
         `length` is the room in tokens where less than the whole block_size will be needed.
         """

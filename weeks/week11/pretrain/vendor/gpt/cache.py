@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/cache.py, sha256 34c1f4800f75d2cb93dbf5daec0fe9a8c53d963382ed45396181b97ab585623d; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/cache.py, sha256 2efdc2805d3fcec49a418cbec4e3b522a67c3218c560b23744e0ea944d77f9f3; edit there, then run: make vendor
 """The key-value cache: what attention has computed for earlier tokens, kept so that a new token costs one column.
 
 Buffers are allocated once, at full length, and filled from the left; `update` returns views, never copies.
@@ -25,7 +25,7 @@ class KVCache:
 
     @classmethod
     def of(cls, config, batch=1, dtype=torch.float32, device="cpu", length=None):
-        """The cache for a model's config: n_layer, n_head, n_embd, block_size; n_kv_head and cache_layers if it has them.
+        """The cache for a model's config: n_layer, n_head, n_embd, block_size; n_kv_head, cache_layers if it has them.
 
         `length` is the room in tokens where less than the whole block_size will be needed.
         """
