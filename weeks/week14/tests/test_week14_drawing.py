@@ -12,7 +12,7 @@ from nanogpt.sources import SHIPPED, open_model
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import QUICK, publish, run, tiny_model
 
-pytestmark = pytest.mark.day(93)
+pytestmark = pytest.mark.day(100)
 SAID = {"temperature": 0.3, "top_k": 5}
 
 
