@@ -116,8 +116,8 @@ def race(metrics, plt):
     ax.axhline(metrics["goal"], color="0.6", linewidth=0.8)
     ax.axhline(metrics["best"], color="0.6", linewidth=0.8)
     beside = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom", "color": "0.4"}
-    ax.text(0.6, metrics["goal"], f"{metrics['goal']}, where nanoGPT's setting ends", **beside)
-    ax.text(0.6, metrics["best"], f"{metrics['best']}, nanoGPT's best, on an A100", **beside)
+    ax.text(0.45, metrics["goal"], f"{metrics['goal']}, where nanoGPT's setting ends", **beside)
+    ax.text(0.45, metrics["best"], f"{metrics['best']}, nanoGPT's best, on an A100", **beside)
     ax.set_xscale("log")
     ax.set_xticks([10, 20, 50, 100, 200, 500], labels=["10", "20", "50", "100", "200", "500"], minor=False)
     ax.set_xticks([], minor=True)
