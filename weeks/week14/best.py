@@ -45,32 +45,31 @@ def main(argv=None):
     from nanogpt.vendor.shared.progress import bar
     from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
     from nanogpt.vendor.shared.text import read_text
-    from race import train
+    from race import split, train
 
     argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__.splitlines()[0], data=Path("tinyshakespeare.txt"), epilog=__doc__.split("\n", 2)[2])
     args = p.parse_args(argv)
     text, threads, began = read_text(args.data), thread_count(args.threads), time.perf_counter()
     candidates, members = PRESETS[args.preset]
-    learned = text[: int(0.9 * len(text))]
-    parts = {"choice": halves(learned), "whole": (learned, text[len(learned) :])}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        for part, (seen, held) in parts.items():
-            (folder / part).mkdir()
-            (folder / part / "train.txt").write_text(seen)
-            (folder / part / "val.txt").write_text(held)
+        choice, whole = folder / "choice", folder / "whole"
+        for part in (choice, whole):
+            part.mkdir()
+        learned, held_out = split(text, whole)
+        split(learned, choice)
         tried = {}
         for name, options in bar(candidates.items(), "choose", total=len(candidates)):
-            tried[name] = train(options, folder / "choice", threads, args.seed)
+            tried[name] = train(options, choice, threads, args.seed)
             print(f"{name}: {tried[name]['val']:.4f} nats a character on the part held out", flush=True)
         chosen = min(tried, key=lambda name: tried[name]["val"])
         runs = []
         for seed in bar(range(args.seed, args.seed + members), f"train {chosen}", total=members):
             out = folder / f"seed{seed}"
-            runs.append({"seed": seed, **train(candidates[chosen], folder / "whole", threads, seed, out=out)})
+            runs.append({"seed": seed, **train(candidates[chosen], whole, threads, seed, out=out)})
             print(f"seed {seed}: {runs[-1]['val']:.4f} nats a character", flush=True)
-        together = ensemble([folder / f"seed{run['seed']}" for run in runs], parts["whole"][1])
+        together = ensemble([folder / f"seed{run['seed']}" for run in runs], held_out)
     metrics = {
         "best_val": together,
         "best_val_minutes": (time.perf_counter() - began) / 60,
@@ -94,12 +93,6 @@ def main(argv=None):
     )
     print(f"results: {path}")
     return metrics
-
-
-def halves(text):
-    """(nine tenths, the last tenth) of a text."""
-    cut = int(0.9 * len(text))
-    return text[:cut], text[cut:]
 
 
 def ensemble(folders, text):

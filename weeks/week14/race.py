@@ -65,14 +65,13 @@ def main(argv=None):
     if args.peer and not (args.peer / "train.py").is_file():
         raise Mistake(f"{args.peer} has no train.py; give a checkout: git clone https://github.com/karpathy/nanoGPT")
     text, threads = read_text(args.data), thread_count(args.threads)
-    began, runs, cut = time.perf_counter(), [], int(0.9 * len(text))
+    began, runs = time.perf_counter(), []
     plan = [(name, steps) for name, (_, all_steps) in OURS.items() for steps in all_steps]
     if args.preset == "smoke":
         plan = [(name, 2) for name in OURS]
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        (folder / "train.txt").write_text(text[:cut])
-        (folder / "val.txt").write_text(text[cut:])
+        split(text, folder)
         for seed in range(args.seed, args.seed + args.seeds):
             if args.peer:
                 runs.append(
@@ -95,6 +94,14 @@ def main(argv=None):
     )
     print(f"results: {path}")
     return metrics
+
+
+def split(text, folder):
+    """Write folder/train.txt, the first nine tenths of a text, and folder/val.txt, the last; return both."""
+    cut = int(0.9 * len(text))
+    (folder / "train.txt").write_text(text[:cut])
+    (folder / "val.txt").write_text(text[cut:])
+    return text[:cut], text[cut:]
 
 
 def told(run):

@@ -45,13 +45,13 @@ class Runs(nn.Embedding):
         row = torch.arange(B, device=device)[:, None] if packing is None else packing.row
         if cache is None:
             whole = tokens if packing is None else packing.whole  # (B, S)
-            found = [whole[row, (at - back).clamp(min=0)] for back in range(1, self.longest)]
         else:
             width = cache.k.shape[-1]
             shifts = (BITS * torch.arange(width, device=device)).clamp(max=60)  # (D,); an id has no bits from 60 on
             digits = (tokens[:, None, :, None] >> shifts & 2**BITS - 1).to(cache.k.dtype)  # (B, 1, T, D)
             digits = digits.expand(-1, self.n_kv_head, -1, -1)
             whole = cache.update(self.layer, digits, digits)[0][:, 0]  # (B, S, D)
-            found = [whole[row, (at - back).clamp(min=0)] for back in range(1, self.longest)]
+        found = [whole[row, (at - back).clamp(min=0)] for back in range(1, self.longest)]
+        if cache is not None:
             found = [(ids.long() << shifts).sum(-1) for ids in found]
         return [ids.expand(B, T).masked_fill(at < back, -1) for back, ids in enumerate(found, 1)]
