@@ -1,16 +1,16 @@
 """Week 9: are our ids tiktoken's? 100,000 strings made to break a tokenizer, and megabytes of real text.
 
-    python weeks/week09/oracle.py                     # about a minute for both vocabularies
+    python weeks/week09/oracle.py                     # some minutes for both vocabularies
     python weeks/week09/oracle.py --strings 1000
 
-The tests ask the same of a few hundred strings. Stops at the first text with other ids, and shows it.
+hypothesis draws the strings. Stops at a text with other ids, and shows the shortest such text that it finds.
 """
 
 import argparse
 import importlib
-import random
 import sys
 import unicodedata
+from functools import partial
 from pathlib import Path
 
 from bpe import vocabularies
@@ -38,18 +38,43 @@ def characters():
     return [char for char in found if unicodedata.category(char) not in ("Cs", "Cn")]
 
 
-def strings(count, seed, known, tokens):
-    """Short texts of five kinds, from `known` characters and from pieces of real `tokens`."""
-    draw = random.Random(seed)
+def strings(known, tokens):
+    """A strategy of short texts of five kinds, from `known` characters and from pieces of real `tokens`."""
+    from hypothesis import strategies as st
+
+    hard = st.sampled_from(HARD)
     kinds = (
-        lambda: draw.choices(known, k=draw.randrange(1, 30)),  # anything
-        lambda: draw.choices(HARD, k=draw.randrange(1, 30)),  # what splits are about
-        lambda: [draw.choice(HARD) * draw.randrange(1, 60), *draw.choices(HARD, k=3)],  # long runs
-        lambda: draw.choices(tokens, k=draw.randrange(1, 12)),  # tokens where they do not belong
-        lambda: [chr(draw.randrange(0x20, 0x250)) for _ in range(draw.randrange(1, 40))],  # Latin, where `re` splits
+        st.lists(st.sampled_from(known), min_size=1, max_size=30),  # anything
+        st.lists(hard, min_size=1, max_size=30),  # what splits are about
+        st.builds(lambda one, n, rest: [one * n, *rest], hard, st.integers(1, 60), st.lists(hard, max_size=3)),  # runs
+        st.lists(st.sampled_from(tokens), min_size=1, max_size=12),  # tokens where they do not belong
+        st.text(st.characters(min_codepoint=0x20, max_codepoint=0x24F), min_size=1, max_size=40),  # where `re` splits
     )
-    for i in range(count):
-        yield "".join(kinds[i % len(kinds)]())
+    return st.one_of(kinds).map("".join)
+
+
+def for_all(strategy, count, seed, check, label):
+    """check(text) for `count` texts of a strategy; how many it has seen."""
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import seed as seeded
+
+    seen = 0
+    with bar(total=count, label=label, unit="string") as line:
+
+        @seeded(seed)
+        @settings(
+            max_examples=count, phases=(Phase.generate, Phase.shrink), database=None, deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(strategy)
+        def each(text):
+            nonlocal seen
+            seen += 1
+            line.update()
+            check(text)
+
+        each()
+    return seen
 
 
 def compare(ours, theirs, text):
@@ -69,26 +94,24 @@ def main(argv=None) -> dict:
     args = p.parse_args(argv)
     watch = Stopwatch()
     try:
-        tiktoken = importlib.import_module("tiktoken")
-    except ImportError:
-        raise Mistake(
-            "tiktoken is not installed, so there is nothing to compare with; run: pip install tiktoken"
-        ) from None
+        tiktoken, _ = (importlib.import_module(name) for name in ("tiktoken", "hypothesis"))
+    except ImportError as error:
+        raise Mistake(f"{error.name} is not installed; this needs it: pip install tiktoken hypothesis") from None
     texts = [read_text(path)[:MOST] for name in SETS if (path := args.data / name / "train.txt").exists()]
-    known, metrics = characters(), {"strings": args.strings, "text_mb": sum(len(t.encode()) for t in texts) / 1e6}
+    known, seen, metrics = characters(), [], {"text_mb": sum(len(t.encode()) for t in texts) / 1e6}
     for name, (reader, place) in READERS.items():
         ours = reader(need(args.data / place, f"make data/{name}"))
         theirs = tiktoken.Encoding(
             name=name, pat_str=ours.pattern, mergeable_ranks=ours.ranks, special_tokens=ours.special_tokens
         )
-        tokens = [token.decode("utf-8", errors="ignore") for token in ours.ranks]
-        for text in bar(strings(args.strings, args.seed, known, tokens), name, total=args.strings, unit="string"):
-            compare(ours, theirs, text)
+        tokens = list(filter(None, (token.decode("utf-8", errors="ignore") for token in ours.ranks)))
+        check = partial(compare, ours, theirs)
+        seen.append(for_all(strings(known, tokens), args.strings, args.seed, check, name))
         for text in texts:
             compare(ours, theirs, text)
         metrics[f"{name}_ids_checked"] = sum(len(ours.encode_ordinary(text)) for text in texts)
-    names = " and ".join(READERS)
-    print(f"{args.strings:,} strings and {metrics['text_mb']:.1f} MB of text: the ids of {names} are tiktoken's")
+    metrics["strings"], names = min(seen), " and ".join(READERS)
+    print(f"{metrics['strings']:,} strings and {metrics['text_mb']:.1f} MB of text: the ids of {names} are tiktoken's")
     path = write_results(
         results_folder(__file__, args.out) / "oracle.json",
         command=command_line(__file__, sys.argv[1:] if argv is None else argv),

@@ -14,19 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ALL = {"vocab-size": 1024, "lr": 0.03, "warmup": 3, "weight-decay": 0.3, "first-context": 32, "grow": 0.4}
-SMALL = {**ALL, "n-layer": 4, "n-head": 4, "n-kv-head": 4, "n-embd": 128, "block-size": 128, "batch-size": 12}
-WIDE = {
-    **ALL,
-    "n-layer": 6,
-    "n-head": 6,
-    "n-kv-head": 6,
-    "n-embd": 192,
-    "block-size": 128,
-    "batch-size": 16,
-    "lr": 0.02,
-}
+from race import RECIPE, in_nats, split, train
+
+SMALL = {**RECIPE, "vocab-size": 1024}
+WIDE = {**SMALL, "n-layer": 6, "n-head": 6, "n-kv-head": 6, "n-embd": 192, "batch-size": 16, "lr": 0.02}
 # What is tried: the options of `nanogpt train`, among them its steps.
 CANDIDATES = {
     "small": {**SMALL, "steps": 700},
@@ -45,7 +36,6 @@ def main(argv=None):
     from nanogpt.vendor.shared.progress import bar
     from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
     from nanogpt.vendor.shared.text import read_text
-    from race import split, train
 
     argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__.splitlines()[0], data=Path("tinyshakespeare.txt"), epilog=__doc__.split("\n", 2)[2])
@@ -102,7 +92,6 @@ def ensemble(folders, text):
     from nanogpt.scores import bits_per_byte
     from nanogpt.vendor.continual.learner import Learner
     from nanogpt.workspace.store import open_course
-    from race import in_nats
 
     courses = [open_course(folder) for folder in folders]
 

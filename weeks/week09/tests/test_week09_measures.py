@@ -49,19 +49,24 @@ def test_one_other_id_stops_it(oracle, tmp_path, monkeypatch, where):
 
 def test_strings_are_of_all_kinds_and_the_seed_decides(oracle):
     script, _, _ = oracle
-    made = [list(script.strings(50, seed, list("abc"), ["<t>", "<u>"])) for seed in (0, 0, 1)]
-    assert made[0] == made[1] != made[2] and len(made[0]) == 50
-    assert all(set(text) <= set("abc") for text in made[0][::5])
-    assert all("<t>" in text or "<u>" in text for text in made[0][3::5])
-    assert all(text for text in made[0])
+
+    def made(seed):
+        texts = []
+        assert script.for_all(script.strings(list("abc"), ["<t>", "<u>"]), 300, seed, texts.append, "made") == 300
+        return texts
+
+    texts = made(0)
+    assert texts == made(0) != made(1) and all(texts)
+    hard = [one for one in script.HARD if len(one) > 1 and not one.isascii()]
+    for found in ("<t>", *hard[:3], "'" * 9, "é", "ß", "abc"):
+        assert any(found in text for text in texts), found
 
 
 def test_without_tiktoken_it_says_so(oracle, monkeypatch):
     script, _, args = oracle
-    monkeypatch.setattr(script.importlib, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))
-    with pytest.raises(
-        script.Mistake, match="tiktoken is not installed, so there is nothing to compare with; run: pip"
-    ):
+    absent = ImportError(name="tiktoken")
+    monkeypatch.setattr(script.importlib, "import_module", lambda name: (_ for _ in ()).throw(absent))
+    with pytest.raises(script.Mistake, match="tiktoken is not installed; this needs it: pip install tiktoken hyp"):
         script.main(args)
 
 

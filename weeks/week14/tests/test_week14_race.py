@@ -80,7 +80,7 @@ def test_the_best_is_chosen_without_the_validation_split(race, in_process, load_
         seen.append((folder.name, (folder / "train.txt").read_text()))
         return train(options, folder, *rest, **more)
 
-    monkeypatch.setattr(race, "train", watched)
+    monkeypatch.setattr(best, "train", watched)
     argv = ["--preset", "smoke", "--data", str(text), "--out", str(tmp_path / "out"), "--threads", "1"]
     metrics = best.main(argv)
     assert [name for name, _ in seen] == ["choice", "choice", "whole", "whole"]
