@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from .config import GPTConfig
 from .runs import Runs
+from .vendor.gpt.attend import attend
 
 ROPE_ROWS = 2048  # positions whose angles are computed at first; more when a text needs them
 SPREAD = 0.02  # standard deviation of the first weights
@@ -90,9 +91,13 @@ class Attention(nn.Module):
         if rope is not None:
             qk = rotate(qk, *rope)
         q, k = qk.split([self.n_head, self.n_kv_head], dim=1)  # (B, H, T, D), (B, G, T, D)
+        dropout = self.dropout if self.training else 0.0
         if packing is not None:  # tokens of many rows one after another: each row attends to itself
-            y = packing.attend(q, k, v, self.dropout if self.training else 0.0).transpose(1, 2).reshape(B, T, C)
+            y = packing.attend(q, k, v, dropout).transpose(1, 2).reshape(B, T, C)
             return self.proj(y if keep is None else y[:, keep])
+        if cache is None and mask is None:
+            y = attend(q, k, v, dropout)
+            return self.proj(y.transpose(1, 2).reshape(B, T, C))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, G, S, D): all positions so far
         share = self.n_head // self.n_kv_head
@@ -101,7 +106,7 @@ class Attention(nn.Module):
         elif share > 1:
             k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)  # (B, H, S, D)
         y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=self.dropout if self.training else 0.0
+            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=dropout
         ).view(B, self.n_head, T, self.head_dim)
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 

@@ -14,7 +14,8 @@ is drawn once.
 """
 
 import torch
-import torch.nn.functional as F
+
+from .vendor.gpt.attend import attend
 
 
 class Packing:
@@ -51,17 +52,9 @@ class Packing:
         queries = q.split([own for _, own in self.rows], dim=2)
         keys, values = k.split(self.sizes, dim=2), v.split(self.sizes, dim=2)
         out = []
-        for query, (pieces, own) in zip(queries, self.rows):
+        for query, (pieces, _) in zip(queries, self.rows):
             key, value = (torch.cat([part[i] for i in pieces], dim=2) for part in (keys, values))  # (1, G, T, D)
-            total = key.shape[2]
-            mask = None  # the row's beginning was another's: its own first token sees that too
-            if own < total:
-                mask = torch.ones(own, total, dtype=torch.bool, device=q.device).tril(total - own)
-            out.append(
-                F.scaled_dot_product_attention(
-                    query, key, value, attn_mask=mask, is_causal=mask is None, dropout_p=dropout, enable_gqa=True
-                )
-            )
+            out.append(attend(query, key, value, dropout))  # it sees also what another row has of its beginning
         return torch.cat(out, dim=2)
 
 
