@@ -118,6 +118,39 @@ def test_a_figure_script_reads_a_results_file_or_says_what_writes_it(results, mi
     assert results.read_metrics(path, command) == {"a": 1}
 
 
+def test_a_script_ends_with_its_results_file(results, tmp_path, capsys):
+    """One line says where it lies; the file is named after its preset, and its command repeats the run."""
+    script, metrics = tmp_path / "weeks/week05/train.py", {"loss": 0.5}
+    args = results.parser("a script").parse_args(["--preset", "smoke", "--seed", "3"])
+    assert results.finish(script, args, ["--preset", "smoke"], metrics, seconds=1.26, threads=2) is metrics
+    path = tmp_path / "runs/week05/results/smoke.json"
+    assert capsys.readouterr().out == f"results: {path}\n"
+    record = json.loads(path.read_text())
+    assert record["command"] == "python weeks/week05/train.py --preset smoke"
+    assert [record[key] for key in ("preset", "seed", "seconds", "metrics")] == ["smoke", 3, 1.3, metrics]
+    assert record["machine"]["threads"] == 2
+
+
+@pytest.mark.parametrize(
+    ("named", "file", "preset"),
+    [
+        ({"preset": "bench"}, "results/bench.json", "bench"),
+        ({"name": "race-smoke"}, "results/race-smoke.json", "smoke"),
+        ({"name": "race", "preset": "bench"}, "results/race.json", "bench"),
+        ({"name": "smoke-interrupted", "folder": "models"}, "models/smoke-interrupted.json", "smoke"),
+    ],
+)
+def test_a_run_is_saved_where_its_script_says(results, tmp_path, monkeypatch, named, file, preset):
+    """Without arguments of its own the command is what was typed."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "a file"])
+    args = results.parser("a script").parse_args(["--preset", "smoke", "--out", str(tmp_path / "results")])
+    named = named | ({"folder": tmp_path / named["folder"]} if "folder" in named else {})
+    path = results.save_run("weeks/week05/train.py", args, None, {}, seconds=0, threads=1, **named)
+    record = json.loads(path.read_text())
+    assert path == tmp_path / file and record["preset"] == preset
+    assert record["command"] == "python weeks/week05/train.py 'a file'"
+
+
 def test_committed_results_are_in_one_form(results, repo_root):
     """A changed matrix is a changed row in a diff, not a hundred lines."""
     files = sorted(repo_root.glob("weeks/*/results/**/*.json"))

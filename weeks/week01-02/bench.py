@@ -21,15 +21,7 @@ from autograd.optim import SGD, AdamW
 from autograd.scalar_nn import ACTIVATIONS, MLP, Neuron
 from autograd.tensor import Tensor
 from autograd.vendor.shared.errors import Mistake, entry
-from autograd.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    cpu_count,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from autograd.vendor.shared.results import Stopwatch, cpu_count, finish, parser, thread_count
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -268,17 +260,7 @@ def main(argv=None) -> dict:
     metrics |= against_torch(args.data, threads, args.images)
     for name, value in metrics.items():
         print(f"{name:>42}  {value:.4g}")
-    path = write_results(
-        results_folder(__file__, args.out) / "bench.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset="bench",
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="bench", seconds=watch.seconds, threads=threads)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,8 @@ from autograd.vendor.shared.results import (
     cpu_count,
     models_folder,
     parser,
-    results_folder,
+    save_run,
     thread_count,
-    write_results,
 )
 
 WEEK = Path(__file__).resolve().parent
@@ -114,15 +113,9 @@ def moons(argv) -> dict:
         raise Mistake(f"{count:,} points are too many for single numbers in pure Python; give at most {MOST:,}")
     runs = []
 
-    def write(path, metrics):
-        return write_results(
-            path,
-            command=command_line(__file__, ["moons", *argv]),
-            preset=args.preset,
-            seed=args.seed,
-            seconds=watch.seconds,
-            metrics=metrics,
-            threads=1,
+    def save(metrics, name, folder=None):
+        return save_run(
+            __file__, args, ["moons", *argv], metrics, name=name, folder=folder, seconds=watch.seconds, threads=1
         )
 
     try:
@@ -145,7 +138,7 @@ def moons(argv) -> dict:
         if not runs:
             raise
         folder = models_folder(__file__, args.out) / args.preset
-        path = write(folder / "moons-interrupted.json", summary(runs, preset.grid))
+        path = save(summary(runs, preset.grid), "moons-interrupted", folder)
         said = f"what was finished is kept: numbers of {len(runs)} of {preset.seeds} seeds in {path}"
         raise KeyboardInterrupt(said) from None
     print(f"one neuron, a straight line: {line[-1][1]:.1%} right")
@@ -154,7 +147,7 @@ def moons(argv) -> dict:
         "line_curve": [[round(loss, 5), accuracy] for loss, accuracy in line],
         "line": [round(parameter.data, 5) for parameter in neuron.parameters()],  # w_x, w_y, bias
     }
-    path = write(results_folder(__file__, args.out) / f"moons-{args.preset}.json", metrics)
+    path = save(metrics, f"moons-{args.preset}")
     print(
         f"What it showed: {metrics['parameters']} numbers in three layers get {metrics['moons_accuracy']:.1%} of the "
         f"points right, a straight line {line[-1][1]:.1%}."
@@ -192,15 +185,9 @@ def mnist(argv) -> dict:
     print(f"mnist: MLP and CNN in NumPy, {sizes} images, {preset.epochs} epochs of them, {threads} threads")
     weights, metrics = models_folder(__file__, args.out) / args.preset, {}
 
-    def write(path):
-        return write_results(
-            path,
-            command=command_line(__file__, ["mnist", *argv]),
-            preset=args.preset,
-            seed=args.seed,
-            seconds=watch.seconds,
-            metrics=metrics,
-            threads=threads,
+    def save(name, folder=None):
+        return save_run(
+            __file__, args, ["mnist", *argv], metrics, name=name, folder=folder, seconds=watch.seconds, threads=threads
         )
 
     try:
@@ -208,9 +195,9 @@ def mnist(argv) -> dict:
     except KeyboardInterrupt:
         if not any(name.endswith("_accuracies") for name in metrics):
             raise
-        path = write(weights / "mnist-interrupted.json")
+        path = save("mnist-interrupted", weights)
         raise KeyboardInterrupt(f"what was finished is kept: weights in {weights}, numbers in {path}") from None
-    path = write(results_folder(__file__, args.out) / f"mnist-{args.preset}.json")
+    path = save(f"mnist-{args.preset}")
     mlp, cnn = (metrics[f"mnist_{name}_test_accuracy"] for name in digits.NETWORKS)
     share = metrics["cnn_parameters"] / metrics["mlp_parameters"]
     print(f"What it showed: the MLP reads {mlp:.2%} of the test images, the CNN {cnn:.2%}, at {share:.0%} of its size.")

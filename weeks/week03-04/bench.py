@@ -9,14 +9,7 @@ import sys
 import torch
 from makemore.recurrent import GRUCell, LSTMCell, RNNCell
 from makemore.vendor.shared.errors import Mistake, entry
-from makemore.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from makemore.vendor.shared.results import Stopwatch, finish, parser, thread_count
 
 CELLS = {  # name -> ours, torch's, hidden units; sizes as in makemore/models.py, a batch as in the runs
     "rnn": (RNNCell, torch.nn.RNN, 128),
@@ -57,7 +50,6 @@ def compare(name, pairs):
 
 
 def main(argv=None) -> dict:
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__.splitlines()[0])
     p.add_argument("--pairs", type=int, default=40, help="passes of each, in turn (default: %(default)s)")
     args = p.parse_args(argv)
@@ -71,12 +63,7 @@ def main(argv=None) -> dict:
         metrics |= compare(name, args.pairs)
         print(f"{name}: {metrics[f'{name}_step_vs_torch_time_ratio']:.2f} times torch's seconds (below 1: faster), "
               f"plain form {metrics[f'{name}_plain_vs_fast_time_ratio']:.2f} times the fast one's")  # fmt: skip
-    path = write_results(
-        results_folder(__file__, args.out) / "bench.json", command=command_line(__file__, argv), preset="bench",
-        seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,
-    )  # fmt: skip
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="bench", seconds=watch.seconds, threads=threads)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,7 @@ from makemore.measure import PRESETS, measure
 from makemore.sample import sample, sort_samples
 from makemore.vendor.shared.errors import Mistake, entry
 from makemore.vendor.shared.files import atomic_write, need
-from makemore.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from makemore.vendor.shared.results import Stopwatch, command_line, models_folder, parser, save_run, thread_count
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -142,24 +134,21 @@ def main(argv=None) -> dict:
     own = list(found) if args.data else []
     stem = "-".join([*own, *([args.model] if args.model else []), args.preset])
 
-    def write(path, metrics):
-        command = command_line(__file__, argv)
-        return write_results(
-            path, command=command, preset=args.preset, seed=args.seed, seconds=watch.seconds, metrics=metrics,
-            threads=threads,
-        )  # fmt: skip
-
     metrics = {}
+
+    def save(name, folder=None):
+        return save_run(__file__, args, argv, metrics, name=name, folder=folder, seconds=watch.seconds, threads=threads)
+
     try:
         train(args, found, weights, metrics)
     except KeyboardInterrupt:
         if not metrics:
             raise KeyboardInterrupt("no model was finished, so nothing was written") from None
-        path = write(weights / f"{stem}-interrupted.json", metrics)
+        path = save(f"{stem}-interrupted", weights)
         raise KeyboardInterrupt(f"what was finished is kept: weights in {weights}, numbers in {path}") from None
     except (ValueError, FloatingPointError) as error:
         raise Mistake(str(error)) from None
-    path = write(results_folder(__file__, args.out) / f"{stem}.json", metrics)
+    path = save(stem)
     print_finding(found, metrics, command_line(__file__, argv))
     print(f"results: {path}")
     return metrics

@@ -19,15 +19,7 @@ from deepmlp.vendor.makemore import names
 from deepmlp.vendor.shared.errors import Mistake, entry
 from deepmlp.vendor.shared.files import need
 from deepmlp.vendor.shared.progress import bar
-from deepmlp.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from deepmlp.vendor.shared.results import Stopwatch, models_folder, parser, save_run, thread_count
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -135,18 +127,15 @@ def climb_all(argv) -> dict:
     )  # fmt: skip
 
 
-def save(args, argv, metrics, folder, name, watch, threads):
-    """Write `metrics` to a file in `folder`; returns its path."""
+def save(args, argv, metrics, name, watch, threads, folder=None):
+    """Write `metrics` to a file in `folder` (None: the results folder); returns its path."""
     name = f"{names.label(args.data)}-{name}" if args.data else name  # a file of one's own: beside the standard results
-    return write_results(
-        folder / f"{name}.json", command=command_line(__file__, argv), preset=args.preset,
-        seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=threads,
-    )  # fmt: skip
+    return save_run(__file__, args, argv, metrics, name=name, folder=folder, seconds=watch.seconds, threads=threads)
 
 
 def write(args, argv, metrics, name, watch, threads, *last_lines):
     """Write the results file, and say in the last lines what was shown and what to try next."""
-    path = save(args, argv, metrics, results_folder(__file__, args.out), name, watch, threads)
+    path = save(args, argv, metrics, name, watch, threads)
     print(*last_lines, f"results: {path}", sep="\n")
     return metrics
 
@@ -155,7 +144,8 @@ def stopped(args, argv, metrics, name, watch, threads):
     """After Ctrl-C: keep the numbers of what was finished, if anything was, and say where; never returns."""
     if not metrics:
         raise KeyboardInterrupt
-    path = save(args, argv, metrics, models_folder(__file__, args.out), f"{name}-interrupted", watch, threads)
+    folder = models_folder(__file__, args.out)
+    path = save(args, argv, metrics, f"{name}-interrupted", watch, threads, folder)
     raise KeyboardInterrupt(f"what was finished is kept: numbers in {path}") from None
 
 

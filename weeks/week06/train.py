@@ -21,15 +21,7 @@ from backprop.vendor.makemore.names import windows
 from backprop.vendor.shared.errors import Mistake, entry
 from backprop.vendor.shared.files import need
 from backprop.vendor.shared.progress import bar
-from backprop.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from backprop.vendor.shared.results import Stopwatch, command_line, models_folder, parser, save_run, thread_count
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -168,12 +160,9 @@ def train(argv) -> dict:
     threads, watch, plan = settle(args), Stopwatch(), experiment.PLANS[args.preset]
     runs, metrics = models_folder(__file__, args.out) / args.preset, {}
 
-    def write(path):
-        command = command_line(__file__, argv)
-        return write_results(
-            path, command=command, preset=args.preset, seed=args.seed, seconds=watch.seconds, metrics=metrics,
-            threads=threads,
-        )  # fmt: skip
+    def save(name, folder=None):
+        name = f"{label(args)}{name}"
+        return save_run(__file__, args, argv, metrics, name=name, folder=folder, seconds=watch.seconds, threads=threads)
 
     try:
         data = {suffix: experiment.read(path, args.alphabet, plan.names) for suffix, path in files(args).items()}
@@ -208,10 +197,10 @@ def train(argv) -> dict:
     except KeyboardInterrupt:
         if not metrics:
             raise
-        kept = write(runs / f"{label(args)}interrupted.json")
+        kept = save("interrupted", runs)
         raise KeyboardInterrupt(f"what was finished is kept: numbers in {kept}, trained trees beside them") from None
     print(f"batch norm over rows alone: validation {bug['bn_bug_val']:.4f}, repaired {bug['bn_fixed_val']:.4f}")
-    file = write(results_folder(__file__, args.out) / f"{label(args)}{args.preset}.json")
+    file = save(args.preset)
     apart, val, bigram = (
         metrics[f"{name}{first}"] for name in ("manual_backprop_max_diff_f32", "wavenet_val", "bigram_val")
     )

@@ -13,14 +13,7 @@ from pathlib import Path
 from bpe import PATTERNS, Tokenizer, to_visible, vocabularies
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
-from bpe.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from bpe.vendor.shared.results import Stopwatch, finish, parser, thread_count
 from bpe.vendor.shared.text import END, read_text
 
 WEEK = Path(__file__).resolve().parent
@@ -174,17 +167,7 @@ def main(argv=None) -> dict:
     metrics |= against_hf_trainer(corpus, HF_SIZES, args.pairs)
     for name, value in metrics.items():
         print(f"{name:>36}  {value:.4g}")
-    path = write_results(
-        results_folder(__file__, args.out) / "bench.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset="bench",
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="bench", seconds=watch.seconds, threads=threads)
 
 
 if __name__ == "__main__":

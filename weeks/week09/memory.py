@@ -14,7 +14,7 @@ from pathlib import Path
 from bpe import Tokenizer
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.progress import bar
-from bpe.vendor.shared.results import Stopwatch, command_line, results_folder, write_results
+from bpe.vendor.shared.results import Stopwatch, finish
 
 PYTHON = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platlib")]
 
@@ -64,6 +64,7 @@ def main(argv=None) -> dict:
     p.add_argument("--ending", default=".py", help="of the files to read (default: %(default)s)")
     p.add_argument("--mb", type=float, default=100, help="how much text (default: %(default)s)")
     p.add_argument("--vocab-size", type=int, default=16_384, help="ids in all (default: %(default)s)")
+    p.set_defaults(seed=0)  # of the results file: nothing is drawn here
     args = p.parse_args(argv)
     before, watch, texts = peak_mb(), Stopwatch(), Texts(args.files, args.ending, args.mb * 1e6)
     tokenizer = Tokenizer.train(texts, args.vocab_size, progress=True)
@@ -77,13 +78,7 @@ def main(argv=None) -> dict:
     }
     print(f"{tokenizer.vocab_size:,} ids from {metrics['text_mb']:.1f} MB in {texts.files:,} files: "
           f"{watch.seconds:.0f} s, {metrics['peak_mb']:.0f} MB of memory ({before:.0f} before it began)")  # fmt: skip
-    path = write_results(
-        results_folder(__file__, args.out) / "memory.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset="memory", seed=0, seconds=watch.seconds, metrics=metrics, threads=1,
-    )  # fmt: skip
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="memory", seconds=watch.seconds, threads=1)
 
 
 if __name__ == "__main__":

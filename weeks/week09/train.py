@@ -15,15 +15,7 @@ from bpe import PATTERNS, Tokenizer, plain
 from bpe.compare import PUBLISHED, bytes_per_token, compare
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
-from bpe.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from bpe.vendor.shared.results import Stopwatch, models_folder, parser, save_run, thread_count
 from bpe.vendor.shared.text import END, read_text
 
 WEEK = Path(__file__).resolve().parent
@@ -154,15 +146,7 @@ def main(argv=None) -> dict:
     print(f"recount {metrics['plain_seconds']:.1f} s, incremental {metrics['fast_seconds']:.3f} s, same merges")
 
     print(f"tokenizer: {saved} and {saved.with_suffix('.vocab').name}")
-    path = write_results(
-        results_folder(__file__, args.out) / f"{args.preset}.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
+    path = save_run(__file__, args, argv, metrics, seconds=watch.seconds, threads=threads)
     name, carried = next(iter(metrics["bytes_per_token"].items()))
     found = f"on held-out text ({name}) each of our {tokenizer.vocab_size:,} tokens carries {carried['ours']:.2f} bytes"
     if "gpt2" in carried:

@@ -16,14 +16,7 @@ from scaling.step import step as take
 from scaling.vendor.gpt.loop import Recipe
 from scaling.vendor.gpt.model import GPTConfig
 from scaling.vendor.shared.errors import Mistake, entry
-from scaling.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from scaling.vendor.shared.results import Stopwatch, finish, parser, thread_count
 
 SHAPES, STEPS = ((32, 8), (128, 2), (128, 16), (256, 16)), 6  # (width, windows of 128 tokens); steps of one timing
 ADDRESS = "https://github.com/karpathy/nanoGPT"
@@ -100,17 +93,7 @@ def main(argv=None) -> dict:
     metrics |= {} if peer is None else beside(peer, args, config)
     for name, value in metrics.items():
         print(f"{name:>32}  {value:.4g}" if isinstance(value, float) else f"{name:>32}  {value}")
-    path = write_results(
-        results_folder(__file__, args.out) / "bench.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset="bench",
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="bench", seconds=watch.seconds, threads=threads)
 
 
 def step_ratios(pairs):

@@ -29,15 +29,7 @@ from scaling.vendor.gpt.text import Characters
 from scaling.vendor.gpt.text import Corpus as Text
 from scaling.vendor.shared.errors import Mistake, entry
 from scaling.vendor.shared.jobs import perform
-from scaling.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from scaling.vendor.shared.results import Stopwatch, models_folder, parser, results_folder, save_run, thread_count
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -60,15 +52,8 @@ def options(job, about):
 
 def record(job, args, argv, clock, metrics):
     """Write the results file of a job, say where it lies, and return the metrics."""
-    path = write_results(
-        results_folder(__file__, args.out) / f"{job}-{args.preset}.json",
-        command=command_line(__file__, [job, *argv]),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=clock.seconds,
-        metrics=metrics,
-        threads=torch.get_num_threads(),
-    )
+    name, threads = f"{job}-{args.preset}", torch.get_num_threads()
+    path = save_run(__file__, args, [job, *argv], metrics, name=name, seconds=clock.seconds, threads=threads)
     print(f"To try next, {NEXT[job]}")
     print(f"results: {path}")
     return metrics

@@ -26,14 +26,7 @@ from pretrain.trainer.follow import follow
 from pretrain.vendor.bpe.fast import Tokenizer
 from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import need
-from pretrain.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from pretrain.vendor.shared.results import Stopwatch, finish, parser, thread_count
 from pretrain.vendor.shared.text import documents, read_text
 
 WEEK = Path(__file__).resolve().parent
@@ -196,17 +189,7 @@ def main(argv=None) -> dict:
     args = p.parse_args(argv)
     watch, threads = Stopwatch(), thread_count(args.threads)
     metrics = JOBS[args.job](args, threads)  # a thread is a worker here
-    path = write_results(
-        results_folder(__file__, args.out) / f"{args.job}.json",
-        command=command_line(__file__, argv),
-        preset=args.job,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset=args.job, seconds=watch.seconds, threads=threads)
 
 
 if __name__ == "__main__":

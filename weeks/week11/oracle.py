@@ -36,15 +36,7 @@ from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import locked, need
 from pretrain.vendor.shared.opener import optional
 from pretrain.vendor.shared.progress import bar
-from pretrain.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from pretrain.vendor.shared.results import Stopwatch, finish, models_folder, parser, thread_count
 
 WEEK = Path(__file__).resolve().parent
 HELLASWAG = WEEK.parents[2] / "shared/data/hellaswag_val_full.txt.bz2"
@@ -298,17 +290,7 @@ def main(argv=None):
             raise KeyboardInterrupt(where) from None
     for name, value in metrics.items():
         print(f"{name:>34}  {value if isinstance(value, list) else f'{value:.6g}'}")
-    written = write_results(
-        results_folder(__file__, args.out) / "oracle.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset="oracle",
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {written}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="oracle", seconds=watch.seconds, threads=threads)
 
 
 if __name__ == "__main__":

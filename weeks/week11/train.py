@@ -38,15 +38,7 @@ from pretrain.vendor.scaling.parallel import join
 from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import atomic_write, need
 from pretrain.vendor.shared.jobs import perform
-from pretrain.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from pretrain.vendor.shared.results import Stopwatch, models_folder, parser, save_run, thread_count
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -111,15 +103,9 @@ class Job:
 
     def record(self, metrics):
         """Write the results file, say where it lies, and return the metrics."""
-        path = write_results(
-            results_folder(__file__, self.args.out) / f"{self.name}-{self.args.preset}.json",
-            command=command_line(__file__, [self.name, *self.argv]),
-            preset=self.args.preset,
-            seed=self.args.seed,
-            seconds=self.clock.seconds,
-            metrics=metrics,
-            threads=torch.get_num_threads(),
-        )
+        name, argv = f"{self.name}-{self.args.preset}", [self.name, *self.argv]
+        seconds, threads = self.clock.seconds, torch.get_num_threads()
+        path = save_run(__file__, self.args, argv, metrics, name=name, seconds=seconds, threads=threads)
         print(f"To try next, {NEXT[self.name]}")
         print(f"results: {path}")
         return metrics

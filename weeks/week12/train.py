@@ -32,11 +32,10 @@ from lora.vendor.shared.results import (
     command_line,
     machine,
     parser,
-    results_folder,
     run_folder,
+    save_run,
     seed_number,
     thread_count,
-    write_results,
 )
 from lora.vendor.shared.text import documents, read_text
 
@@ -268,9 +267,9 @@ def adapting(argv):
         "before": before, "after": after, "losses": losses, "rows": len(work.rows), "steps": work.recipe.steps,
         "parameters": work.parameters, "bytes": size(folder), "precision": work.precision,
     }  # fmt: skip
-    write_results(
-        folder / "results.json", command=command_line(__file__, ["adapt", *argv]), preset="default", seed=args.seed,
-        seconds=watch.seconds, metrics=metrics, threads=threads,
+    save_run(
+        __file__, args, ["adapt", *argv], metrics, name="results", preset="default", folder=folder,
+        seconds=watch.seconds, threads=threads,
     )  # fmt: skip
     print(f"saved in {folder}: PEFT loads it onto the published model, and here: nanogpt chat --model {folder}")
     return metrics
@@ -309,11 +308,7 @@ def frontier(argv):
         m["learned_vs_full_pct"] = 100 * m["learned"] / metrics["full"]["learned"]
         m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
         m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
-    out = results_folder(__file__, args.out) / f"{args.preset}.json"
-    write_results(
-        out, command=command_line(__file__, argv), preset=args.preset, seed=args.seed, seconds=watch.seconds,
-        metrics=metrics, threads=threads,
-    )  # fmt: skip
+    path = save_run(__file__, args, argv, metrics, seconds=watch.seconds, threads=threads)
     m = metrics[f"r{best}"]
     print(
         f"What it showed: with {m['parameters_pct']:.0f} % of the parameters, LoRA of rank {best} learns "
@@ -322,7 +317,7 @@ def frontier(argv):
     )
     again = ["--preset", args.preset, "--seed", str(args.seed + preset.seeds)]
     print(f"To try next, whether other seeds say the same: {command_line(__file__, again)}")
-    print(f"results: {out}")
+    print(f"results: {path}")
     return metrics
 
 

@@ -26,15 +26,7 @@ from continual.tiers.scenario import ORDERS
 from continual.tiers.table import Table, parse, read_cells
 from continual.vendor.shared.errors import Mistake, entry
 from continual.vendor.shared.jobs import perform
-from continual.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    models_folder,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from continual.vendor.shared.results import Stopwatch, finish, models_folder, parser, results_folder, thread_count
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -132,17 +124,9 @@ class Job:
     def record(self, metrics, name=None):
         """Write the results file. That of the domains is the week's: it has no name but its preset."""
         name = name or self.name
-        path = write_results(
-            self.results / f"{'' if name == 'domains' else f'{name}-'}{self.args.preset}.json",
-            command=command_line(__file__, [self.name, *self.argv]),
-            preset=self.args.preset,
-            seed=self.args.seed,
-            seconds=self.clock.seconds,
-            metrics=metrics,
-            threads=torch.get_num_threads(),
-        )
-        print(f"results: {path}")
-        return metrics
+        stem = f"{'' if name == 'domains' else f'{name}-'}{self.args.preset}"
+        argv, seconds, threads = [self.name, *self.argv], self.clock.seconds, torch.get_num_threads()
+        return finish(__file__, self.args, argv, metrics, name=stem, seconds=seconds, threads=threads)
 
 
 def table(job, scenario):

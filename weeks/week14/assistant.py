@@ -34,9 +34,8 @@ RATE = {"lr": 1e-3, "warmup": 3, "weight_decay": 0.0}
 
 def main(argv=None):
     """Run both methods and return the metrics."""
-    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.results import parser, save_run, thread_count
 
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/assistant.py --preset default")
     p.add_argument("--model", default="smollm2-135m", help="model with a chat template (default: %(default)s)")
     p.add_argument("--work", type=Path, help="folder for the models (default: checkpoints/week14-assistant-<preset>)")
@@ -51,15 +50,7 @@ def main(argv=None):
     torch.set_num_threads(threads)
     log, metrics = run(PRESETS[args.preset], args, work)
     name = "assistant" if args.preset == "default" else f"assistant-{args.preset}"
-    path = write_results(
-        results_folder(__file__, args.out) / f"{name}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=log["elapsed"],
-        metrics=metrics,
-        threads=threads,
-    )
+    path = save_run(__file__, args, argv, metrics, name=name, seconds=log["elapsed"], threads=threads)
     before, naive, replay = (100 * metrics[f"assistant_{name}_acc"] for name in ("base", *METHODS))
     print(
         f"\nWhat it showed: after all four tasks {replay:.0f} % of the answers are right with replay, {naive:.0f} % "

@@ -200,20 +200,12 @@ def main(argv=None):
     from nanogpt.device import pick_precision
     from nanogpt.sources import find, open_model
     from nanogpt.train import tokens_in
-    from nanogpt.vendor.shared.results import (
-        Stopwatch,
-        command_line,
-        parser,
-        results_folder,
-        thread_count,
-        write_results,
-    )
+    from nanogpt.vendor.shared.results import Stopwatch, finish, parser, thread_count
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    argv = sys.argv[1:] if argv is None else argv
     args = parser(__doc__).parse_args(argv)
     threads = thread_count(args.threads)
     torch.set_num_threads(threads)
@@ -251,17 +243,7 @@ def main(argv=None):
     metrics |= {"lora_vs_peft_time_ratio": median["ours"] / median["bfloat16"]}
     metrics |= {"lora_vs_peft_float32_time_ratio": median["ours"] / median["float32"], "lora_tokens": tokens}
     print("lora: " + ", ".join(f"{k} {v:.2f} s" for k, v in median.items()), flush=True)
-    path = write_results(
-        results_folder(__file__, args.out) / "bench.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, name="bench", seconds=watch.seconds, threads=threads)
 
 
 if __name__ == "__main__":

@@ -34,10 +34,9 @@ PRESETS = {
 
 def main(argv=None):
     from nanogpt.vendor.shared.progress import bar
-    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.results import parser, save_run, thread_count
     from nanogpt.vendor.shared.text import read_text
 
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__.splitlines()[0], data=Path("tinyshakespeare.txt"), epilog=__doc__.split("\n", 2)[2])
     args = p.parse_args(argv)
     text, threads, began = read_text(args.data), thread_count(args.threads), time.perf_counter()
@@ -69,14 +68,8 @@ def main(argv=None):
         "tried": tried,
         "runs": runs,
     }
-    path = write_results(
-        results_folder(__file__, args.out) / f"best-{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=time.perf_counter() - began,
-        metrics=metrics,
-        threads=threads,
+    path = save_run(
+        __file__, args, argv, metrics, name=f"best-{args.preset}", seconds=time.perf_counter() - began, threads=threads
     )
     print(
         f"{members} models together: {together:.4f} nats a character, after {metrics['best_val_minutes']:.0f} minutes"

@@ -28,9 +28,8 @@ PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": FULL}
 
 def main(argv=None):
     """Teach both arms, print the three stories, and return the metrics."""
-    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.results import parser, save_run, thread_count
 
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/forgetting.py --preset default")
     p.add_argument("--model", default="story", help="a course that knows one task, stories (default: %(default)s)")
     p.add_argument("--work", type=Path, help="folder for the models (default: checkpoints/week14-forgetting-<preset>)")
@@ -44,14 +43,8 @@ def main(argv=None):
 
     torch.set_num_threads(threads)
     log, metrics = run(PRESETS[args.preset], args, work)
-    path = write_results(
-        results_folder(__file__, args.out) / f"forgetting-{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=log["elapsed"],
-        metrics=metrics,
-        threads=threads,
+    path = save_run(
+        __file__, args, argv, metrics, name=f"forgetting-{args.preset}", seconds=log["elapsed"], threads=threads
     )
     for name, story in metrics["told"].items():
         print(f"\n[{name}: {metrics[f'stories_{name}_bpb']:.2f} bits per byte of stories]\n{story}")

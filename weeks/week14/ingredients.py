@@ -25,16 +25,8 @@ def main(argv=None):
     from kitchen import SIZES, SWITCHES, Kitchen
     from nanogpt.vendor.shared.errors import Mistake
     from nanogpt.vendor.shared.progress import bar
-    from nanogpt.vendor.shared.results import (
-        command_line,
-        models_folder,
-        parser,
-        results_folder,
-        thread_count,
-        write_results,
-    )
+    from nanogpt.vendor.shared.results import models_folder, parser, save_run, thread_count
 
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__.splitlines()[0], data=ROOT / "data" / "bible", epilog=__doc__.split("\n", 2)[2])
     p.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(SWITCHES)} (default: all)")
     p.add_argument("--seeds", type=int, help="runs of each row (default: by the preset)")
@@ -53,15 +45,8 @@ def main(argv=None):
             found[row].append(both(kitchen, row, seed))
     table_rows = {row.replace(" ", "_"): priced(runs) for row, runs in found.items()}  # a page's marker has no blanks
     metrics = {"steps": size.steps, "seeds": len(seeds), "rows": table_rows}
-    path = write_results(
-        results_folder(__file__, args.out) / f"ingredients-{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=time.perf_counter() - began,
-        metrics=metrics,
-        threads=threads,
-    )
+    name, seconds = f"ingredients-{args.preset}", time.perf_counter() - began
+    path = save_run(__file__, args, argv, metrics, name=name, seconds=seconds, threads=threads)
     print(table(metrics["rows"]))
     print(f"results: {path}")
     return metrics

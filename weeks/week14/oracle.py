@@ -18,14 +18,7 @@ from pathlib import Path
 
 from nanogpt.vendor.shared.errors import Mistake, entry
 from nanogpt.vendor.shared.files import need
-from nanogpt.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from nanogpt.vendor.shared.results import Stopwatch, finish, parser, thread_count
 
 WEEK = Path(__file__).resolve().parent
 FILE = WEEK.parents[1] / "data" / "smollm2-135m" / "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -188,17 +181,7 @@ def main(argv=None):
     metrics |= compare(path, mixed_lines(1000))
     for name, value in metrics.items():
         print(f"{name:>38}  {value:.4g}")
-    written = write_results(
-        results_folder(__file__, args.out) / "oracle.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset="oracle",
-        seed=args.seed,
-        seconds=watch.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {written}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="oracle", seconds=watch.seconds, threads=threads)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,9 @@ print(nats / (len(ids) - 1))
 def main(argv=None):
     from nanogpt.vendor.shared.errors import Mistake
     from nanogpt.vendor.shared.progress import bar
-    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.results import finish, parser, thread_count
     from nanogpt.vendor.shared.text import read_text
 
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__.splitlines()[0], data=Path("tinyshakespeare.txt"), epilog=__doc__.split("\n", 2)[2])
     p.add_argument("--peer", type=Path, help="your checkout of karpathy/nanoGPT; nothing of it is needed otherwise")
     p.add_argument("--seeds", type=int, default=1, help="runs of each contestant, in turns (default: %(default)s)")
@@ -83,17 +82,9 @@ def main(argv=None):
                 runs.append({"name": name, "seed": seed, "steps": steps, **run})
                 print(told(runs[-1]), flush=True)
     metrics = summary(runs)
-    path = write_results(
-        results_folder(__file__, args.out) / f"race-{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=time.perf_counter() - began,
-        metrics=metrics,
-        threads=threads,
+    return finish(
+        __file__, args, argv, metrics, name=f"race-{args.preset}", seconds=time.perf_counter() - began, threads=threads
     )
-    print(f"results: {path}")
-    return metrics
 
 
 def split(text, folder):

@@ -54,9 +54,8 @@ MARK = re.compile(r"^## (\d+) · (holds|breaks|not read yet)(?:: (.*))?$")
 
 def main(argv=None):
     """Train and ship where the preset asks for it; judge; return the metrics."""
-    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.results import parser, save_run, thread_count
 
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/story.py --preset default")
     p.add_argument("--work", type=Path, help="folder of the training (default: checkpoints/week14-story-<preset>)")
     p.add_argument("--model", type=Path, help="folder of the model that ships (default: checkpoints/shipped/story-5m)")
@@ -78,14 +77,8 @@ def main(argv=None):
     metrics = judged(setting, folder, parts, args.judge)
     if losses:
         metrics |= {"losses": losses, **amount(setting, course, parts["train"])}
-    path = write_results(
-        results_folder(__file__, args.out) / f"story-{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=time.perf_counter() - start,
-        metrics=metrics,
-        threads=threads,
+    path = save_run(
+        __file__, args, argv, metrics, name=f"story-{args.preset}", seconds=time.perf_counter() - start, threads=threads
     )
     print(
         f"\nheld-out stories: {metrics['story_val_bpb']:.3f} bits per byte; to {args.judge} its stories are "

@@ -53,9 +53,8 @@ def presets():
 
 def main(argv=None):
     """Run the main job and return its metrics."""
-    from nanogpt.vendor.shared.results import command_line, parser, results_folder, thread_count, write_results
+    from nanogpt.vendor.shared.results import parser, save_run, thread_count
 
-    argv = sys.argv[1:] if argv is None else argv
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/train.py --preset default --seed 1")
     p.add_argument("--work", type=Path, help="folder for the models (default: checkpoints/week14-<preset>)")
     p.add_argument("--fresh", action="store_true", help="start over instead of going on with a run that was stopped")
@@ -71,15 +70,7 @@ def main(argv=None):
     for seed in range(args.seed, args.seed + setting["seeds"]):
         runs.append(run(setting, seed, args.data, work / f"seed{seed}" if setting["seeds"] > 1 else work, args.fresh))
     metrics = summary(runs)
-    path = write_results(
-        results_folder(__file__, args.out) / f"{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=sum(r["main_job_seconds"] for r in runs),
-        metrics=metrics,
-        threads=threads,
-    )
+    path = save_run(__file__, args, argv, metrics, seconds=sum(r["main_job_seconds"] for r in runs), threads=threads)
     print(finding(metrics, runs, work / f"seed{args.seed}" if setting["seeds"] > 1 else work))
     print(f"results: {path}")
     return metrics

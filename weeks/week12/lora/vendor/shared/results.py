@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 75857415b6263875a64e6e1bdc8438a6999a5a55ede3345cd356f7d85063d103; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 70839314db8cdb543b3aa8bbaec762f2d0df24cff9acdfa8d733d03f385f3ed5; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -11,6 +11,7 @@ import os
 import platform
 import shlex
 import subprocess
+import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -183,6 +184,34 @@ def command_line(script, argv):
     parts = Path(script).resolve().parts
     script = "/".join(parts[parts.index("weeks") :]) if "weeks" in parts else Path(script).name
     return shlex.join(["python", script, *argv])
+
+
+def save_run(script, args, argv, metrics, *, seconds, threads, name=None, preset=None, folder=None):
+    """Write what a run of `script` measured to <folder>/<name>.json, and return the path.
+
+    `args` are those of `parser`; `argv` is what the script's main was given, with a job's name before it where the
+    script has jobs (None: what was typed). Without `name` the preset is the file's name, without `preset` it is
+    `args.preset`, and without `folder` the file lies in the results folder of --out.
+    """
+    preset = args.preset if preset is None else preset
+    return write_results(
+        (results_folder(script, args.out) if folder is None else Path(folder)) / f"{name or preset}.json",
+        command=command_line(script, sys.argv[1:] if argv is None else argv),
+        preset=preset,
+        seed=args.seed,
+        seconds=seconds,
+        metrics=metrics,
+        threads=threads,
+    )
+
+
+def finish(script, args, argv, metrics, **about):
+    """The end of a script: save the run, print where it lies, and return the metrics; `about` is as in `save_run`.
+
+    A script with more to say saves first, and speaks then: a slip in a sentence must not lose the numbers of an hour.
+    """
+    print(f"results: {save_run(script, args, argv, metrics, **about)}")
+    return metrics
 
 
 class Stopwatch:
