@@ -19,15 +19,7 @@ from gpt.model import GPTConfig
 from gpt.vendor.shared.errors import Mistake, entry
 from gpt.vendor.shared.files import atomic_write, locked, need
 from gpt.vendor.shared.progress import bar
-from gpt.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    parser,
-    results_folder,
-    thread_count,
-    to_json,
-    write_results,
-)
+from gpt.vendor.shared.results import Stopwatch, parser, results_folder, save_run, thread_count, to_json
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "shakespeare"
 
@@ -141,15 +133,8 @@ def main(argv=None) -> dict:
     for row in rows:
         key = row["name"].replace(" ", "_").lower()
         metrics |= {f"{key}_{column}": row[column] for column in ("loss", "loss_sd", "seconds")}
-    results = write_results(
-        out / f"ablations-{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=clock.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
+    about = {"seconds": clock.seconds, "threads": threads, "name": f"ablations-{args.preset}"}
+    results = save_run(__file__, args, argv, metrics, **about)
     judged = [row for row in rows[1:] if row["loss"] is not None]
     if judged:
         worst = max(judged, key=lambda row: row["above_whole"])

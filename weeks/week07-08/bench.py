@@ -1,8 +1,9 @@
 """Speed questions of weeks 7 and 8, each asked as pairs of runs that take turns.
 
-python weeks/week07-08/bench.py              # all four jobs
+python weeks/week07-08/bench.py              # all five jobs
 python weeks/week07-08/bench.py parts        # cache or none, fused attention or masked, bf16 or float32
 python weeks/week07-08/bench.py engines      # scalar GPT or a program like microgpt (minutes); NumPy GPT or torch's
+python weeks/week07-08/bench.py attention    # torch's call or our node, forward and backward
 python weeks/week07-08/bench.py throughput   # our step of training or nanoGPT's, in plain torch, at its two shapes
 python weeks/week07-08/bench.py profile      # where the time of these two steps goes
 """
@@ -10,13 +11,16 @@ python weeks/week07-08/bench.py profile      # where the time of these two steps
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import microgpt
 import torch
+import torch.nn.functional as F
 from bench_engines import numpy_beside_torch, scalar_beside_microgpt
 from bench_profile import profiles
+from gpt.attend import Attend
 from gpt.attention import attention_fused, attention_masked
 from gpt.generate import generate
 from gpt.loop import Recipe, train
@@ -25,15 +29,7 @@ from gpt.plain_step import PlainGPT, plain_optimizer, plain_step
 from gpt.vendor.shared.errors import entry
 from gpt.vendor.shared.files import need
 from gpt.vendor.shared.jobs import perform
-from gpt.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    cpu_name,
-    parser,
-    results_folder,
-    thread_count,
-    write_results,
-)
+from gpt.vendor.shared.results import Stopwatch, cpu_name, finish, parser, thread_count
 
 PAIRS = 5
 NAMES = Path(__file__).resolve().parents[2] / "data" / "names" / "names.txt"
@@ -79,43 +75,65 @@ class Shape(NamedTuple):
 SHAPES = {"0.8m": Shape(4, 4, 128, 64, 12, 0.0, steps=20), "10.6m": Shape(6, 6, 384, 256, 16, 0.2, steps=1)}
 
 
-def both_steps(shape, most, vocab_size=65):
-    """(a step of our training, a plain step, our precision): two functions; ours may be called `most` times.
-
-    Same shapes, same kind of optimizer. Ours computes in bf16 where the processor multiplies in it and the model is
-    wide enough to gain by that (the README's "What went wrong"); the plain step in float32, as nanoGPT's on a CPU.
-    """
+def both_steps(shape, most, half, vocab_size=65):
+    """(a step of our training, a plain step): two functions of the same shapes; ours may be called `most` times."""
     tokens = torch.randint(vocab_size, (100_000,))
-    half = "bf16" if "BF16" in cpu_name() and shape.n_embd >= 256 else "float32"
     config = GPTConfig(vocab_size, shape.block_size, *shape[:3], dropout=shape.dropout, bias=False)
     ours = train(GPT(config), tokens, Recipe(steps=most, batch_size=shape.batch_size), seed=0, half=half)
     plain = PlainGPT(vocab_size, shape.block_size, *shape[:3], dropout=shape.dropout)
     optimizer = plain_optimizer(plain)
-    theirs = lambda: plain_step(plain, optimizer, tokens, shape.batch_size, shape.block_size)
-    return lambda: next(ours), theirs, half
+    return lambda: next(ours), lambda: plain_step(plain, optimizer, tokens, shape.batch_size, shape.block_size, half)
 
 
 def throughput(name, shape, metrics):
-    """Tokens a second of our training loop and of the plain step, in turns; their ratio: above 1, ours is faster."""
-    steps = shape.steps
-    ours, plain, half = both_steps(shape, steps * (PAIRS + 1))
+    """Tokens a second of our training loop and of the plain step, in turns; their ratio: above 1, ours is faster.
 
-    def our_burst():
-        for _ in range(steps):
-            ours()
+    Each computes in the precision in which it is the faster one on this processor.
+    """
+    sides = {}
+    for half in ("float32", "bf16") if "BF16" in cpu_name() else ("float32",):
+        steps = both_steps(shape, shape.steps * (PAIRS + 1), half)
+        sides |= {(whose, half): [step] * shape.steps for whose, step in zip(("ours", "plain"), steps)}
+    burst = lambda side: seconds(lambda: [step() for step in sides[side]])
+    for side in sides:
+        burst(side)  # the first calls allocate
+    turns = [{side: burst(side) for side in sides} for _ in range(PAIRS)]
+    took = {side: statistics.median(turn[side] for turn in turns) for side in sides}
+    ours, plain = (min((side for side in sides if side[0] == whose), key=took.get) for whose in ("ours", "plain"))
+    work = shape.steps * shape.batch_size * shape.block_size
+    ratio = statistics.median(turn[plain] / turn[ours] for turn in turns)
+    metrics |= {f"throughput_{name}": work / took[ours], f"throughput_plain_{name}": work / took[plain]}
+    metrics |= {f"throughput_ratio_{name}": ratio, f"throughput_precision_{name}": ours[1]}
+    metrics |= {f"throughput_plain_precision_{name}": plain[1]}
+    print(f"{name}: {work / took[ours]:,.0f} tokens/s ({ours[1]}), plain step {work / took[plain]:,.0f} ({plain[1]}): "
+          f"ratio {ratio:.2f}")  # fmt: skip
 
-    def plain_burst():
-        for _ in range(steps):
-            plain()
 
-    plain_burst(), our_burst()  # first calls allocate
-    pairs = [(seconds(plain_burst), seconds(our_burst)) for _ in range(PAIRS)]
-    work = steps * shape.batch_size * shape.block_size
-    plain_speed, our_speed = (work / statistics.median(column) for column in zip(*pairs))
-    ratio = statistics.median(theirs / mine for theirs, mine in pairs)
-    metrics |= {f"throughput_{name}": our_speed, f"throughput_plain_{name}": plain_speed}
-    metrics |= {f"throughput_ratio_{name}": ratio, f"throughput_precision_{name}": half}
-    print(f"{name}: {our_speed:,.0f} tokens/s ({half}), plain step {plain_speed:,.0f}: ratio {ratio:.2f}")
+# Attention in training: (B, H, T, D), of the small model of weeks 7-8 and of the shapes of `throughput`
+ATTENTIONS = {"64": (12, 4, 64, 32), "128": (16, 4, 128, 32), "256": (16, 6, 256, 64)}
+KINDS = {"float32": (torch.float32, 0.0), "bf16": (torch.bfloat16, 0.0), "float32_dropout": (torch.float32, 0.2),
+         "bf16_dropout": (torch.bfloat16, 0.2)}  # fmt: skip
+
+
+def both_attentions(shape, dtype, dropout, times=5):
+    """Two functions: forward and backward of torch's fused call, and of our node, on the same numbers."""
+    B, H, T, D = shape
+    q, k, v = (torch.randn(B, T, H, D, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3))
+    slope = torch.randn_like(q)
+    ways = (
+        lambda: F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True),
+        lambda: Attend.apply(q, k, v, dropout),
+    )
+    return (partial(lambda way: [torch.autograd.grad(way(), (q, k, v), slope) for _ in range(times)], w) for w in ways)
+
+
+def attentions() -> dict:
+    metrics = {"pairs": PAIRS}
+    for length, shape in ATTENTIONS.items():
+        for kind, (dtype, dropout) in KINDS.items():
+            name = f"torch_{kind}_{length}_vs_node_{kind}_{length}"
+            compare(name, *both_attentions(shape, dtype, dropout), metrics)
+    return metrics
 
 
 def parts() -> dict:
@@ -152,16 +170,17 @@ def throughputs() -> dict:
 def profile_both() -> dict:
     metrics = {}
     for name, shape in SHAPES.items():
-        ours, plain, _ = both_steps(shape, 2 + shape.steps)
+        ours, plain = both_steps(shape, 2 + shape.steps, "float32")
         metrics |= profiles(name, ours, plain, shape.steps)
     return metrics
 
 
 JOBS = {
-    "parts": ("bench.json", lambda args: parts()),
-    "engines": ("bench-engines.json", lambda args: engines(args.seed, ENGINE_STEPS[args.preset])),
-    "throughput": ("bench-throughput.json", lambda args: throughputs()),
-    "profile": ("bench-profile.json", lambda args: profile_both()),
+    "parts": ("bench", lambda args: parts()),
+    "engines": ("bench-engines", lambda args: engines(args.seed, ENGINE_STEPS[args.preset])),
+    "throughput": ("bench-throughput", lambda args: throughputs()),
+    "attention": ("bench-attention", lambda args: attentions()),
+    "profile": ("bench-profile", lambda args: profile_both()),
 }
 
 
@@ -173,19 +192,9 @@ def run(job, argv) -> dict:
     threads = thread_count(args.threads)
     torch.set_num_threads(threads)
     torch.manual_seed(args.seed)
-    clock, (file, measure) = Stopwatch(), JOBS[job]
+    clock, (name, measure) = Stopwatch(), JOBS[job]
     metrics = measure(args)
-    path = write_results(
-        results_folder(__file__, args.out) / file,
-        command=command_line(__file__, [job, *argv]),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=clock.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, [job, *argv], metrics, seconds=clock.seconds, threads=threads, name=name)
 
 
 def main(argv=None) -> dict:

@@ -13,15 +13,7 @@ from gpt.induction import Copying, copying_accuracy, head_scores, repeated_rows,
 from gpt.vendor.shared.errors import entry
 from gpt.vendor.shared.files import atomic_write
 from gpt.vendor.shared.progress import bar
-from gpt.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    parser,
-    results_folder,
-    thread_count,
-    to_json,
-    write_results,
-)
+from gpt.vendor.shared.results import Stopwatch, parser, results_folder, save_run, thread_count, to_json
 
 SEEDS = 3
 JUDGED = 256  # rows that the accuracy reads: the same for all runs, and of a seed that no training has
@@ -95,15 +87,8 @@ def main(argv=None) -> dict:
         metrics[f"induction_{word}_layer_head_share"] = statistics.fmean(best)
     atomic_write(out / "traces" / f"induction-{args.preset}.json",
                  to_json(induction_map(models[1], runs[1], judged[0][0])) + "\n")  # fmt: skip
-    path = write_results(
-        out / f"induction-{args.preset}.json",
-        command=command_line(__file__, argv),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=clock.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
+    about = {"seconds": clock.seconds, "threads": threads, "name": f"induction-{args.preset}"}
+    path = save_run(__file__, args, argv, metrics, **about)
     print(f"What it showed: of the tokens that can be copied, two layers get {metrics['induction_two_layer_acc']:.1%} "
           f"right, one layer {metrics['induction_one_layer_acc']:.1%}.")  # fmt: skip
     print("To try next: the figure with the head's map: python weeks/week07-08/figures.py")

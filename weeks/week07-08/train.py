@@ -26,16 +26,7 @@ from gpt.vendor.shared.errors import Mistake, entry
 from gpt.vendor.shared.files import atomic_write, need
 from gpt.vendor.shared.jobs import perform
 from gpt.vendor.shared.progress import bar
-from gpt.vendor.shared.results import (
-    Stopwatch,
-    command_line,
-    cpu_name,
-    parser,
-    results_folder,
-    thread_count,
-    to_json,
-    write_results,
-)
+from gpt.vendor.shared.results import Stopwatch, cpu_name, parser, results_folder, save_run, thread_count, to_json
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data" / "shakespeare"
@@ -196,15 +187,8 @@ def shakespeare(argv) -> dict:
     trace = {"curve": curve, "attention": previous_token_head(model, characters), "samples": written}
     atomic_write(out / "traces" / f"{name}.json", to_json(trace) + "\n")
     metrics |= {"previous_token_share": trace["attention"]["share"]}
-    path = write_results(
-        out / f"{name}.json",
-        command=command_line(__file__, ["shakespeare", *argv]),
-        preset=name,
-        seed=args.seed,
-        seconds=clock.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
+    about = {"seconds": clock.seconds, "threads": threads, "preset": name}
+    path = save_run(__file__, args, ["shakespeare", *argv], metrics, **about)
     print(
         f"What it showed: the GPT needs {metrics['val_loss']:.3f} nats for a character of plays that it never saw, a "
         f"table of pairs (bigram) {metrics['bigram_loss']:.3f}, a blind guess {metrics['uniform_loss']:.3f}."
@@ -311,15 +295,8 @@ def engines(argv) -> dict:
     need(args.data, "make data/shakespeare")  # before minutes are spent on names
     metrics = side_by_side(args.names, preset, args.seed)
     metrics |= arrays_beside_torch(args, preset)
-    path = write_results(
-        results_folder(__file__, args.out) / f"engines-{args.preset}.json",
-        command=command_line(__file__, ["engines", *argv]),
-        preset=args.preset,
-        seed=args.seed,
-        seconds=clock.seconds,
-        metrics=metrics,
-        threads=threads,
-    )
+    about = {"seconds": clock.seconds, "threads": threads, "name": f"engines-{args.preset}"}
+    path = save_run(__file__, args, ["engines", *argv], metrics, **about)
     print(f"names that the scalar engine wrote: {', '.join(metrics['names_samples'])}")
     print(
         f"What it showed: three engines, one loss ({metrics['names_scalar_loss']:.3f} on names); numbers took "

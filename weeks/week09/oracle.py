@@ -17,7 +17,7 @@ from bpe import vocabularies
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
 from bpe.vendor.shared.progress import bar
-from bpe.vendor.shared.results import Stopwatch, command_line, results_folder, write_results
+from bpe.vendor.shared.results import Stopwatch, finish
 from bpe.vendor.shared.text import read_text
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -40,8 +40,7 @@ def characters():
 
 def strings(known, tokens):
     """A strategy of short texts of five kinds, from `known` characters and from pieces of real `tokens`."""
-    from hypothesis import strategies as st
-
+    st = importlib.import_module("hypothesis.strategies")
     hard = st.sampled_from(HARD)
     kinds = (
         st.lists(st.sampled_from(known), min_size=1, max_size=30),  # anything
@@ -55,18 +54,15 @@ def strings(known, tokens):
 
 def for_all(strategy, count, seed, check, label):
     """check(text) for `count` texts of a strategy; how many it has seen."""
-    from hypothesis import HealthCheck, Phase, given, settings
-    from hypothesis import seed as seeded
-
-    seen = 0
+    h, seen = importlib.import_module("hypothesis"), 0
     with bar(total=count, label=label, unit="string") as line:
 
-        @seeded(seed)
-        @settings(
-            max_examples=count, phases=(Phase.generate, Phase.shrink), database=None, deadline=None,
-            suppress_health_check=list(HealthCheck),
+        @h.seed(seed)
+        @h.settings(
+            max_examples=count, phases=(h.Phase.generate, h.Phase.shrink), database=None, deadline=None,
+            suppress_health_check=list(h.HealthCheck),
         )  # fmt: skip
-        @given(strategy)
+        @h.given(strategy)
         def each(text):
             nonlocal seen
             seen += 1
@@ -112,13 +108,7 @@ def main(argv=None) -> dict:
         metrics[f"{name}_ids_checked"] = sum(len(ours.encode_ordinary(text)) for text in texts)
     metrics["strings"], names = min(seen), " and ".join(READERS)
     print(f"{metrics['strings']:,} strings and {metrics['text_mb']:.1f} MB of text: the ids of {names} are tiktoken's")
-    path = write_results(
-        results_folder(__file__, args.out) / "oracle.json",
-        command=command_line(__file__, sys.argv[1:] if argv is None else argv),
-        preset="oracle", seed=args.seed, seconds=watch.seconds, metrics=metrics, threads=1,
-    )  # fmt: skip
-    print(f"results: {path}")
-    return metrics
+    return finish(__file__, args, argv, metrics, preset="oracle", seconds=watch.seconds, threads=1)
 
 
 if __name__ == "__main__":

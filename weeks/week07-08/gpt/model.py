@@ -3,7 +3,7 @@
     tokens -> wte + wpe -> [ x + attn(norm1(x)) ; x + mlp(norm2(x)) ] * n_layer -> norm -> head -> logits
 
 Left out on purpose: rotary positions, grouped heads, RMSNorm, SwiGLU (they come in week 14), loading of files,
-the training loop and sampling (train.py and sampling.py). This file stands alone: other weeks vendor it.
+the training loop and sampling (loop.py and sampling.py). Other weeks vendor this file and attend.py.
 """
 
 import math
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from .attend import attend
 
 IGNORE = -100  # a target with this value adds nothing to the loss
 
@@ -70,7 +72,7 @@ class Attention(nn.Module):
         if 1 < T < S:
             mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S and T > 1)
+        y = attend(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S and T > 1)
         y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.proj(y)
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .loop import precision
+
 
 class PlainBlock(nn.Module):
     def __init__(self, C, H, dropout):
@@ -65,9 +67,10 @@ def plain_batch(data, batch_size, block_size):
     return inputs, torch.stack([data[i + 1 : i + 1 + block_size] for i in starts])
 
 
-def plain_step(model, optimizer, data, batch_size, block_size):
-    """One step of training; returns the loss, a float."""
-    _, loss = model(*plain_batch(data, batch_size, block_size))
+def plain_step(model, optimizer, data, batch_size, block_size, half="float32"):
+    """One step of training; returns the loss, a float. On a CPU nanoGPT has no autocast: "bf16" is to be fair to it."""
+    with precision(half):
+        _, loss = model(*plain_batch(data, batch_size, block_size))
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()

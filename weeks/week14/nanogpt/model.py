@@ -95,19 +95,12 @@ class Attention(nn.Module):
         if packing is not None:  # tokens of many rows one after another: each row attends to itself
             y = packing.attend(q, k, v, dropout).transpose(1, 2).reshape(B, T, C)
             return self.proj(y if keep is None else y[:, keep])
-        if cache is None and mask is None:
-            y = attend(q, k, v, dropout)
-            return self.proj(y.transpose(1, 2).reshape(B, T, C))
         if cache is not None:
             k, v = cache.update(self.layer, k, v)  # (B, G, S, D): all positions so far
-        share = self.n_head // self.n_kv_head
-        if share > 1 and T == 1:  # one new token sees everything, so the heads of a group can stand in its place
-            q = q.view(B, self.n_kv_head, share, self.head_dim)  # (B, G, H/G, D): no key or value is copied
-        elif share > 1:
-            k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)  # (B, H, S, D)
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, is_causal=mask is None and T > 1, dropout_p=dropout
-        ).view(B, self.n_head, T, self.head_dim)
+        if T == 1:  # one new token sees everything, so the heads of a group can stand in its place: no key is copied
+            q = q.view(B, self.n_kv_head, -1, self.head_dim)  # (B, G, H/G, D)
+        y = attend(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=mask is None and T > 1)
+        y = y.reshape(B, self.n_head, T, self.head_dim)
         return self.proj(y.transpose(1, 2).reshape(B, T, C))
 
 

@@ -54,7 +54,7 @@ class Packing:
         out = []
         for query, (pieces, _) in zip(queries, self.rows):
             key, value = (torch.cat([part[i] for i in pieces], dim=2) for part in (keys, values))  # (1, G, T, D)
-            out.append(attend(query, key, value, dropout))  # it sees also what another row has of its beginning
+            out.append(attend(query, key, value, dropout_p=dropout, is_causal=True))  # own tokens are a row's last
         return torch.cat(out, dim=2)
 
 

@@ -1,10 +1,10 @@
-# vendored from weeks/week07-08/gpt/model.py, sha256 f8fc57d12721a42796a00ab78581a859770c1772f8249d907407971acfa56e6e; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/model.py, sha256 e7edf91ef236e5ca6232c013f79b6ee684f050e45f1494e23ab2002c74535a77; edit there, then run: make vendor
 """The GPT: a decoder-only transformer, as in GPT-2 (Radford et al. 2019).
 
     tokens -> wte + wpe -> [ x + attn(norm1(x)) ; x + mlp(norm2(x)) ] * n_layer -> norm -> head -> logits
 
 Left out on purpose: rotary positions, grouped heads, RMSNorm, SwiGLU (they come in week 14), loading of files,
-the training loop and sampling (train.py and sampling.py). This file stands alone: other weeks vendor it.
+the training loop and sampling (loop.py and sampling.py). Other weeks vendor this file and attend.py.
 """
 
 import math
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from .attend import attend
 
 IGNORE = -100  # a target with this value adds nothing to the loss
 
@@ -71,7 +73,7 @@ class Attention(nn.Module):
         if 1 < T < S:
             mask = torch.ones(T, S, dtype=torch.bool, device=x.device).tril(S - T)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S and T > 1)
+        y = attend(q, k, v, attn_mask=mask, dropout_p=dropout, is_causal=T == S and T > 1)
         y = y.transpose(1, 2).reshape(B, T, C)  # heads side by side again
         return self.proj(y)
 

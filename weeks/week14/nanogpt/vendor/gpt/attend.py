@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/attend.py, sha256 c7cd538faa8742798f67af64c610181ed8d023c7f46c2fe6ff60d374c0ef243b; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/attend.py, sha256 e0fa404e3097fbed183c2256cccc8188fe783d42663c576a1a5c0bbe3d45b504; edit there, then run: make vendor
 """Causal attention for training on a processor: forward and backward by hand, as one node of the graph.
 
 torch's fused call never writes the T x T weights to memory, which decides on a GPU. Here they are kept and read once
@@ -19,22 +19,25 @@ LONGEST = 512  # keys; beyond it the weights take much memory
 BYTES = 256  # values of a random byte: a share to drop is rounded to one of them
 
 
-def attend(q, k, v, dropout=0.0):
-    """Query t sees the keys up to S - T + t. q (B, H, T, D), k and v (B, G, S, D), S >= T -> (B, H, T, D).
+def attend(q, k, v, *, attn_mask=None, dropout_p=0.0, is_causal=False):
+    """torch's scaled_dot_product_attention, its arguments and its answer: q (B, H, T, D), k and v (B, G, S, D) -> q's.
 
-    G divides H: a key serves H / G heads that follow one another. Torch's fused call answers where it is as good: in
-    float32 without dropout, where no gradient is wanted, not on a processor.
+    G divides H: a key serves H / G heads that follow one another. Causal means that query t sees the keys up to
+    S - T + t. Torch's call answers where it is as good: in float32 without dropout, where no gradient is wanted, not on
+    a processor.
     """
     T, S = q.shape[2], k.shape[2]
     learns = torch.is_grad_enabled() and any(part.requires_grad for part in (q, k, v))
     if torch.is_autocast_enabled("cpu"):
         q, k, v = (part.to(torch.get_autocast_dtype("cpu")) for part in (q, k, v))
-    if learns and q.device.type == "cpu" and S <= LONGEST and (dropout or q.dtype == torch.bfloat16):
-        return Attend.apply(q, k, v, dropout)
+    slow = dropout_p > 0 or q.dtype == torch.bfloat16  # torch's call is
+    if is_causal and learns and slow and q.device.type == "cpu" and S <= LONGEST:
+        return Attend.apply(q, k, v, dropout_p)
     if q.shape[1] > k.shape[1]:
         k, v = (part.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for part in (k, v))  # (B, H, S, D)
-    mask = None if T == S else torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, dropout_p=dropout)
+    if is_causal and T < S:
+        attn_mask, is_causal = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T), False
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=dropout_p, is_causal=is_causal)
 
 
 def blocks(T, S):
