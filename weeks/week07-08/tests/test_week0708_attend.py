@@ -1,10 +1,11 @@
-"""Day 45: attention as one node, forward and backward by hand, for training in bfloat16 and with dropout."""
+"""Day 45: attention as one node, forward and backward by hand, and dropout from bytes."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from gpt import attend as module
 from gpt.attend import Attend, attend
+from gpt.dropout import Dropout
 
 pytestmark = pytest.mark.day(45)
 SHAPES = [(2, 4, 4, 9, 9, 6), (2, 4, 2, 9, 9, 6), (1, 6, 1, 5, 11, 4), (1, 2, 2, 1, 1, 2), (1, 2, 1, 1, 7, 2)]
@@ -72,3 +73,25 @@ def test_who_answers(monkeypatch):
     monkeypatch.setattr(module, "LONGEST", 5)
     attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), is_causal=True)
     assert len(calls) == 3
+
+
+def test_dropout_module():
+    """In training a share is 0 and the rest grows, forward and backward alike; in judging nothing happens."""
+    torch.manual_seed(0)
+    layer, x = Dropout(0.2), torch.ones(1000, 37, requires_grad=True)
+    y = layer(x)
+    (slope,) = torch.autograd.grad(y, x, torch.full_like(y, 2.0))
+    torch.testing.assert_close(slope, 2 * y.detach())
+    assert (y == 0).float().mean().item() == pytest.approx(51 / 256, abs=0.01)
+    assert y.max().item() == pytest.approx(256 / 205) and y.mean().item() == pytest.approx(1, abs=0.01)
+    assert layer.eval()(x) is x and Dropout(0.0)(x) is x
+
+
+def test_neighbours_drop_alone():
+    """Eight places come from one number, and know nothing of each other: of pairs, the square of the share."""
+    torch.manual_seed(0)
+    gone = Dropout(0.25)(torch.ones(100_000)) == 0
+    assert gone.float().mean().item() == pytest.approx(0.25, abs=0.01)
+    for step in (1, 7, 8):
+        both = (gone[step:] & gone[:-step]).float().mean().item()
+        assert both == pytest.approx(0.25**2, abs=0.005)

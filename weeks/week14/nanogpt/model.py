@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from .config import GPTConfig
 from .runs import Runs
 from .vendor.gpt.attend import attend
+from .vendor.gpt.dropout import Dropout
 
 ROPE_ROWS = 2048  # positions whose angles are computed at first; more when a text needs them
 SPREAD = 0.02  # standard deviation of the first weights
@@ -127,7 +128,7 @@ class Block(nn.Module):
         super().__init__()
         self.norm1, self.attn = make_norm(config), Attention(config, layer)
         self.norm2, self.mlp = make_norm(config), MLP(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, x, tokens, rope, mask, cache, packing=None, keep=None):
         y = self.attn(self.norm1(x), tokens, rope, mask, cache, packing, keep)
@@ -148,7 +149,7 @@ class GPT(nn.Module):
         self.embed = nn.Embedding(config.vocab_size, config.n_embd)
         self.runs = Runs(config) if config.ngram > 1 else None
         self.position = nn.Embedding(config.block_size, config.n_embd) if config.position == "learned" else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layer))
         self.norm = make_norm(config)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)

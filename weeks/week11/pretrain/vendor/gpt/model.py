@@ -1,10 +1,10 @@
-# vendored from weeks/week07-08/gpt/model.py, sha256 e7edf91ef236e5ca6232c013f79b6ee684f050e45f1494e23ab2002c74535a77; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/model.py, sha256 3b0c579b8647f1f1819bfc545db6e9eb6d506d606fa6ebc81d9b730edf175aef; edit there, then run: make vendor
 """The GPT: a decoder-only transformer, as in GPT-2 (Radford et al. 2019).
 
     tokens -> wte + wpe -> [ x + attn(norm1(x)) ; x + mlp(norm2(x)) ] * n_layer -> norm -> head -> logits
 
 Left out on purpose: rotary positions, grouped heads, RMSNorm, SwiGLU (they come in week 14), loading of files,
-the training loop and sampling (loop.py and sampling.py). Other weeks vendor this file and attend.py.
+the training loop and sampling (loop.py and sampling.py). Other weeks vendor it with attend.py and dropout.py.
 """
 
 import math
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .attend import attend
+from .dropout import Dropout
 
 IGNORE = -100  # a target with this value adds nothing to the loss
 
@@ -99,7 +100,7 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.norm2 = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.mlp = MLP(config)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def forward(self, x, layer=0, cache=None):
         x = x + self.drop(self.attn(self.norm1(x), layer, cache))  # (B, T, C)
@@ -114,7 +115,7 @@ class GPT(nn.Module):
         self.config = config
         self.wte = nn.Embedding(config.vocab_size, config.n_embd)  # what a token is
         self.wpe = nn.Embedding(config.block_size, config.n_embd)  # where it stands
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(config.n_embd, bias=config.bias)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)

@@ -1,22 +1,21 @@
-# vendored from weeks/week07-08/gpt/attend.py, sha256 e0fa404e3097fbed183c2256cccc8188fe783d42663c576a1a5c0bbe3d45b504; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/attend.py, sha256 657efd40a81e355fe1a0480f47f8c0343fa94a1f0a038dc523c2b9200da2a07a; edit there, then run: make vendor
 """Causal attention for training on a processor: forward and backward by hand, as one node of the graph.
 
 torch's fused call never writes the T x T weights to memory, which decides on a GPU. Here they are kept and read once
 more, in plain products: in bfloat16 that is two to five times as fast as the fused call (bench.py attention), which has
 no fast product there; and with dropout torch has no fused call on a processor. Queries go in blocks, for one block has
-no use for the keys behind its end. Dropout takes random bytes, eight a drawn number.
+no use for the keys behind its end.
 The formulas: attention.py, and for `delta` Dao et al. 2022, appendix B. Left out: a second derivative.
 """
-
-import math
 
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from .dropout import byte_share, dropped
+
 BLOCK = 128  # queries of a block
 LONGEST = 512  # keys; beyond it the weights take much memory
-BYTES = 256  # values of a random byte: a share to drop is rounded to one of them
 
 
 def attend(q, k, v, *, attn_mask=None, dropout_p=0.0, is_causal=False):
@@ -45,19 +44,6 @@ def blocks(T, S):
     for start in range(0, T, BLOCK):
         end = min(start + BLOCK, T)
         yield slice(start, end), S - T + end, S - T + start
-
-
-def byte_share(dropout):
-    """How many values of a random byte drop a weight, and by what the others grow."""
-    taken = min(round(BYTES * dropout), BYTES - 1)
-    return taken, BYTES / (BYTES - taken)
-
-
-def dropped(shape, taken):
-    """Bool of a shape, True for `taken` of BYTES places; from torch's global generator."""
-    count = math.prod(shape)
-    words = torch.empty(-(-count // 8), dtype=torch.int64).random_(-(2**63), None)
-    return words.view(torch.uint8)[:count].view(shape) < taken
 
 
 class Attend(torch.autograd.Function):
