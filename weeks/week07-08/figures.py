@@ -91,8 +91,9 @@ def engines(metrics, path):
             color, style = styles[name]
             label = f"{name}, {metrics[f'{what}_{name}_tokens_per_second']:,.0f} tokens/s"
             ax.plot(*zip(*curve), style, color=color, markersize=3, linewidth=1, label=label)
-        ax.set(xscale="log", xlabel="seconds of training (log)", ylabel="training loss (nats a character; not from 0)")
-        ax.legend(frameon=False)
+        ax.set(xlabel="seconds of training", ylabel="training loss (nats a character; not from 0)")
+        ax.legend(frameon=False, loc="lower left" if ax is left else "upper right")
+    left.set(xscale="log", xlabel="seconds of training (log)")
     left.set_title(f"Names, {metrics['names_params']:,} parameters:\none curve, three speeds")
     right.axhline(metrics["text_bigram_loss"], color=LIGHT, linewidth=1, linestyle=":")
     right.annotate(f"bigram table: {metrics['text_bigram_loss']:.2f}", (0.02, metrics["text_bigram_loss"]), (0, 3),

@@ -55,8 +55,7 @@ class Preset:
 PRESETS = {
     "smoke": Preset(Recipe(steps=30, batch_size=8, warmup=5), 32, 2, 2, 32,
                     judged=4_096, watched=1_024, points=3, samples=1, sample_length=60),
-    # 128 wide: at this width bf16 costs more in conversions than it saves (README, section 9)
-    "default": Preset(Recipe(steps=1_500, batch_size=16, lr=3e-3, min_lr=3e-5), 128, 4, 4, 128),
+    "default": Preset(Recipe(steps=1_500, batch_size=16, lr=3e-3, min_lr=3e-5), 128, 4, 4, 128, half="bf16"),
     "full": Preset(Recipe(steps=3_000, batch_size=32, lr=2e-3, min_lr=2e-5, warmup=200), 256, 6, 6, 192,
                    dropout=0.1, half="bf16", points=20),
 }
@@ -115,8 +114,10 @@ def samples(model, characters, preset, seed):
 
 
 def precision_here(wanted):
-    """bf16 only where the processor computes in it; elsewhere it is emulated, and slow."""
-    return "bf16" if wanted == "bf16" and "BF16" in cpu_name() else "float32"
+    """bf16 only where the processor is fast in it; elsewhere it is emulated, or no faster (Intel's without AMX)."""
+    name = cpu_name()
+    fast = "AMX-BF16" in name or ("AMD" in name and "BF16" in name)
+    return "bf16" if wanted == "bf16" and fast else "float32"
 
 
 def options(job, about):
