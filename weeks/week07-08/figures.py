@@ -92,12 +92,13 @@ def engines(metrics, path):
             label = f"{name}, {metrics[f'{what}_{name}_tokens_per_second']:,.0f} tokens/s"
             ax.plot(*zip(*curve), style, color=color, markersize=3, linewidth=1, label=label)
         ax.set(xlabel="seconds of training", ylabel="training loss (nats a character; not from 0)")
-        ax.legend(frameon=False, loc="lower left" if ax is left else "upper right")
-    left.set(xscale="log", xlabel="seconds of training (log)")
+        ax.legend(frameon=False, loc="upper right")
+    low, high = left.get_ylim()
+    left.set(xscale="log", xlabel="seconds of training (log)", ylim=(low, high + 0.35 * (high - low)))  # for the legend
     left.set_title(f"Names, {metrics['names_params']:,} parameters:\none curve, three speeds")
     right.axhline(metrics["text_bigram_loss"], color=LIGHT, linewidth=1, linestyle=":")
-    right.annotate(f"bigram table: {metrics['text_bigram_loss']:.2f}", (0.02, metrics["text_bigram_loss"]), (0, 3),
-                   xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9)  # fmt: skip
+    right.annotate(f"bigram table: {metrics['text_bigram_loss']:.2f}", (0.98, metrics["text_bigram_loss"]), (0, 3),
+                   ha="right", xycoords=("axes fraction", "data"), textcoords="offset points", fontsize=9)  # fmt: skip
     below = f"NumPy ends {metrics['text_numpy_below_bigram']:.2f} nats below the table"
     right.set_title(f"Shakespeare, {metrics['text_params']:,} parameters (one seed):\n{below} in validation")
     save(fig, path)
