@@ -35,7 +35,7 @@ def test_one_number_in_learn_eval_and_export(tmp_path, capsys, targets, tie):
     assert run(*argv, *QUICK, "--steps", 30) == 0
     learned = checkpoint.read_index(tmp_path / "m")["record"]["scores"][0][0]
     capsys.readouterr()
-    assert run("eval", rows, "--model", tmp_path / "m") == 0
+    assert run("eval", rows, "--model", tmp_path / "m", "--precision", "float32") == 0
     assert float(capsys.readouterr().out.split(" %")[0]) == pytest.approx(100 * learned, abs=0.05)
     assert run("export", tmp_path / "out", "--model", tmp_path / "m") == 0
     assert run("import", tmp_path / "out", "--out", tmp_path / "own") == 0
