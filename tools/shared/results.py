@@ -124,6 +124,18 @@ def cpu_name():
     return f"{name} ({', '.join(extra)})" if extra else name
 
 
+def fast_in_bf16():
+    """Whether this processor trains faster in bfloat16 than in float32.
+
+    Its flags decide, not a stopwatch, so that a run that is continued computes as it did before. AMX multiplies
+    bfloat16 almost four times as fast as float32, AMD's AVX512-BF16 twice as fast (a step of training: 1.06 times at
+    width 128, 1.2 at 160, 1.6 at 256); Intel's AVX512-BF16 alone is no faster at large products and slower at small
+    ones. All measured.
+    """
+    name = cpu_name()
+    return "AMX-BF16" in name or ("AMD" in name and "AVX512-BF16" in name)
+
+
 def machine(threads):
     """Where a number was measured."""
     here = {"cpu": cpu_name(), "threads": threads, "python": platform.python_version()}

@@ -133,8 +133,8 @@ def main(argv=None) -> dict:
     for row in rows:
         key = row["name"].replace(" ", "_").lower()
         metrics |= {f"{key}_{column}": row[column] for column in ("loss", "loss_sd", "seconds")}
-    about = {"seconds": clock.seconds, "threads": threads, "name": f"ablations-{args.preset}"}
-    results = save_run(__file__, args, argv, metrics, **about)
+    name = f"ablations-{args.preset}"
+    results = save_run(__file__, args, argv, metrics, name=name, seconds=clock.seconds, threads=threads)
     judged = [row for row in rows[1:] if row["loss"] is not None]
     if judged:
         worst = max(judged, key=lambda row: row["above_whole"])

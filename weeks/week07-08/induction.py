@@ -87,8 +87,8 @@ def main(argv=None) -> dict:
         metrics[f"induction_{word}_layer_head_share"] = statistics.fmean(best)
     atomic_write(out / "traces" / f"induction-{args.preset}.json",
                  to_json(induction_map(models[1], runs[1], judged[0][0])) + "\n")  # fmt: skip
-    about = {"seconds": clock.seconds, "threads": threads, "name": f"induction-{args.preset}"}
-    path = save_run(__file__, args, argv, metrics, **about)
+    name = f"induction-{args.preset}"
+    path = save_run(__file__, args, argv, metrics, name=name, seconds=clock.seconds, threads=threads)
     print(f"What it showed: of the tokens that can be copied, two layers get {metrics['induction_two_layer_acc']:.1%} "
           f"right, one layer {metrics['induction_one_layer_acc']:.1%}.")  # fmt: skip
     print("To try next: the figure with the head's map: python weeks/week07-08/figures.py")

@@ -26,7 +26,7 @@ from gpt.vendor.shared.errors import Mistake, entry
 from gpt.vendor.shared.files import atomic_write, need
 from gpt.vendor.shared.jobs import perform
 from gpt.vendor.shared.progress import bar
-from gpt.vendor.shared.results import Stopwatch, cpu_name, parser, results_folder, save_run, thread_count, to_json
+from gpt.vendor.shared.results import Stopwatch, fast_in_bf16, parser, results_folder, save_run, thread_count, to_json
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data" / "shakespeare"
@@ -113,13 +113,6 @@ def samples(model, characters, preset, seed):
     return [characters.decode(row).strip("\n") for row in ids.tolist()]
 
 
-def precision_here(wanted):
-    """bf16 only where the processor is fast in it; elsewhere it is emulated, or no faster (Intel's without AMX)."""
-    name = cpu_name()
-    fast = "AMX-BF16" in name or ("AMD" in name and "BF16" in name)
-    return "bf16" if wanted == "bf16" and fast else "float32"
-
-
 def options(job, about):
     p = parser(about, data=DATA)
     p.prog = f"train.py {job}"
@@ -149,7 +142,7 @@ def shakespeare(argv) -> dict:
     characters, train_corpus, val_corpus = read(args)
     train_tokens, val_tokens = train_corpus.tokens, val_corpus.tokens[: preset.judged and preset.judged + 1]
     config = GPTConfig(len(characters), preset.block_size, preset.n_layer, preset.n_head, preset.n_embd, preset.dropout)
-    half = precision_here(preset.half)
+    half = preset.half if fast_in_bf16() else "float32"
 
     metrics = {}
     for label, recipe in {"": preset.recipe, **({"ours_": OURS} if args.peer else {})}.items():
@@ -188,8 +181,8 @@ def shakespeare(argv) -> dict:
     trace = {"curve": curve, "attention": previous_token_head(model, characters), "samples": written}
     atomic_write(out / "traces" / f"{name}.json", to_json(trace) + "\n")
     metrics |= {"previous_token_share": trace["attention"]["share"]}
-    about = {"seconds": clock.seconds, "threads": threads, "preset": name}
-    path = save_run(__file__, args, ["shakespeare", *argv], metrics, **about)
+    command = ["shakespeare", *argv]
+    path = save_run(__file__, args, command, metrics, preset=name, seconds=clock.seconds, threads=threads)
     print(
         f"What it showed: the GPT needs {metrics['val_loss']:.3f} nats for a character of plays that it never saw, a "
         f"table of pairs (bigram) {metrics['bigram_loss']:.3f}, a blind guess {metrics['uniform_loss']:.3f}."
@@ -296,8 +289,8 @@ def engines(argv) -> dict:
     need(args.data, "make data/shakespeare")  # before minutes are spent on names
     metrics = side_by_side(args.names, preset, args.seed)
     metrics |= arrays_beside_torch(args, preset)
-    about = {"seconds": clock.seconds, "threads": threads, "name": f"engines-{args.preset}"}
-    path = save_run(__file__, args, ["engines", *argv], metrics, **about)
+    name, command = f"engines-{args.preset}", ["engines", *argv]
+    path = save_run(__file__, args, command, metrics, name=name, seconds=clock.seconds, threads=threads)
     print(f"names that the scalar engine wrote: {', '.join(metrics['names_samples'])}")
     print(
         f"What it showed: three engines, one loss ({metrics['names_scalar_loss']:.3f} on names); numbers took "

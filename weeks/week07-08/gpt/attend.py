@@ -1,7 +1,7 @@
 """Causal attention for training on a processor: forward and backward by hand, as one node of the graph.
 
 torch's fused call never writes the T x T weights to memory, which decides on a GPU. Here they are kept and read once
-more, in plain products: in bfloat16 that is two to five times as fast as the fused call (bench.py attention), which has
+more, in plain products: in bfloat16 that is 2.3 to 3.2 times as fast as the fused call (bench.py attention), which has
 no fast product there; and with dropout torch has no fused call on a processor. Queries go in blocks, for one block has
 no use for the keys behind its end.
 The formulas: attention.py, and for `delta` Dao et al. 2022, appendix B. Left out: a second derivative.

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import torch
 
 from .vendor.shared.errors import Mistake
-from .vendor.shared.results import cpu_name
+from .vendor.shared.results import fast_in_bf16
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -27,22 +27,14 @@ def pick_device(name="auto"):
 
 
 def pick_precision(precision, device):
-    """ "float32" or "bfloat16"; auto means bfloat16 only where it is faster.
-
-    A CPU's flags decide, not a stopwatch, so that a run that is continued computes as it did before. AMX multiplies
-    bfloat16 almost four times as fast as float32, AMD's AVX512-BF16 twice as fast (a step of training: 1.06 times at
-    width 128, 1.2 at 160, 1.6 at 256); Intel's AVX512-BF16 alone is no faster at large products and slower at small
-    ones. All measured.
-    """
+    """ "float32" or "bfloat16"; auto means bfloat16 only where it is faster."""
     if precision not in PRECISIONS:
         raise Mistake(f"--precision is {precision!r}; choose {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
     if precision != "auto":
         return precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    name = cpu_name() if device.type == "cpu" else ""
-    fast = "AMX-BF16" in name or ("AMD" in name and "AVX512-BF16" in name)
-    return "bfloat16" if fast else "float32"
+    return "bfloat16" if device.type == "cpu" and fast_in_bf16() else "float32"
 
 
 def autocast_for(precision, device):

@@ -1,8 +1,8 @@
-# vendored from weeks/week07-08/gpt/attend.py, sha256 657efd40a81e355fe1a0480f47f8c0343fa94a1f0a038dc523c2b9200da2a07a; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/attend.py, sha256 0254f08cbe2c282e38d9ac1ae3940f4bb99a1f2339c88e6a0bcc2362c75a4f7d; edit there, then run: make vendor
 """Causal attention for training on a processor: forward and backward by hand, as one node of the graph.
 
 torch's fused call never writes the T x T weights to memory, which decides on a GPU. Here they are kept and read once
-more, in plain products: in bfloat16 that is two to five times as fast as the fused call (bench.py attention), which has
+more, in plain products: in bfloat16 that is 2.3 to 3.2 times as fast as the fused call (bench.py attention), which has
 no fast product there; and with dropout torch has no fused call on a processor. Queries go in blocks, for one block has
 no use for the keys behind its end.
 The formulas: attention.py, and for `delta` Dao et al. 2022, appendix B. Left out: a second derivative.
