@@ -37,12 +37,15 @@ def draw_compression(metrics, path):
     for ruler, (color, line, marker) in STYLES.items():
         if ruler in values:
             axes.axhline(values[ruler], color=color, linestyle=line, linewidth=1)
-            label = f"{ruler}, learned from the web: {values[ruler]:.2f}"
+            label = f"{ruler}, {sizes[ruler]:,} ids learned from the web: {values[ruler]:.2f}"
             axes.plot(sizes[ruler], values[ruler], marker, color=color, label=label)
     for a, b in zip(x, y):
         axes.annotate(f"{b:.2f}", (a, b), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
     axes.set_xscale("log", base=2)
-    ticks = sorted({*x, *(sizes[r] for r in STYLES if r in sizes)})
+    ticks = []
+    for size in sorted({*x, *(sizes[r] for r in STYLES if r in sizes)}):
+        if not ticks or size > 1.2 * ticks[-1]:  # nearer ones would be written over each other
+            ticks.append(size)
     axes.set_xticks(ticks, [f"{t:,}" for t in ticks], rotation=30, ha="right", fontsize=8)
     axes.set_xlabel("vocabulary size (ids, special tokens included; log scale)")
     axes.set_ylabel(f"bytes of held-out {name} per token")
