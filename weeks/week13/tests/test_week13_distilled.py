@@ -1,10 +1,10 @@
-"""What defines the methods that hold a model to what it once predicted: DER++ and self-generated KL replay."""
+"""What defines the methods that hold a model to what it once predicted: DER++, distilled replay, self-generated KL
+replay."""
 
 import pytest
 import torch
 from continual import Learner, Strategy, make, step
-from continual.methods.distilled import predictions
-from continual.methods.kl_replay import coarse_kl
+from continual.methods.distilled import coarse_kl, predictions
 from continual.vendor.gpt.model import GPT, GPTConfig
 from torch.nn.functional import kl_div
 from week13_questions import TEXT, learner, task, train
@@ -59,10 +59,48 @@ def test_derpp_stores_the_rows_and_logits_of_every_task(memory):
         assert owner == "b" or torch.equal(value, first[tuple(ids)]), "an older task's logits must stay as they were"
 
 
-@pytest.mark.parametrize("name", ["der++", "kl-replay"])
+def test_distilled_replay_is_the_loss_and_a_divergence_on_old_tokens():
+    """3 new rows and 3 old ones: the mean loss of all, plus 2 * KL a token of an old row, over all tokens; by hand."""
+    method, who = make("distilled-replay", dict(keep_rows=6, replay_rows=2, share=0.5, strength=2, top=128)), learner()
+    train(method, who, [task("a")])
+    with torch.no_grad():
+        then = who.logits(method.memory.rows).log_softmax(-1)  # (6, T, V)
+    stored = method.memory.rows.ids.tolist()
+    train(Strategy(), who, [task("b")])  # the weights move on; what is kept does not
+    batch = method.batch(who, task("b").train[:4])
+    mask, old = batch.judged[:, 1:], batch[3:]
+    assert len(batch) == 6 and (batch[:3].value == 0).all() and all(row in stored for row in old.ids.tolist())
+    before = then[[stored.index(row) for row in old.ids.tolist()]][mask[3:]]
+    now = who.logits(old).log_softmax(-1)[mask[3:]]
+    plain = who.loss(type(batch)(ids=batch.ids, judged=batch.judged))
+    want = plain + 2 * kl_div(now, before, log_target=True, reduction="sum") / mask.sum()
+    torch.testing.assert_close(method.loss(who, batch), want, rtol=1e-5, atol=1e-5)  # the rest is clamped at 1e-6
+
+
+def test_distilled_replay_pulls_less_than_replay_while_nothing_has_changed():
+    """Right after a task its rows' divergence has no slope: the gradient is that of shared replay;
+    and once the weights have moved, it is not."""
+    slopes = {}
+    for strength in (0.0, 50.0):
+        method, who = make("distilled-replay", dict(keep_rows=6, share=0.5, strength=strength, top=128)), learner()
+        train(method, who, [task("a")])
+        batch = method.batch(who, task("b").train[:4])
+        slopes[strength] = [torch.autograd.grad(method.loss(who, batch), who.model.head.weight)[0]]
+        train(Strategy(), who, [task("b")])
+        slopes[strength].append(torch.autograd.grad(method.loss(who, batch), who.model.head.weight)[0])
+    first, later = zip(*slopes.values(), strict=True)
+    torch.testing.assert_close(*first, rtol=1e-4, atol=1e-5)  # float32 rounding, times 50
+    assert (later[0] - later[1]).norm() > 0.1 * later[0].norm()
+
+
+@pytest.mark.parametrize("name", ["der++", "kl-replay", "distilled-replay"])
 def test_a_step_does_not_depend_on_its_micro_batches(name):
     """New rows with short answers, old rows with long ones: still the mean of each, in 1, 2 or 9 parts."""
-    settings = {"der++": dict(replay_rows=5, alpha=1, beta=1), "kl-replay": dict(replay_rows=5, samples=6, strength=3)}
+    settings = {
+        "der++": dict(replay_rows=5, alpha=1, beta=1),
+        "kl-replay": dict(replay_rows=5, samples=6, strength=3),
+        "distilled-replay": dict(replay_rows=5, share=0.6),
+    }
     losses = []
     for parts in (1, 2, 9):
         method, who = make(name, settings[name]), learner()

@@ -62,6 +62,10 @@ EXAM = {
         dict(keep_rows=6, replay_rows=2, share=0.5),
         [dict(keep_rows=0), dict(keep_rows=6, share=0)],
     ),
+    "distilled-replay": (
+        dict(keep_rows=6, replay_rows=2, share=0.5, top=4),
+        [dict(keep_rows=0), dict(keep_rows=6, share=0)],
+    ),
     "replay": (
         dict(keep_rows=6, replay_rows=3),
         [
@@ -341,6 +345,7 @@ def test_replay_joins_old_rows_to_each_step(memory, parts):
         ("replay", dict(memory="fifo"), "no memory is called 'fifo'; choose one of balanced, kmeans, reservoir"),
         ("replay", dict(replay_rows=-1), "replay_rows is -1; use 0"),
         ("shared-replay", dict(share=1), r"share is 1; use a part from 0 \(no old rows\) to below 1"),
+        ("distilled-replay", dict(strength=-1), "strength is -1; use 0"),
         ("replay", dict(keep_rows=-1), "keep_rows is -1; use 0"),
         ("replay", dict(budget=1), "replay has no setting budget; it has keep_rows, memory, replay_rows"),
         ("gdumb", dict(keep_rows=0), "keep_rows is 0; use 1 or more"),

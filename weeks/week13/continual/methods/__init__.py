@@ -3,6 +3,7 @@
 from ..strategy import Config, Strategy
 from .agem import AGEM, AGEMConfig
 from .derpp import DERpp, DERppConfig
+from .distilled_replay import DistilledReplay, DistilledReplayConfig
 from .ema import EMA, EMAConfig
 from .ewc import EWC, EWCConfig
 from .finch import FINCH, FINCHConfig
@@ -37,6 +38,7 @@ METHODS = {
     "cumulative": (Config, Cumulative),
     "replay": (RehearsalConfig, Replay),
     "shared-replay": (SharedReplayConfig, SharedReplay),
+    "distilled-replay": (DistilledReplayConfig, DistilledReplay),
     "gdumb": (GDumbConfig, GDumb),
     "a-gem": (AGEMConfig, AGEM),
     "der++": (DERppConfig, DERpp),

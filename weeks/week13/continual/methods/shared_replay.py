@@ -30,4 +30,7 @@ class SharedReplay(Rehearsal):
         total = len(rows) + self.config.replay_rows
         wanted = round(total * self.config.share)
         old = self.memory.sample(wanted)
-        return rows if old is None else cat([rows[: max(1, total - wanted)], old])
+        return rows if old is None else self.together(rows[: max(1, total - wanted)], old)
+
+    def together(self, new, old):
+        return cat([new, old])

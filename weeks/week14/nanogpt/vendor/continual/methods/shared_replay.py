@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 e365d48d968e881d39f39b8ec148bbdb8324e8dc7d3c0a4690ba746e701dbef8; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 23bdf6b5963ecf912406f81e0e3d66de9ca9f2421fe08747010c4cc55bd8380c; edit there, then run: make vendor
 """Shared replay: old rows take the place of new ones, so a step costs about what it costs without a memory.
 
 Replay joins old rows to all the new ones and pays for both (Chaudhry et al. 2019). Here a step has `replay_rows` more
@@ -31,4 +31,7 @@ class SharedReplay(Rehearsal):
         total = len(rows) + self.config.replay_rows
         wanted = round(total * self.config.share)
         old = self.memory.sample(wanted)
-        return rows if old is None else cat([rows[: max(1, total - wanted)], old])
+        return rows if old is None else self.together(rows[: max(1, total - wanted)], old)
+
+    def together(self, new, old):
+        return cat([new, old])
