@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PRETRAIN, LATER = "bible", ("shakespeare", "recipes", "code")
 DOMAINS = (PRETRAIN, *LATER)
-METHODS = {"naive": "naive", "replay": "shared-replay"}  # what an arm is called here, and the method that it is
+METHODS = {"naive": "naive", "replay": "distilled-replay"}  # what an arm is called here, and the method that it is
 
 PROMPTS = {
     "bible": "And the Lord said to Moses, Say to the children of Israel,",
@@ -34,7 +34,7 @@ def presets():
         "shape": SHAPE,
         "pretrain": PRETRAIN.to_dict(),
         "learn": LATER.to_dict(),
-        "replay": {"keep_rows": 512, "replay_rows": 2, "share": 0.5},
+        "replay": {"keep_rows": 512, "replay_rows": 2, "share": 0.35, "strength": 5.0},
         "exam_chars": 30_000,
         "train_chars": None,
     }
@@ -44,7 +44,7 @@ def presets():
         "shape": {**settings["shape"], **small},
         "pretrain": {**settings["pretrain"], "steps": 40, "lr": 5e-3, "warmup": 4},
         "learn": {**settings["learn"], "steps": 30, "lr": 5e-3, "warmup": 3},
-        "replay": {"keep_rows": 64, "replay_rows": 2, "share": 0.5},
+        "replay": {**settings["replay"], "keep_rows": 64},
         "exam_chars": 4_000,
         "train_chars": 20_000,
     }

@@ -4,7 +4,8 @@ replay."""
 import pytest
 import torch
 from continual import Learner, Strategy, make, step
-from continual.methods.distilled import coarse_kl, predictions
+from continual.methods.distilled import predictions
+from continual.methods.kl_replay import coarse_kl
 from continual.vendor.gpt.model import GPT, GPTConfig
 from torch.nn.functional import kl_div
 from week13_questions import TEXT, learner, task, train
@@ -59,32 +60,35 @@ def test_derpp_stores_the_rows_and_logits_of_every_task(memory):
         assert owner == "b" or torch.equal(value, first[tuple(ids)]), "an older task's logits must stay as they were"
 
 
+def rehearsing(strength):
+    """A distilled replay in its second task: the method, its learner, and the rows of a step."""
+    method = make("distilled-replay", dict(keep_rows=6, replay_rows=2, share=0.5, strength=strength))
+    who = learner()
+    train(method, who, [task("a")])
+    method.start(who, task("b"))
+    return method, who, method.batch(who, task("b").train[:4])
+
+
 def test_distilled_replay_is_the_loss_and_a_divergence_on_old_tokens():
     """3 new rows and 3 old ones: the mean loss of all, plus 2 * KL a token of an old row, over all tokens; by hand."""
-    method, who = make("distilled-replay", dict(keep_rows=6, replay_rows=2, share=0.5, strength=2, top=128)), learner()
-    train(method, who, [task("a")])
+    method, who, batch = rehearsing(2)
+    plain, old, mask = type(batch)(ids=batch.ids, judged=batch.judged), batch[3:], batch.judged[:, 1:]
     with torch.no_grad():
-        then = who.logits(method.memory.rows).log_softmax(-1)  # (6, T, V)
-    stored = method.memory.rows.ids.tolist()
-    train(Strategy(), who, [task("b")])  # the weights move on; what is kept does not
-    batch = method.batch(who, task("b").train[:4])
-    mask, old = batch.judged[:, 1:], batch[3:]
-    assert len(batch) == 6 and (batch[:3].value == 0).all() and all(row in stored for row in old.ids.tolist())
-    before = then[[stored.index(row) for row in old.ids.tolist()]][mask[3:]]
+        then = who.logits(old).log_softmax(-1)[mask[3:]]
+    train(Strategy(), who, [task("b")])  # the weights move on
     now = who.logits(old).log_softmax(-1)[mask[3:]]
-    plain = who.loss(type(batch)(ids=batch.ids, judged=batch.judged))
-    want = plain + 2 * kl_div(now, before, log_target=True, reduction="sum") / mask.sum()
-    torch.testing.assert_close(method.loss(who, batch), want, rtol=1e-5, atol=1e-5)  # the rest is clamped at 1e-6
+    kept = method.memory.rows.ids.tolist()
+    assert len(batch) == 6 and batch.old.tolist() == [False] * 3 + [True] * 3
+    assert all(row in kept for row in old.ids.tolist())
+    want = who.loss(plain) + 2 * kl_div(now, then, log_target=True, reduction="sum") / mask.sum()
+    torch.testing.assert_close(method.loss(who, batch), want, rtol=1e-5, atol=1e-6)  # float32, other order of sums
 
 
 def test_distilled_replay_pulls_less_than_replay_while_nothing_has_changed():
-    """Right after a task its rows' divergence has no slope: the gradient is that of shared replay;
-    and once the weights have moved, it is not."""
+    """Before the first step of a task the divergence has no slope; once the weights have moved, it has."""
     slopes = {}
     for strength in (0.0, 50.0):
-        method, who = make("distilled-replay", dict(keep_rows=6, share=0.5, strength=strength, top=128)), learner()
-        train(method, who, [task("a")])
-        batch = method.batch(who, task("b").train[:4])
+        method, who, batch = rehearsing(strength)
         slopes[strength] = [torch.autograd.grad(method.loss(who, batch), who.model.head.weight)[0]]
         train(Strategy(), who, [task("b")])
         slopes[strength].append(torch.autograd.grad(method.loss(who, batch), who.model.head.weight)[0])

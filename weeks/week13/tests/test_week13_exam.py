@@ -63,7 +63,7 @@ EXAM = {
         [dict(keep_rows=0), dict(keep_rows=6, share=0)],
     ),
     "distilled-replay": (
-        dict(keep_rows=6, replay_rows=2, share=0.5, top=4),
+        dict(keep_rows=6, replay_rows=2, share=0.5),
         [dict(keep_rows=0), dict(keep_rows=6, share=0)],
     ),
     "replay": (

@@ -61,7 +61,7 @@ def ingredients(words):
 # Fields of a new model's config: its size, and the ingredients that differ from the config's own defaults.
 SHAPE = {**vars(Shape()), "ngram": 2, "mlp": "relu2", "tie": False, "qk_norm": True, "zero_init": True}
 PRETRAIN = TrainConfig()
-LATER = TrainConfig(steps=60, warmup=5)  # a later domain of a small model: fewer steps
+LATER = TrainConfig(steps=60, lr=3e-2, warmup=5)  # a later domain of a small model: fewer steps
 ADAMW = TrainConfig(optimizer="adamw", beta2=0.99, schedule="cosine", min_lr=0.1)  # for adapters, which are thin
 ADAPT_ROWS = replace(ADAMW, steps=80, lr=1e-3, warmup=5, weight_decay=0.0)  # LoRA; the steps follow from the rows
 ADAPT_TEXT = replace(ADAPT_ROWS, batch_size=4)  # every token of a row is judged, and a large vocabulary makes that dear

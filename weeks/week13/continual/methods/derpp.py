@@ -6,7 +6,9 @@ vocabulary (or the number of classes) this is the paper's method.
 
 from dataclasses import dataclass, field
 
-from .distilled import join, joint_loss, keep_predictions
+import torch
+
+from .distilled import blank, join, joint_loss, predictions
 from .rehearsal import Rehearsal, RehearsalConfig, at_least
 
 
@@ -42,4 +44,14 @@ class DERpp(Rehearsal):
         return self.config.alpha * ((logits.float().gather(1, top) - value) ** 2).mean() + self.config.beta * loss
 
     def finish(self, learner, task):
-        keep_predictions(self.memory, learner, task, self.config.top)
+        k = self.stored(learner, task.train)
+        self.memory.add(task.name, blank(learner, task.train.to("cpu"), k), learner.embed)
+        own = [i for i, name in enumerate(self.memory.tasks) if name == task.name]
+        if own:  # only what is kept is predicted
+            kept = self.memory.rows.tensors
+            kept["top"][own], kept["value"][own] = predictions(learner, self.memory.rows[own], k)
+
+    def stored(self, learner, rows):
+        """Logits that are stored for a token: `top`, or as many as there are."""
+        with learner.evaluating(), torch.no_grad():
+            return min(self.config.top, learner.logits(rows[:1]).shape[-1])

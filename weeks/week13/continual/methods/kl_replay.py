@@ -10,7 +10,7 @@ import torch
 
 from ..rows import Rows
 from ..strategy import Config, Strategy
-from .distilled import coarse_kl, depth, join, joint_loss, predictions
+from .distilled import join, joint_loss, predictions
 from .rehearsal import at_least
 
 
@@ -55,7 +55,9 @@ class KLReplay(Strategy):
             row = [*opening, *answer]
             ids[i, : len(row)], judged[i, 1 : len(row)] = torch.tensor(row), True
         rows = Rows(ids=ids, judged=judged)
-        top, value = predictions(learner, rows, depth(learner, rows, self.config.top), log_probs=True)
+        with learner.evaluating(), torch.no_grad():
+            k = min(self.config.top, learner.logits(rows[:1]).shape[-1])
+        top, value = predictions(learner, rows, k, log_probs=True)
         return Rows(ids=ids, judged=judged, top=top, value=value)
 
     def batch(self, learner, rows):
@@ -87,3 +89,13 @@ class KLReplay(Strategy):
         self.under_way = state["under_way"]
         samples = {k.removeprefix("samples."): t.clone() for k, t in state.items() if k.startswith("samples.")}
         self.samples = Rows(**samples) if samples else None
+
+
+def coarse_kl(old, new):
+    """Mean of KL(old || new) over M positions, from (M, k) log-probabilities of the same k tokens under both.
+
+    What is left of 1 is one more class. Merging classes only lowers a KL divergence, so this is a lower bound.
+    """
+    rest_old, rest_new = ((1 - x.exp().sum(dim=1)).clamp(min=1e-6) for x in (old, new))  # (M,): rounding may give -1e-8
+    kl = (old.exp() * (old - new)).sum(dim=1) + rest_old * (rest_old.log() - rest_new.log())
+    return kl.mean()

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/derpp.py, sha256 3d5cf958a5f14d0b1f582c7ce3b8d8794f80e506989dfc79beda3216c478dcb5; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/derpp.py, sha256 153996dc234f3f6d5a2ff088730c40c698140f0b962ba4e32a8606fe2f8a0030; edit there, then run: make vendor
 """DER++: rehearse rows, and hold the model to the logits that it gave when they were stored (Buzzega et al. 2020).
 
 Of a vocabulary, the `top` largest logits at each position are stored, not all. With `top` at the size of the
@@ -7,7 +7,9 @@ vocabulary (or the number of classes) this is the paper's method.
 
 from dataclasses import dataclass, field
 
-from .distilled import join, joint_loss, keep_predictions
+import torch
+
+from .distilled import blank, join, joint_loss, predictions
 from .rehearsal import Rehearsal, RehearsalConfig, at_least
 
 
@@ -43,4 +45,14 @@ class DERpp(Rehearsal):
         return self.config.alpha * ((logits.float().gather(1, top) - value) ** 2).mean() + self.config.beta * loss
 
     def finish(self, learner, task):
-        keep_predictions(self.memory, learner, task, self.config.top)
+        k = self.stored(learner, task.train)
+        self.memory.add(task.name, blank(learner, task.train.to("cpu"), k), learner.embed)
+        own = [i for i, name in enumerate(self.memory.tasks) if name == task.name]
+        if own:  # only what is kept is predicted
+            kept = self.memory.rows.tensors
+            kept["top"][own], kept["value"][own] = predictions(learner, self.memory.rows[own], k)
+
+    def stored(self, learner, rows):
+        """Logits that are stored for a token: `top`, or as many as there are."""
+        with learner.evaluating(), torch.no_grad():
+            return min(self.config.top, learner.logits(rows[:1]).shape[-1])

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/distilled.py, sha256 da8c7e4529b06dd559df1f3b83dfd7321d0fc938af5501b4a168d9136b426a41; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/distilled.py, sha256 c0dfb6e207c9ce2b609a89f044ff5a361ec835d8786d64b8227343b3f5489ce1; edit there, then run: make vendor
 """What methods share that hold the model to what it once predicted: how that is stored, and how it joins a step.
 
 In a step with new rows and old ones, the loss is the mean over the new plus the mean of something else over the old.
@@ -13,11 +13,12 @@ from ..rows import Rows, cat
 BATCH = 32  # rows predicted at once
 
 
-def blank(rows, shape):
-    """Rows with room for predictions: `top` ids and `value`, both (N, *shape), all 0. `shape`: (T, k).
+def blank(learner, rows, k):
+    """Rows with room for k predictions at each position: `top` (N, T, k) ids and `value` (N, T, k), all 0.
 
     The zeros take no memory until rows are chosen.
     """
+    shape = (*learner.mask(rows[:1]).shape[1:], k)
     room = {"top": torch.zeros(1, dtype=torch.int32), "value": torch.zeros(1)}
     return Rows(**rows.tensors, **{name: t.expand(len(rows), *shape) for name, t in room.items()})
 
@@ -36,33 +37,6 @@ def predictions(learner, rows, k, *, log_probs=False):
             values, ids = (logits.log_softmax(dim=-1) if log_probs else logits).topk(k, dim=-1)
             top[place][mask[place]], value[place][mask[place]] = ids.int().cpu(), values.cpu()
     return top, value
-
-
-def depth(learner, rows, top):
-    """How many predictions are kept at a position: `top`, or as many as there are."""
-    with learner.evaluating(), torch.no_grad():
-        return min(top, learner.logits(rows[:1]).shape[-1])
-
-
-def keep_predictions(memory, learner, task, top, *, log_probs=False):
-    """Add a task's rows to the memory, and to those of them that stay what the model predicts there."""
-    k = depth(learner, task.train, top)
-    rows = task.train.to("cpu")
-    memory.add(task.name, blank(rows, (*learner.mask(rows[:1]).shape[1:], k)), learner.embed)
-    own = [i for i, name in enumerate(memory.tasks) if name == task.name]
-    if own:  # only what is kept is predicted
-        kept = memory.rows.tensors
-        kept["top"][own], kept["value"][own] = predictions(learner, memory.rows[own], k, log_probs=log_probs)
-
-
-def coarse_kl(old, new):
-    """Mean of KL(old || new) over M positions, from (M, k) log-probabilities of the same k tokens under both.
-
-    What is left of 1 is one more class. Merging classes only lowers a KL divergence, so this is a lower bound.
-    """
-    rest_old, rest_new = ((1 - x.exp().sum(dim=1)).clamp(min=1e-6) for x in (old, new))  # (M,): rounding may give -1e-8
-    kl = (old.exp() * (old - new)).sum(dim=1) + rest_old * (rest_old.log() - rest_new.log())
-    return kl.mean()
 
 
 def join(learner, new, old):

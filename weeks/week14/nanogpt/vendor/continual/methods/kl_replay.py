@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/kl_replay.py, sha256 308b4df2f4136e02d6db2212079dd6d25e9d3d847550be6c192025ae0a566c1e; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/kl_replay.py, sha256 0670161da03af4be87187fdd48bf57faab75146e7e1a220358e5911ac97a4dbb; edit there, then run: make vendor
 """Self-generated KL replay: stay near the old model's predictions on texts that it wrote itself (Marek et al. 2026).
 
 No row of the user's is kept: before each task the model writes samples, its predictions on them are stored, and every
@@ -11,7 +11,7 @@ import torch
 
 from ..rows import Rows
 from ..strategy import Config, Strategy
-from .distilled import coarse_kl, depth, join, joint_loss, predictions
+from .distilled import join, joint_loss, predictions
 from .rehearsal import at_least
 
 
@@ -56,7 +56,9 @@ class KLReplay(Strategy):
             row = [*opening, *answer]
             ids[i, : len(row)], judged[i, 1 : len(row)] = torch.tensor(row), True
         rows = Rows(ids=ids, judged=judged)
-        top, value = predictions(learner, rows, depth(learner, rows, self.config.top), log_probs=True)
+        with learner.evaluating(), torch.no_grad():
+            k = min(self.config.top, learner.logits(rows[:1]).shape[-1])
+        top, value = predictions(learner, rows, k, log_probs=True)
         return Rows(ids=ids, judged=judged, top=top, value=value)
 
     def batch(self, learner, rows):
@@ -88,3 +90,13 @@ class KLReplay(Strategy):
         self.under_way = state["under_way"]
         samples = {k.removeprefix("samples."): t.clone() for k, t in state.items() if k.startswith("samples.")}
         self.samples = Rows(**samples) if samples else None
+
+
+def coarse_kl(old, new):
+    """Mean of KL(old || new) over M positions, from (M, k) log-probabilities of the same k tokens under both.
+
+    What is left of 1 is one more class. Merging classes only lowers a KL divergence, so this is a lower bound.
+    """
+    rest_old, rest_new = ((1 - x.exp().sum(dim=1)).clamp(min=1e-6) for x in (old, new))  # (M,): rounding may give -1e-8
+    kl = (old.exp() * (old - new)).sum(dim=1) + rest_old * (rest_old.log() - rest_new.log())
+    return kl.mean()
