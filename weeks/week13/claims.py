@@ -2,7 +2,7 @@
 
     python weeks/week13/claims.py ewc-holds ewc-learns ewc-shares       # permuted MNIST
     python weeks/week13/claims.py tiny-helps tiny-gem tiny-ring         # split MNIST, ten classes, ten kept rows
-    python weeks/week13/claims.py ssr-own-answers ssr-kmeans            # two classifications on a small byte-level base
+    python weeks/week13/claims.py ssr-own-answers ssr-kmeans            # three classifications on a small byte-level base
 
 The pages are papers/kirkpatrick2017_ewc.md, papers/chaudhry2019_tiny_memories.md and papers/huang2024_ssr.md; the
 predictions are in papers/claims.toml. Claims that look at the same runs share them: name them in one command.
@@ -147,8 +147,9 @@ def tiny(one, other, about):
 
 TASKS = ("trec-6", "sms-spam", "sarcasm")
 KEPT = dict(keep_rows=24, replay_rows=4)
-TEXT = dict(n_layer=2, n_head=4, n_embd=64, length=96, batch_size=8, lr=1e-3, train_rows=300, test_rows=60,
-            valid_rows=20, base_batch=16, base_lr=3e-3, base_rows=5_000)  # fmt: skip
+BYTES = 257  # and the end of a text: no merges
+TEXT = dict(n_layer=2, n_head=4, n_embd=64, vocab_size=BYTES, length=96, batch_size=8, lr=1e-3, train_rows=300,
+            test_rows=60, valid_rows=20, base_batch=16, base_lr=3e-3, base_rows=5_000)  # fmt: skip
 STEPS, BASE_STEPS = 80, 200
 
 

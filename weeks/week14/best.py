@@ -17,18 +17,18 @@ from pathlib import Path
 from race import RECIPE, in_nats, split, train
 
 SMALL = {**RECIPE, "vocab-size": 1024}
-WIDE = {**SMALL, "n-layer": 6, "n-head": 6, "n-kv-head": 6, "n-embd": 192, "batch-size": 16, "lr": 0.02}
-# What is tried: the options of `nanogpt train`, among them its steps.
+# What is tried: the options of `nanogpt train`, among them its steps. Six layers of width 192 were tried too: one model
+# was as good as the first one here, and took almost five times as long, in which many small ones are better together.
 CANDIDATES = {
     "small": {**SMALL, "steps": 700},
-    "wide": {**WIDE, "steps": 500, "dropout": 0.1},
-    "wide, longer": {**WIDE, "steps": 900, "dropout": 0.2},
+    "dropout": {**SMALL, "steps": 1200, "dropout": 0.1},
+    "dropout, long context": {**SMALL, "steps": 1200, "dropout": 0.1, "block-size": 256, "batch-size": 8},
 }
 TINY = {"n-layer": 1, "n-head": 2, "n-kv-head": 1, "n-embd": 16, "block-size": 16, "batch-size": 4, "vocab-size": 270}
 PRESETS = {
     "smoke": ({"two steps": {**TINY, "steps": 2}, "four": {**TINY, "steps": 4}}, 2),
     "default": ({"small": CANDIDATES["small"]}, 2),
-    "full": (CANDIDATES, 3),
+    "full": (CANDIDATES, 10),
 }
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from continual.tiers.base import KEYS
 
 pytestmark = pytest.mark.day(91)
 
@@ -51,3 +52,9 @@ def test_the_same_rows_are_kept_by_replay_and_by_agem(claims):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(claims, "split", lambda run, seed, row: asked[row])
         assert claims.CLAIMS["tiny-gem"](0, None) == {"value": 20.0, **asked}
+
+
+def test_the_base_of_the_classifications_has_all_that_it_is_built_from(claims):
+    """Its settings once lacked what a base had come to need, and nothing asked before the hours of a run."""
+    settings = claims.TEXT | {"steps": claims.STEPS, "base_steps": claims.BASE_STEPS}
+    assert set(KEYS) <= settings.keys()
