@@ -2,7 +2,7 @@
 
     python weeks/week13/claims.py ewc-holds ewc-learns ewc-shares       # permuted MNIST
     python weeks/week13/claims.py tiny-helps tiny-gem tiny-ring         # split MNIST, ten classes, ten kept rows
-    python weeks/week13/claims.py ssr-own-answers ssr-kmeans            # three classifications on a small byte-level base
+    python weeks/week13/claims.py ssr-own-answers ssr-kmeans            # three classifications, a small byte-level base
 
 The pages are papers/kirkpatrick2017_ewc.md, papers/chaudhry2019_tiny_memories.md and papers/huang2024_ssr.md; the
 predictions are in papers/claims.toml. Claims that look at the same runs share them: name them in one command.
