@@ -8,6 +8,7 @@ import contextlib
 import torch
 
 from .generate import context, generate
+from .rows import at
 from .vendor.shared.errors import Mistake
 
 IGNORE = -100  # a target that the loss leaves out
@@ -56,7 +57,7 @@ class Learner:
     def predict(self, rows):
         """The logits at these positions alone, (M, V), row by row; and the scalar mean loss over them."""
         logits, loss = self.forward(rows)
-        return logits if logits.dim() == 2 else logits[self.mask(rows).to(logits.device)], loss
+        return at(self.mask(rows), logits), loss
 
     def gradient(self, rows):
         """Gradient of `loss(rows)` by parameter name. A training step's own `.grad` is neither read nor written."""

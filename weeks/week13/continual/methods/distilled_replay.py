@@ -54,9 +54,8 @@ class DistilledReplay(SharedReplay):
             return super().loss(learner, batch)
         with torch.no_grad(), learner.evaluating(), holding(learner, self.before):
             then = learner.predict(batch[batch.old])[0].float().log_softmax(dim=-1)  # (m, V)
-        logits, loss = learner.predict(batch)  # (M, V)
-        is_old = batch.old[:, None].expand_as(learner.mask(batch))[learner.mask(batch)]
-        now = logits[is_old.to(logits.device)].float().log_softmax(dim=-1)  # (m, V)
+        logits, loss = learner.predict(batch)  # (M, V), those of old rows last
+        now = logits[len(logits) - len(then) :].float().log_softmax(dim=-1)  # (m, V)
         return loss + self.config.strength * kl_div(now, then, log_target=True, reduction="sum") / len(logits)
 
     def finish(self, learner, task):

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 b2027308198bd08302e730537a78e0b53ee2dd22f32df699f8a7d3a41f921319; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 0e186a8c0ef6fe6d843e7e50876fab80c92d041af186fa512f2130eda548c7e1; edit there, then run: make vendor
 """Distilled replay: shared replay whose old rows also hold the model to what it predicted there before the task.
 
 A kept row says which token came; what the old model says of it is how likely each of the others was too. The divergence
@@ -55,9 +55,8 @@ class DistilledReplay(SharedReplay):
             return super().loss(learner, batch)
         with torch.no_grad(), learner.evaluating(), holding(learner, self.before):
             then = learner.predict(batch[batch.old])[0].float().log_softmax(dim=-1)  # (m, V)
-        logits, loss = learner.predict(batch)  # (M, V)
-        is_old = batch.old[:, None].expand_as(learner.mask(batch))[learner.mask(batch)]
-        now = logits[is_old.to(logits.device)].float().log_softmax(dim=-1)  # (m, V)
+        logits, loss = learner.predict(batch)  # (M, V), those of old rows last
+        now = logits[len(logits) - len(then) :].float().log_softmax(dim=-1)  # (m, V)
         return loss + self.config.strength * kl_div(now, then, log_target=True, reduction="sum") / len(logits)
 
     def finish(self, learner, task):
