@@ -118,17 +118,18 @@ def find_markers(text):
 
 
 def descend(value, dotted):
-    """`matrix.0.1` in a table of lists; a name that itself holds dots is found first. KeyError if nothing is there."""
-    if isinstance(value, dict) and dotted in value:
-        return value[dotted]
-    head, _, rest = dotted.partition(".")
-    if isinstance(value, dict) and head in value:
-        value = value[head]
-    elif isinstance(value, list) and re.fullmatch(r"-?\d+", head) and -len(value) <= int(head) < len(value):
-        value = value[int(head)]
-    else:
-        raise KeyError(dotted)
-    return descend(value, rest) if rest else value
+    """`matrix.0.1` in a table of lists; of names that hold dots themselves the longest. KeyError if nothing is there."""
+    if not dotted:
+        return value
+    if isinstance(value, list):
+        head, _, rest = dotted.partition(".")
+        if re.fullmatch(r"-?\d+", head) and -len(value) <= int(head) < len(value):
+            return descend(value[int(head)], rest)
+    ends = [len(dotted), *(at for at in range(len(dotted) - 1, -1, -1) if dotted[at] == ".")]
+    for at in ends if isinstance(value, dict) else ():
+        if dotted[:at] in value:
+            return descend(value[dotted[:at]], dotted[at + 1 :])
+    raise KeyError(dotted)
 
 
 def lookup(root, marker_id):
@@ -194,7 +195,7 @@ def typed_twice(text, markers, values):
     hidden = list(without_code(text))
     for marker in markers:
         hidden[marker.start : marker.end] = " " * (marker.end - marker.start)
-    prose = re.sub(r"<!--.*?-->|\]\([^)\n]*\)|https?://\S+|<[a-z][^>\n]*>", blank, "".join(hidden), flags=re.DOTALL)
+    prose = re.sub(r"\bPython \d+\.\d+|<!--.*?-->|\]\([^)\n]*\)|https?://\S+|<[a-z][^>\n]*>", blank, "".join(hidden), flags=re.DOTALL)
     for number in NUMBER.finditer(prose):
         if significant_digits(number[0]) < 3:
             continue
