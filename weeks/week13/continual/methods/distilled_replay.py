@@ -21,7 +21,7 @@ from .shared_replay import SharedReplay, SharedReplayConfig
 
 @dataclass(frozen=True)
 class DistilledReplayConfig(SharedReplayConfig):
-    strength: float = field(default=4.0, metadata={"help": "weight of the divergence from the old model"})
+    strength: float = field(default=4.0, metadata={"help": "weight of the divergence from the old model", "free": True})
 
     def __post_init__(self):
         super().__post_init__()

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 0e186a8c0ef6fe6d843e7e50876fab80c92d041af186fa512f2130eda548c7e1; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 c168c80d6ee46c866a07e186b4802d061ca37056114cb7f3f43ff8db71de62ed; edit there, then run: make vendor
 """Distilled replay: shared replay whose old rows also hold the model to what it predicted there before the task.
 
 A kept row says which token came; what the old model says of it is how likely each of the others was too. The divergence
@@ -22,7 +22,7 @@ from .shared_replay import SharedReplay, SharedReplayConfig
 
 @dataclass(frozen=True)
 class DistilledReplayConfig(SharedReplayConfig):
-    strength: float = field(default=4.0, metadata={"help": "weight of the divergence from the old model"})
+    strength: float = field(default=4.0, metadata={"help": "weight of the divergence from the old model", "free": True})
 
     def __post_init__(self):
         super().__post_init__()
