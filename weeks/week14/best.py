@@ -5,12 +5,15 @@ python weeks/week14/best.py --data ~/tinyshakespeare.txt --preset full      # th
 First each candidate learns nine tenths of the train split and is judged on its last tenth: so the size, the dropout and
 the number of steps are chosen. Then the best one learns the whole train split, once with each of a few seeds. Only then
 is the validation split read: by each model, and by all together, an ensemble whose probabilities are averaged. All are
-whole runs of `nanogpt train`; the minutes are those of everything, the choice too.
+whole runs of `nanogpt train`; the minutes are those of all of them, the choice too. A run that is over is kept until
+the end, so the same command goes on after a stop.
 """
 
+import hashlib
+import json
 import math
+import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -34,48 +37,61 @@ PRESETS = {
 
 def main(argv=None):
     from nanogpt.vendor.shared.progress import bar
-    from nanogpt.vendor.shared.results import parser, save_run, thread_count
+    from nanogpt.vendor.shared.results import models_folder, parser, save_run, thread_count
     from nanogpt.vendor.shared.text import read_text
 
     p = parser(__doc__.splitlines()[0], data=Path("tinyshakespeare.txt"), epilog=__doc__.split("\n", 2)[2])
     args = p.parse_args(argv)
-    text, threads, began = read_text(args.data), thread_count(args.threads), time.perf_counter()
+    text, threads = read_text(args.data), thread_count(args.threads)
     candidates, members = PRESETS[args.preset]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        choice, whole = folder / "choice", folder / "whole"
-        for part in (choice, whole):
-            part.mkdir()
-        learned, held_out = split(text, whole)
-        split(learned, choice)
-        tried = {}
-        for name, options in bar(candidates.items(), "choose", total=len(candidates)):
-            tried[name] = train(options, choice, threads, args.seed)
-            print(f"{name}: {tried[name]['val']:.4f} nats a character on the part held out", flush=True)
-        chosen = min(tried, key=lambda name: tried[name]["val"])
-        runs = []
-        for seed in bar(range(args.seed, args.seed + members), f"train {chosen}", total=members):
-            out = folder / f"seed{seed}"
-            runs.append({"seed": seed, **train(candidates[chosen], whole, threads, seed, out=out)})
-            print(f"seed {seed}: {runs[-1]['val']:.4f} nats a character", flush=True)
-        together = ensemble([folder / f"seed{run['seed']}" for run in runs], held_out)
+    work = models_folder(__file__, args.out) / f"best-{args.preset}"
+    choice, whole = work / "choice", work / "whole"
+    for part in (choice, whole):
+        part.mkdir(parents=True, exist_ok=True)
+    learned, held_out = split(text, whole)
+    split(learned, choice)
+    tried = {}
+    for name, options in bar(candidates.items(), "choose", total=len(candidates)):
+        tried[name] = kept(options, choice, threads, args.seed)
+        print(f"{name}: {tried[name]['val']:.4f} nats a character on the part held out", flush=True)
+    chosen = min(tried, key=lambda name: tried[name]["val"])
+    runs = []
+    for seed in bar(range(args.seed, args.seed + members), f"train {chosen}", total=members):
+        runs.append({"seed": seed, **kept(candidates[chosen], whole, threads, seed)})
+        print(f"seed {seed}: {runs[-1]['val']:.4f} nats a character", flush=True)
+    began = time.perf_counter()
+    together = ensemble([whole / run.pop("folder") for run in runs], held_out)
+    seconds = time.perf_counter() - began + sum(run["seconds"] for run in (*tried.values(), *runs))
+    tried = {name: {key: run[key] for key in ("seconds", "val")} for name, run in tried.items()}
     metrics = {
         "best_val": together,
-        "best_val_minutes": (time.perf_counter() - began) / 60,
+        "best_val_minutes": seconds / 60,
         "best_val_one_model": sum(run["val"] for run in runs) / members,
         "best_val_members": members,
         "chosen": chosen,
         "tried": tried,
         "runs": runs,
     }
-    path = save_run(
-        __file__, args, argv, metrics, name=f"best-{args.preset}", seconds=time.perf_counter() - began, threads=threads
-    )
+    path = save_run(__file__, args, argv, metrics, name=f"best-{args.preset}", seconds=seconds, threads=threads)
+    shutil.rmtree(work)
     print(
         f"{members} models together: {together:.4f} nats a character, after {metrics['best_val_minutes']:.0f} minutes"
     )
     print(f"results: {path}")
     return metrics
+
+
+def kept(options, part, threads, seed):
+    """What `train` gives, and the `folder` in `part` where the model lies: of a run that is over, or of a new one."""
+    from nanogpt.vendor.shared.files import atomic_write
+
+    texts = [(part / f"{name}.txt").read_text() for name in ("train", "val")]
+    name = hashlib.sha256(json.dumps([options, seed, texts]).encode()).hexdigest()[:12]
+    over = part / f"{name}.json"
+    if not over.exists():
+        run = train(options, part, threads, seed, out=part / name)
+        atomic_write(over, json.dumps({**run, "folder": name}))
+    return json.loads(over.read_text())
 
 
 def ensemble(folders, text):

@@ -81,8 +81,14 @@ def test_the_best_is_chosen_without_the_validation_split(race, in_process, load_
         return train(options, folder, *rest, **more)
 
     monkeypatch.setattr(best, "train", watched)
+    judge = best.ensemble
+    monkeypatch.setattr(best, "ensemble", lambda *rest: 1 / 0)  # the first time it stops before its end
     argv = ["--preset", "smoke", "--data", str(text), "--out", str(tmp_path / "out"), "--threads", "1"]
-    metrics = best.main(argv)
+    with pytest.raises(ZeroDivisionError):
+        best.main(argv)
+    monkeypatch.setattr(best, "ensemble", judge)
+    metrics = best.main(argv)  # goes on, and trains nothing twice
+    assert not list((tmp_path / "out").glob("models/best-smoke"))
     assert [name for name, _ in seen] == ["choice", "choice", "whole", "whole"]
     assert [len(part) for _, part in seen] == [10_935, 10_935, 12_150, 12_150], "of 13,500 characters"
     assert metrics["chosen"] == min(metrics["tried"], key=lambda name: metrics["tried"][name]["val"])
