@@ -118,7 +118,7 @@ def find_markers(text):
 
 
 def descend(value, dotted):
-    """`matrix.0.1` in a table of lists; of names that hold dots themselves the longest. KeyError if nothing is there."""
+    """`matrix.0.1` in a table of lists; of names that hold dots the longest. KeyError if nothing is there."""
     if not dotted:
         return value
     if isinstance(value, list):
@@ -195,7 +195,8 @@ def typed_twice(text, markers, values):
     hidden = list(without_code(text))
     for marker in markers:
         hidden[marker.start : marker.end] = " " * (marker.end - marker.start)
-    prose = re.sub(r"\bPython \d+\.\d+|<!--.*?-->|\]\([^)\n]*\)|https?://\S+|<[a-z][^>\n]*>", blank, "".join(hidden), flags=re.DOTALL)
+    no_prose = r"\bPython \d+\.\d+|<!--.*?-->|\]\([^)\n]*\)|https?://\S+|<[a-z][^>\n]*>"
+    prose = re.sub(no_prose, blank, "".join(hidden), flags=re.DOTALL)
     for number in NUMBER.finditer(prose):
         if significant_digits(number[0]) < 3:
             continue
