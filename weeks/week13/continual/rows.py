@@ -70,13 +70,11 @@ def at_judged(rows, logits):
 
     A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
     """
-    return at(rows.judged[:, 1:], logits)
+    return logits if logits.dim() == 2 else at(rows.judged[:, 1:], logits)
 
 
 def at(mask, logits):
-    """The same for a mask (B, T). Where all is judged nothing is picked, for picking costs as much as a layer."""
-    if logits.dim() == 2:
-        return logits
+    """(B, T) bool, (B, T, V) -> (n, V). Where all is judged nothing is picked, for picking costs as much as a layer."""
     return logits.flatten(0, 1) if mask.all() else logits[mask.to(logits.device)]
 
 

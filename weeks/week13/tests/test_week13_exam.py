@@ -58,14 +58,8 @@ EXAM = {
     "opr": (dict(keep_rows=6, replay_rows=3), [dict(keep_rows=0), dict(keep_rows=6, replay_rows=0)]),
     "kl-replay": (dict(samples=5, replay_rows=2, top=4), [dict(strength=0), dict(samples=0), dict(replay_rows=0)]),
     "ssr": (dict(keep_rows=6, replay_rows=3, ratio=0.2), [dict(keep_rows=0), dict(replay_rows=0)]),
-    "shared-replay": (
-        dict(keep_rows=6, replay_rows=2, share=0.5),
-        [dict(keep_rows=0), dict(keep_rows=6, share=0)],
-    ),
-    "distilled-replay": (
-        dict(keep_rows=6, replay_rows=2, share=0.5),
-        [dict(keep_rows=0), dict(keep_rows=6, share=0)],
-    ),
+    "shared-replay": (dict(keep_rows=6, replay_rows=2), [dict(keep_rows=0), dict(keep_rows=6, share=0)]),
+    "distilled-replay": (dict(keep_rows=6, replay_rows=2), [dict(keep_rows=0), dict(keep_rows=6, share=0)]),
     "replay": (
         dict(keep_rows=6, replay_rows=3),
         [

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 e89852e9ec6ad6f2f836d6e7de5cad7ddba9ed1a7ce85a644e549c40ec4481a8; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 1e2fcaf4d8a46410c4703baa1759a2674dd98058426baedf671fd9baeba4a54e; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -58,7 +58,7 @@ class Learner:
     def predict(self, rows):
         """The logits at these positions alone, (M, V), row by row; and the scalar mean loss over them."""
         logits, loss = self.forward(rows)
-        return at(self.mask(rows), logits), loss
+        return logits if logits.dim() == 2 else at(self.mask(rows), logits), loss
 
     def gradient(self, rows):
         """Gradient of `loss(rows)` by parameter name. A training step's own `.grad` is neither read nor written."""

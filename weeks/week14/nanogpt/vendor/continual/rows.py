@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 11319c6c38c28a3b77f84f5220e26bc574f8d305869732042b2e55ada64495e4; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 52f68fbbcae02d96278fa71d88eea0e5e1ccc7ba6c08bd880ac0cdea7c14f9c1; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -71,13 +71,11 @@ def at_judged(rows, logits):
 
     A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
     """
-    return at(rows.judged[:, 1:], logits)
+    return logits if logits.dim() == 2 else at(rows.judged[:, 1:], logits)
 
 
 def at(mask, logits):
-    """The same for a mask (B, T). Where all is judged nothing is picked, for picking costs as much as a layer."""
-    if logits.dim() == 2:
-        return logits
+    """(B, T) bool, (B, T, V) -> (n, V). Where all is judged nothing is picked, for picking costs as much as a layer."""
     return logits.flatten(0, 1) if mask.all() else logits[mask.to(logits.device)]
 
 
