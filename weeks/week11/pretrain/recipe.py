@@ -41,6 +41,7 @@ class Recipe:
     sample_every: int = 0
     judged: int = 65_536  # tokens of the held-out split that a validation reads
     budget: int = 10**9  # bytes of checkpoints
+    half: str = "float32"  # or "bf16": what products are computed in
     mask: bool = False  # may attention not cross the border of a document? `bench.py mask` measures what it gives
 
     def config(self, vocab_size):
@@ -48,7 +49,7 @@ class Recipe:
 
     def plan(self, seed):
         return Plan(
-            self.steps, self.rows, save_every=self.save_every, budget=self.budget, seed=seed,
+            self.steps, self.rows, save_every=self.save_every, budget=self.budget, seed=seed, half=self.half,
             validate_every=self.validate_every, sample_every=self.sample_every,
         )  # fmt: skip
 
