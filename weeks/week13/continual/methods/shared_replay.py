@@ -29,8 +29,12 @@ class SharedReplay(Rehearsal):
     def batch(self, learner, rows):
         total = len(rows) + self.config.replay_rows
         wanted = round(total * self.config.share)
-        old = self.memory.sample(wanted)
+        old = self.drawn(wanted)
         return rows if old is None else self.together(rows[: max(1, total - wanted)], old)
+
+    def drawn(self, k):
+        """k kept Rows for a step; None where there are none."""
+        return self.memory.sample(k)
 
     def together(self, new, old):
         return cat([new, old])

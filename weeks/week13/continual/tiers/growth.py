@@ -1,4 +1,4 @@
-"""What one task more costs when many have come before: seconds and bytes of the last task over those of the second.
+"""What one task more costs when many have come before: its last tasks' seconds over those of the first ones, and bytes.
 
 The tasks are texts of made-up words, each with words of its own, so that there can be as many as asked for.
 """

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 23bdf6b5963ecf912406f81e0e3d66de9ca9f2421fe08747010c4cc55bd8380c; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 5d4fad03c0abecd09447e06694f8fbf55dd180dd55276ae9ef34a8d31d5f2cbe; edit there, then run: make vendor
 """Shared replay: old rows take the place of new ones, so a step costs about what it costs without a memory.
 
 Replay joins old rows to all the new ones and pays for both (Chaudhry et al. 2019). Here a step has `replay_rows` more
@@ -30,8 +30,12 @@ class SharedReplay(Rehearsal):
     def batch(self, learner, rows):
         total = len(rows) + self.config.replay_rows
         wanted = round(total * self.config.share)
-        old = self.memory.sample(wanted)
+        old = self.drawn(wanted)
         return rows if old is None else self.together(rows[: max(1, total - wanted)], old)
+
+    def drawn(self, k):
+        """k kept Rows for a step; None where there are none."""
+        return self.memory.sample(k)
 
     def together(self, new, old):
         return cat([new, old])
