@@ -3,8 +3,8 @@
 A batch has a number of slots. A row that ends frees its slot for the next prompt, as Orca does (Yu et al. 2022,
 "iteration-level scheduling"), so that no product is spent on rows that have ended. Prompts are read longest first, in
 groups of like length: little padding, and what a layer hands to the next stays in the processor's own memory.
-On a processor nearly all the time that is left goes to products with the weights. So what would not help is left out:
-query, key and value in one product (measured: no faster), and packing the weights for it beforehand (the same).
+On a processor nearly all the time that is left goes to products with the weights, which are packed for it (packed.py).
+So what would not help is left out: query, key and value in one product (measured: no faster).
 Left out: paging (a slot has room for the longest row), and reading a prompt in pieces between the steps of others.
 """
 
@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..vendor.gpt.cache import KVCache
 from ..vendor.gpt.sampling import penalise_repetition, sample
 from ..vendor.lora.adapter import layers, merge, unmerge
+from . import packed
 from .slots import Slots
 
 FREE = 1 / 4  # of the slots that are free before prompts are read: many at once read faster, and free slots cost little
@@ -67,7 +68,7 @@ def generate_batch(
         u = torch.stack([uniform[len(answers[row]), row] for row in rows]).to(device)  # (B,)
         return sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, uniform=u).tolist()
 
-    with merged(model):
+    with merged(model), packed.using(packed.pack(model) if max(room) >= packed.PAYS else {}):
         prefix = read_prefix(model, prompts)
         queue = sorted((row for row, left in enumerate(room) if left), key=lambda row: len(prompts[row]))
         most = max(len(p) + left for p, left in zip(prompts, room, strict=True))

@@ -4,6 +4,7 @@ import torch
 
 from ..vendor.gpt.cache import KVCache
 from ..vendor.gpt.sampling import sample
+from . import packed
 
 
 class Context:
@@ -14,6 +15,7 @@ class Context:
 
     def __init__(self, model):
         self.model, self.ids, self.cache = model, [], None
+        self.steps, self.packs = 0, {}  # single tokens read so far, and from packed.PAYS of them on the packed weights
 
     def read(self, ids, room=0):
         """Logits (V,) of the token after the list `ids`; what is already in the cache is not read again.
@@ -35,9 +37,18 @@ class Context:
         self.cache.crop(same)
         new = torch.tensor([ids[same:]], device=weight.device)  # (1, T)
         self.ids = []  # a Ctrl-C in the next line would leave them wrong
-        state = self.model.hidden(new, self.cache)[:, -1]  # (1, C): the head is needed once, not T times
+        with packed.using(self.weights(new.shape[1])):
+            state = self.model.hidden(new, self.cache)[:, -1]  # (1, C): the head is needed once, not T times
+            logits = self.model.logits(state)[0].float()  # (V,)
         self.ids = list(ids)
-        return self.model.logits(state)[0].float()  # (V,)
+        return logits
+
+    def weights(self, tokens):
+        """What to read so many tokens with. Packing costs as much as a few steps, so it waits until there are some."""
+        self.steps += tokens == 1
+        if self.steps == packed.PAYS or packed.stale(self.packs):
+            self.packs = packed.pack(self.model)
+        return self.packs
 
 
 @torch.no_grad()
