@@ -167,6 +167,9 @@ def lookup(root, marker_id):
 
 
 def shown(value, spec):
+    """The text that a page has of a value; of a text the lines, for a marker has one line."""
+    if isinstance(value, str):
+        value = " / ".join(line.strip() for line in value.split("\n") if line.strip())
     try:
         return format(value, spec)
     except (ValueError, TypeError):

@@ -19,6 +19,7 @@ RECORD = {
         "by.name": 7,
         "table": {"a.b": 5, "c": {"d": "text"}, "x=0.5,y=1": {"acc": 8}},
         "seconds_of": 1,
+        "told": "Jam\n\n- 1 cup\n",
     },
 }
 
@@ -79,6 +80,12 @@ def test_values_are_found_and_formatted(tree, docs, marker, shown):
     result = filled(tree, docs, text)
     assert result == f"before <!--r:{marker}-->{shown}<!--/r--> after\n"
     assert docs.page_problems(tree, tree / "README.md") == []
+
+
+def test_a_text_of_several_lines_is_one_line_of_a_page(tree, docs, said):
+    """A marker ends on its line."""
+    text = filled(tree, docs, "It wrote: <!--r:week05.default.told-->x<!--/r-->\n")
+    assert text == "It wrote: <!--r:week05.default.told-->Jam / - 1 cup<!--/r-->\n" and not said(text)
 
 
 def test_sync_changes_only_what_is_between_markers(tree, docs):
