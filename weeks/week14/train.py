@@ -34,7 +34,7 @@ def presets():
         "shape": SHAPE,
         "pretrain": PRETRAIN.to_dict(),
         "learn": LATER.to_dict(),
-        "replay": {"keep_rows": 160, "replay_rows": 2, "share": 0.35, "strength": 5.0},
+        "replay": {"keep_rows": 128, "replay_rows": 2, "share": 0.35, "strength": 6.0},
         "exam_chars": 30_000,
         "train_chars": None,
     }
