@@ -25,6 +25,10 @@ GROWTH = ("first_batch", "first_context", "grow")  # of a training from scratch:
 MOST = 1e6  # of a rate, a norm or a decay: beyond it float32 breaks at once
 
 
+class Diverged(Mistake):
+    """The loss or the gradient is no finite number any more."""
+
+
 def option(default, help):
     """A setting whose text is shown by --help."""
     return field(default=default, metadata={"help": help})
@@ -151,7 +155,7 @@ def train(
     """Run steps `start` .. config.steps on the Rows, and return the list of training losses.
 
     save(step) is called every `save_every` steps and on Ctrl-C, which then raises KeyboardInterrupt.
-    A loss that is not finite raises a Mistake that names the step; weights and saved files are of before it.
+    A loss that is not finite raises Diverged, a Mistake that names the step; weights and saved files are of before it.
     """
     strategy = strategy or Strategy()
     optimizer = optimizer or make_optimizer(learner.parameters(), config)
@@ -166,7 +170,7 @@ def train(
             try:
                 info = step(learner, strategy, optimizer, batch, parts=config.accumulate, clip=config.clip)
             except FloatingPointError as error:
-                raise Mistake(f"training stopped at step {i}: {error}") from error
+                raise Diverged(f"training stopped at step {i}: {error}") from error
             losses.append(info["loss"])
             average = info["loss"] if average is None else 0.95 * average + 0.05 * info["loss"]
             read += tokens_in(batch)
