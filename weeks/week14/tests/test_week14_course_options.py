@@ -7,7 +7,7 @@ from nanogpt import cli
 from nanogpt.commands.learn import reported
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
-from week14_tiny import QUICK, TEXTS, furnish, interrupt, record, run
+from week14_tiny import QUICK, SIZES, TEXTS, furnish, interrupt, record, run
 
 pytestmark = pytest.mark.day(100)
 
@@ -121,6 +121,45 @@ def test_a_resumed_run_has_the_same_method_and_precision(home, tmp_path, monkeyp
     (home / "dogs2.txt").write_text(TEXTS["cats"] * 120)
     with pytest.raises(Mistake, match="learned other rows than dogs has now"):
         cli.main(["learn", str(home / "dogs2.txt"), "--name", "dogs", *argv[2:]])
+
+
+@pytest.mark.parametrize(
+    ("words", "others"),
+    [
+        (["--vocab-size", "2000"], {"--vocab-size=280": "--vocab-size [0-9]+, not 280"}),
+        (["--n-kv-head", "0"], {"--n-kv-head=1": "--n-kv-head 2, not 1"}),
+        (
+            ["--set", "n_hidden=0", "mlp=swiglu", "bias=true"],
+            {"--set=n_hidden=9": "--set n_hidden=64, not 9", "--set=mlp=gelu": "--set mlp=swiglu, not gelu"},
+        ),
+    ],
+)
+def test_the_same_command_goes_on(home, tmp_path, monkeypatch, capsys, words, others):
+    """What the config, or a short text, made of a size is no other size; another one is named as it is typed."""
+    monkeypatch.setattr(workspace, "train", interrupt)
+    sizes = list(SIZES)
+    if words[0] in sizes:
+        at = sizes.index(words[0])
+        del sizes[at : at + 2]
+    argv = ["train", home / "cats.txt", "--out", tmp_path / "m", *sizes, *QUICK]
+    assert run(*argv, *words) == 130
+    said = capsys.readouterr().err
+    assert ("note: the text gives only" in said) == (words[0] == "--vocab-size") and "Warning" not in said
+    monkeypatch.undo()
+    for word, sentence in others.items():
+        with pytest.raises(Mistake, match=sentence):
+            cli.main([*map(str, argv), "--resume", *word.split("=", 1)])
+    assert run(*argv, *words, "--resume") == 0
+
+
+def test_a_larger_vocabulary_is_refused_where_the_text_gives_one(home, tmp_path, monkeypatch, capsys):
+    """It was asked to be small, so a larger one is another model."""
+    monkeypatch.setattr(workspace, "train", interrupt)
+    argv = ["train", home / "cats.txt", "--out", tmp_path / "m", *SIZES, *QUICK]
+    assert run(*argv) == 130
+    argv[argv.index("280")] = "290"
+    with pytest.raises(Mistake, match="--vocab-size 280, not 290"):
+        cli.main([*map(str, argv), "--resume"])
 
 
 def test_another_method_is_taken_where_nothing_is_lost(home, tmp_path, capsys):

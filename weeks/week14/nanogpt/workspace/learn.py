@@ -32,6 +32,12 @@ def course_from(text, shape, **chosen):
     return new_course(GPTConfig(**{**shape, "vocab_size": tokenizer.vocab_size}), tokenizer, **chosen)
 
 
+def all_learned(tokenizer, text):
+    """Whether `text` gives no larger vocabulary than this one: each of its pieces is a single token."""
+    parts = "\n".join(documents(text)).split(END)
+    return all(len(tokenizer.encode_ordinary(part)) == len(tokenizer.split(part)) for part in parts)
+
+
 def course_on(loaded, lora, *, tasks, row_length, method="replay", method_config=None, seed=0):
     """A course in which an adapter learns on the frozen weights of `loaded`, an opened model."""
     loaded.base = {"model": lasting(loaded.source), "digest": digest(loaded)}
