@@ -1,9 +1,14 @@
 """The command as a user meets it: each one run on a small text, each mistake with its sentence and status."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from nanogpt import cli
 from week14_tiny import run
 
 pytestmark = pytest.mark.day(100)
@@ -72,8 +77,19 @@ def test_chat_answers_and_ends(trained, capsys, monkeypatch):
 
         monkeypatch.setattr("builtins.input", ask)
         assert run("chat", "--model", trained / "m", "--max-tokens", 5, "--seed", 1) == 0
-        assert "it follows no orders" in capsys.readouterr().out
+        assert f"{trained / 'm'} learned cats. It continues text; it follows no orders" in capsys.readouterr().out
     assert next(feed, None) is None
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_an_empty_one(trained, closed):
+    """As under a supervisor: what reads ends as at the end of input, what is printed goes nowhere."""
+    call = f'{sys.executable} -c "from nanogpt.cli import script; script()"'
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    shell = f"{call} chat --model {trained / 'm'} {closed} && {call} --help {closed}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and not done.stderr
+    assert ("usage: nanogpt" in done.stdout) == (closed == "<&-")
 
 
 def test_too_long_prompt_is_cropped_and_told(trained, capsys):
