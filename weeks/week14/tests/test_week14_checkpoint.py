@@ -119,9 +119,9 @@ def test_a_reader_never_sees_a_half_state(folder):
 
 def test_a_failing_save_keeps_the_old_model(folder, monkeypatch):
     """A full disk at any write of the save must leave the earlier checkpoint whole."""
-    before = checkpoint.load(folder)[0].state_dict()
+    before, names = checkpoint.load(folder)[0].state_dict(), {p.name for p in folder.iterdir()}
     writes, real = [], checkpoint.atomic_write
-    for allowed in range(3):
+    for allowed in range(4):
         writes.clear()
 
         def full_disk(path, content, allowed=allowed):
@@ -135,6 +135,17 @@ def test_a_failing_save_keeps_the_old_model(folder, monkeypatch):
             checkpoint.save(folder, tiny(seed=2 + allowed), TOKENIZER, {}, memory={"rows": torch.full((3,), allowed)})
         after = checkpoint.load(folder)[0].state_dict()
         assert all(torch.equal(before[k], after[k]) for k in before)
+        if allowed < 3:  # the fourth write is the index: that of the state before is there already
+            assert {p.name for p in folder.iterdir()} == names, "nothing is left that no later save would sweep"
+
+
+def test_what_a_killed_save_left_is_taken_away(folder):
+    """Parts of files bear our names and a process; a stranger's stay."""
+    left = f".model-{'a' * 16}.safetensors.123.part"
+    for name in (left, ".checkpoint.json.4567.part", "mine.part", ".theirs.json.123.part"):
+        (folder / name).write_text("half")
+    checkpoint.save(folder, tiny(), TOKENIZER, {"note": 2})
+    assert {p.name for p in folder.glob("*part")} == {"mine.part", ".theirs.json.123.part"}
 
 
 @pytest.mark.parametrize("part", ["model", "tokenizer", "memory"])
