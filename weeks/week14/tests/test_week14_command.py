@@ -56,6 +56,23 @@ def test_learn_keeps_the_old_domain_in_view(trained, capsys):
     assert "already learned 'dogs'" in capsys.readouterr().err
 
 
+def test_what_cannot_be_exported_says_how_one_that_can_is_trained(trained, tmp_path, capsys):
+    """The default recipe has what transformers lacks; the words in the error, and in the help, give a model that it
+    reads. A shape of GPT-2 with shared heads is told its own words."""
+    train = ["train", trained / "cats.txt", *SIZES, *QUICK, "--steps", 1, "--out"]
+    shapes = [[], ["--set", "position=learned", "norm=layernorm", "mlp=gelu", "bias=true"]]
+    for i, shape in enumerate(shapes):
+        assert run(*train, tmp_path / f"m{i}", *shape) == 0
+        assert run("export", tmp_path / "e", "--model", tmp_path / f"m{i}") == 1
+        heads, chosen = re.search("give `nanogpt train` also (.*)--set (.*)", capsys.readouterr().err).groups()
+        words = [*heads.split(), *(shape or ["--set"]), *chosen.split()]
+        assert run(*train, tmp_path / f"n{i}", *words) == 0
+        assert run("export", tmp_path / f"e{i}", "--model", tmp_path / f"n{i}") == 0
+    capsys.readouterr()
+    assert run("export", "--help") == 0
+    assert "--set mlp=swiglu ngram=1 qk_norm=false" in " ".join(capsys.readouterr().out.split())
+
+
 def test_eval_prints_bits_per_byte(trained, capsys):
     """One line a file, in order; the text it was trained on is the easier one."""
     assert run("eval", trained / "cats.txt", trained / "dogs.txt", "--model", trained / "m") == 0
