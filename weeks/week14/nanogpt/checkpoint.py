@@ -110,7 +110,7 @@ def _finished(path):
     """Whether the index at `path` is of a whole state, and not of a task on the way. Damage is neither."""
     try:
         return not json.loads(path.read_text(encoding="utf-8"))["record"].get("progress")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -120,7 +120,7 @@ def _named(folder):
     for index in (INDEX, PREVIOUS):
         try:
             found |= {entry["name"] for entry in json.loads((folder / index).read_text())["files"].values()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # what cannot be read names nothing, so nothing of it is swept
     return {name for name in found if Path(name).name == name}
 
@@ -171,6 +171,12 @@ def load(folder, device="cpu", index=None):
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}; "
             "they do not belong together"
         )
+    begin = (index.get("chat") or {}).get("begin")
+    if begin and begin not in tokenizer.special_tokens:
+        raise Mistake(
+            f"{Path(folder) / INDEX} is damaged: a text would begin with {begin[:40]!r}, which is no special token of "
+            "its vocabulary; restore the folder from a copy"
+        )
     return model, tokenizer, index["record"]
 
 
@@ -210,6 +216,9 @@ def read_index(folder):
         for name, value in index.setdefault("sample", {}).items():  # older folders do not say it
             if name not in DRAWN or not isinstance(value, int | float):
                 raise ValueError(f"sample has {name} {value!r}")
+        for name, value in (index.get("chat") or {}).items():
+            if not isinstance(value, str | None):
+                raise ValueError(f"chat has {name} {value!r}")
         for part in ("adapter",) if "base" in index else ("model", "tokenizer"):
             index["files"][part]
         for file in index["files"].values():
@@ -217,10 +226,10 @@ def read_index(folder):
                 raise ValueError(f"{file['name']!r} is no file of this folder")
             file["bytes"] + 0
         if "base" in index:
-            index["base"]["model"], index["base"]["digest"].items(), index["adapter"].items()
+            index["base"]["model"].strip(), index["base"]["digest"].items(), index["adapter"].items()
         else:
             index["model"].items()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Mistake(
             f"{path} is damaged ({type(error).__name__}: {error}); restore the folder from a copy, or train again"
         ) from error

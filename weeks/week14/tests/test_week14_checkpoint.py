@@ -218,6 +218,9 @@ def test_lacking_and_misshapen_tensors_are_all_named(folder):
         (lambda i: i.update(model=3), "is damaged"),
         (lambda i: i.update(format=0), "is damaged"),
         (lambda i: i.update(format=True), "is damaged"),
+        (lambda i: i.update(chat="x"), "is damaged"),
+        (lambda i: i.update(chat={"begin": 5}), "is damaged .*chat has begin 5"),
+        (lambda i: i.update(chat={"begin": "zzz"}), "is damaged: a text would begin with 'zzz'"),
         (lambda i: i["model"].update(vocab_size=100), "(?s)do not belong together|has shape"),
     ],
 )
@@ -228,12 +231,14 @@ def test_wrong_index_is_told(folder, change, sentence):
         checkpoint.load(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": "x"}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": "x"}', b"[" * 100_000])
 def test_damaged_index_is_told(folder, content):
     """checkpoint.json itself may be the damaged file."""
     (folder / "checkpoint.json").write_bytes(content)
     with pytest.raises(Mistake, match="is damaged"):
         checkpoint.load(folder)
+    checkpoint.save(folder, tiny(), TOKENIZER, {"note": 2})
+    assert checkpoint.load(folder)[2] == {"note": 2}, "a save puts a whole one in its place"
 
 
 def test_no_model_there(tmp_path):

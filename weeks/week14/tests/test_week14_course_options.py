@@ -1,6 +1,8 @@
 """Every option of `nanogpt learn` is used, or refused with both values: none is ever ignored."""
 
 import json
+import re
+import shutil
 
 import pytest
 from nanogpt import cli
@@ -170,6 +172,33 @@ def test_another_method_is_taken_where_nothing_is_lost(home, tmp_path, capsys):
     assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "naive", *QUICK) == 0
     assert "what replay remembers is not taken along" in capsys.readouterr().err
     assert record(out)["method"] == {"name": "naive", "config": {}} and record(out)["state"] == {}
+
+
+DAMAGE = {  # of a course's record: each is a sentence of every command that opens it, and no traceback
+    "exams": ([], ["dogs", 5], "x"),
+    "learned": (["wolves"], "cats", [[]]),
+    "scores": ("abc", [["x"]], [[]], [], [[1.0, 2.0]], [5]),
+    "row_length": (None, -1, 1.5, 10**9),
+    "tasks": ("magic", []),
+    "progress": ({"task": "a"}, 5, {"task": "cats", "config": {}, "step": -1, "losses": [], "stage": "judge"},
+                 {"task": "cats", "config": {}, "step": 1, "losses": []}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_record_is_told(home, tmp_path, capsys, name):
+    """Written by another program, or by hand: what does not hold together is found before anything is done with it."""
+    for value in DAMAGE[name]:
+        shutil.copytree(home / "m", tmp_path / "m", dirs_exist_ok=True)
+        path = tmp_path / "m" / "checkpoint.json"
+        index = json.loads(path.read_text())
+        index["record"][name] = value
+        path.write_text(json.dumps(index))
+        assert run("info", "--model", tmp_path / "m") == 1
+        assert "lacks what a course needs" in capsys.readouterr().err
+        assert run("train", home / "cats.txt", "--out", tmp_path / "m", "--resume") == 1
+        said = "lacks what a (run|course) needs" if name == "progress" else "there is nothing to resume"
+        assert re.search(said, capsys.readouterr().err)
 
 
 def test_held_out_rows_are_kept_only_if_wanted(home, tmp_path, capsys):
