@@ -5,6 +5,7 @@ the ids of both; only the response is judged. Shorter rows are filled up with id
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,8 @@ def parse_rows(text, path):
             continue
         where = f"{path}, line {number}"
         try:
-            fields = json.loads(line)
+            with about(where):
+                fields = json.loads(line, object_pairs_hook=_once)
         except (json.JSONDecodeError, RecursionError) as error:
             why = getattr(error, "msg", "too deeply nested")
             raise Mistake(f"{where} is not JSON ({why}); expected {EXAMPLE}") from None
@@ -65,6 +67,15 @@ def parse_rows(text, path):
     if not rows:
         raise Mistake(f"{path} has no rows; each line should be one like {EXAMPLE}")
     return rows
+
+
+def _once(pairs):
+    """A dict of the names and values of a JSON object; JSON itself would keep the last of two that have one name."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise Mistake(f"{name[:40]!r} is there twice; keep one of the two")
+    return fields
 
 
 def write_rows(rows):

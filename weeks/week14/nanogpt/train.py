@@ -22,6 +22,7 @@ from .vendor.shared.errors import Mistake
 from .vendor.shared.progress import bar
 
 GROWTH = ("first_batch", "first_context", "grow")  # of a training from scratch: kept rows that join have full length
+ROWS = 10**6  # at most in a forward pass, which are looked up one by one: more is a slip of the hand
 MOST = 1e6  # of a rate, a norm or a decay: beyond it float32 breaks at once
 
 
@@ -56,9 +57,9 @@ class TrainConfig:
     precision: str = option("auto", "float32, bfloat16, or auto: the faster")
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulate"):
-            if not 1 <= getattr(self, name) < 2**53:
-                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be from 1 to {2**53 - 1}")
+        for name, most in (("steps", 2**53 - 1), ("batch_size", ROWS), ("accumulate", ROWS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be from 1 to {most}")
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) <= MOST:
                 raise Mistake(f"--{name} is {getattr(self, name)}; it must be above 0 and at most {MOST:g}")
