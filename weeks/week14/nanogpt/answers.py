@@ -5,12 +5,15 @@ the ids of both; only the response is judged. Shorter rows are filled up with id
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
+from .chat import ordinary
 from .packing import Packing
+from .tasks import about
 from .vendor.continual.learner import Learner
 from .vendor.continual.rows import Rows
 from .vendor.continual.task import Task
@@ -45,7 +48,8 @@ def parse_rows(text, path):
             continue
         where = f"{path}, line {number}"
         try:
-            fields = json.loads(line)
+            with about(where):
+                fields = json.loads(line, object_pairs_hook=_once)
         except (json.JSONDecodeError, RecursionError) as error:
             why = getattr(error, "msg", "too deeply nested")
             raise Mistake(f"{where} is not JSON ({why}); expected {EXAMPLE}") from None
@@ -63,6 +67,15 @@ def parse_rows(text, path):
     if not rows:
         raise Mistake(f"{path} has no rows; each line should be one like {EXAMPLE}")
     return rows
+
+
+def _once(pairs):
+    """A dict of the names and values of a JSON object; JSON itself would keep the last of two that have one name."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise Mistake(f"{name[:40]!r} is there twice; keep one of the two")
+    return fields
 
 
 def write_rows(rows):
@@ -85,7 +98,7 @@ def prompt_ids(template, row, most):
     ids = template.encode(row.messages())
     tokenizer, content = template.tokenizer, row.prompt
     while len(ids) > most:
-        kept = tokenizer.encode_ordinary(content)
+        kept = ordinary(tokenizer, content)
         kept = kept[: len(kept) - (len(ids) - most)]
         if not kept:
             raise Mistake(f"nothing is left of the prompt {row.prompt[:40]!r} in {most} tokens; allow longer rows")
@@ -96,7 +109,18 @@ def prompt_ids(template, row, most):
 
 def response_ids(template, row):
     """Ids of the row's response and of the token that ends it."""
-    return [*template.tokenizer.encode_ordinary(row.response), template.end_of_reply]
+    return [*ordinary(template.tokenizer, row.response), template.end_of_reply]
+
+
+def asked_ids(template, row, length, block):
+    """Ids of the row's prompt as an exam asks it: cut as in training, and the context has room for one token more."""
+    reply = len(response_ids(template, row))
+    if reply > length:
+        raise Mistake(
+            f"a response of {reply} tokens leaves no place for its prompt in a row of {length}; "
+            "shorten it, or allow longer rows with --row-length"
+        )
+    return prompt_ids(template, row, min(length + 1 - reply, block - 1))
 
 
 def make_task(name, rows, template, length):
@@ -104,14 +128,15 @@ def make_task(name, rows, template, length):
     ids, cut = torch.zeros(len(rows), length + 1, dtype=torch.long), 0
     judged = torch.zeros_like(ids, dtype=torch.bool)
     for i, row in enumerate(rows):
-        reply = response_ids(template, row)
-        if len(reply) > length // 2:
-            raise Mistake(
-                f"{name}, row {i + 1}: a response of {len(reply)} tokens takes more than half of a row of {length}; "
-                "shorten it, or allow longer rows with --row-length"
-            )
-        most = length + 1 - len(reply)
-        prompt = prompt_ids(template, row, most)
+        with about(f"{name}, row {i + 1}"):
+            reply = response_ids(template, row)
+            if len(reply) > length // 2:
+                raise Mistake(
+                    f"a response of {len(reply)} tokens takes more than half of a row of {length}; "
+                    "shorten it, or allow longer rows with --row-length"
+                )
+            most = length + 1 - len(reply)
+            prompt = prompt_ids(template, row, most)
         cut += len(prompt) == most and prompt != template.encode(row.messages())
         end = len(prompt) + len(reply)
         ids[i, :end], judged[i, len(prompt) : end] = torch.tensor([*prompt, *reply]), True

@@ -17,6 +17,14 @@ from .vendor.shared.errors import Mistake
 ROLES = ("system", "user", "assistant")
 
 
+def ordinary(tokenizer, text):
+    """Ids of a text in which nothing is a control token; a Mistake where the vocabulary lacks one of its bytes."""
+    try:
+        return tokenizer.encode_ordinary(text)
+    except ValueError as error:
+        raise Mistake(str(error)) from error
+
+
 class Template:
     """Encodes messages such as [{"role": "user", "content": "Hello"}].
 
@@ -65,19 +73,16 @@ class Template:
             role = messages[lost[0]]["role"]
             raise Mistake(f"the chat template leaves out message {lost[0] + 1} ({role}); put its words elsewhere")
         ids, plain = [], ""
-        try:
-            for i, part in enumerate(parts):
-                if i % 2 or not self._special:
-                    plain += part
-                    continue
-                text, *found = self._special.split(part)
-                plain += text
-                for token, text in zip(found[::2], found[1::2]):
-                    ids += [*self.tokenizer.encode_ordinary(plain), self.tokenizer.special_tokens[token]]
-                    plain = text
-            return ids + self.tokenizer.encode_ordinary(plain)
-        except ValueError as error:
-            raise Mistake(str(error)) from error
+        for i, part in enumerate(parts):
+            if i % 2 or not self._special:
+                plain += part
+                continue
+            text, *found = self._special.split(part)
+            plain += text
+            for token, text in zip(found[::2], found[1::2]):
+                ids += [*ordinary(self.tokenizer, plain), self.tokenizer.special_tokens[token]]
+                plain = text
+        return ids + ordinary(self.tokenizer, plain)
 
     def _parts(self, messages, cores, reply):
         """What the template wrote: its text, the number of the content that follows, its text, a number, ..., text; and

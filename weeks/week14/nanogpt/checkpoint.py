@@ -10,12 +10,14 @@
 
 A save writes every new file under a name made of its own hash, then replaces checkpoint.json. A crash, a full disk
 or Ctrl-C before that last step leaves the previous checkpoint whole. Afterwards files are swept that an index of ours
-named and none names any more, and no others.
+named and none names any more, and no others; a save that fails takes back the files that it wrote.
 """
 
 import hashlib
 import json
 import os
+import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -30,6 +32,8 @@ from .vendor.shared.errors import Mistake
 from .vendor.shared.files import atomic_write
 
 INDEX, PREVIOUS, UNDONE = "checkpoint.json", "previous.json", "undone.json"
+OURS = re.compile(r"[a-z]+-[0-9a-f]{16}\.(safetensors|json|vocab)")
+PART = re.compile(rf"\.({OURS.pattern}|checkpoint\.json|previous\.json)\.[0-9]+\.part")  # of atomic_write
 DRAWN = ("temperature", "top_k", "top_p")  # what a model may say about how it is drawn from
 
 
@@ -45,12 +49,32 @@ def save(folder, model, tokenizer, record, *, chat=None, sample=None, **parts):
     from, as far as it says so: {"temperature": 0.5, "top_p": 0.9}.
     """
     index = {"model": model.config.to_dict(), "chat": chat, "sample": sample or {}, "record": record}
-    _commit(folder, index, {"model": weights(model), **parts}, tokenizer)
+    with _no_leftovers(folder):
+        _commit(folder, index, {"model": weights(model), **parts}, tokenizer)
 
 
 def save_adapter(folder, base, adapter, tensors, record, **parts):
     """The same for an adapter: `base` says which model it needs, `adapter` how it is shaped, `tensors` are A and B."""
-    _commit(folder, {"base": base, "adapter": adapter, "record": record}, {"adapter": tensors, **parts})
+    with _no_leftovers(folder):
+        _commit(folder, {"base": base, "adapter": adapter, "record": record}, {"adapter": tensors, **parts})
+
+
+@contextmanager
+def _no_leftovers(folder):
+    """Take away what no later save would: parts of files that a killed save left, and, where this one fails, the files
+    that it wrote and that no index names."""
+    names = lambda pattern: {path.name for path in Path(folder).glob("*") if pattern.fullmatch(path.name)}
+    for name in names(PART):
+        (Path(folder) / name).unlink(missing_ok=True)
+    before = names(OURS)
+    try:
+        yield
+    except BaseException:
+        kept = {Path(name).stem for name in _named(Path(folder))}  # a vocabulary's twin has its stem
+        for name in names(OURS) - before:
+            if Path(name).stem not in kept:
+                (Path(folder) / name).unlink(missing_ok=True)
+        raise
 
 
 def _commit(folder, index, parts, tokenizer=None):
@@ -86,7 +110,7 @@ def _finished(path):
     """Whether the index at `path` is of a whole state, and not of a task on the way. Damage is neither."""
     try:
         return not json.loads(path.read_text(encoding="utf-8"))["record"].get("progress")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 
@@ -96,7 +120,7 @@ def _named(folder):
     for index in (INDEX, PREVIOUS):
         try:
             found |= {entry["name"] for entry in json.loads((folder / index).read_text())["files"].values()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # what cannot be read names nothing, so nothing of it is swept
     return {name for name in found if Path(name).name == name}
 
@@ -147,6 +171,12 @@ def load(folder, device="cpu", index=None):
             f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}; "
             "they do not belong together"
         )
+    begin = (index.get("chat") or {}).get("begin")
+    if begin and begin not in tokenizer.special_tokens:
+        raise Mistake(
+            f"{Path(folder) / INDEX} is damaged: a text would begin with {begin[:40]!r}, which is no special token of "
+            "its vocabulary; restore the folder from a copy"
+        )
     return model, tokenizer, index["record"]
 
 
@@ -186,6 +216,9 @@ def read_index(folder):
         for name, value in index.setdefault("sample", {}).items():  # older folders do not say it
             if name not in DRAWN or not isinstance(value, int | float):
                 raise ValueError(f"sample has {name} {value!r}")
+        for name, value in (index.get("chat") or {}).items():
+            if not isinstance(value, str | None):
+                raise ValueError(f"chat has {name} {value!r}")
         for part in ("adapter",) if "base" in index else ("model", "tokenizer"):
             index["files"][part]
         for file in index["files"].values():
@@ -193,10 +226,10 @@ def read_index(folder):
                 raise ValueError(f"{file['name']!r} is no file of this folder")
             file["bytes"] + 0
         if "base" in index:
-            index["base"]["model"], index["base"]["digest"].items(), index["adapter"].items()
+            index["base"]["model"].strip(), index["base"]["digest"].items(), index["adapter"].items()
         else:
             index["model"].items()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Mistake(
             f"{path} is damaged ({type(error).__name__}: {error}); restore the folder from a copy, or train again"
         ) from error

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import sys
 
 from .commands import COMMANDS
@@ -77,6 +78,9 @@ def refuse(sentence):
 
 def script():
     """The console entry point: an expected failure becomes one sentence and a status."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as by `<&-` or a supervisor: nothing comes, and nobody reads
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
     for stream in (sys.stdin, sys.stdout):
         stream.reconfigure(errors="replace")  # what a terminal cannot show, or a pipe brings damaged, is no failure
     sys.exit(entry(main))

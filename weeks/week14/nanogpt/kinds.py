@@ -1,10 +1,13 @@
 """What can be learned, and how it is judged: a kind of task is a class here and a row of KINDS."""
 
-from .answers import AnswerLearner, hold_out_rows, make_task, parse_rows, read_rows, write_rows
+from functools import partial
+
+from .answers import AnswerLearner, asked_ids, hold_out_rows, make_task, parse_rows, read_rows, write_rows
+from .chat import ordinary
 from .infer.batch import generate_batch
 from .presets import ROW_LENGTH
 from .scores import answer_all, bits_per_byte, exact_match
-from .tasks import encode, rows_of
+from .tasks import about, encode, rows_of
 from .vendor.continual.learner import Learner
 from .vendor.continual.pairs import Format
 from .vendor.continual.task import Task
@@ -26,8 +29,14 @@ class Text:
 
     def task(self, name, text, loaded, length):
         """(Task, note): all of the text as rows of `length` tokens."""
-        tokens = encode(loaded.tokenizer, text, progress=f"encode {name}")
+        with about(name):
+            tokens = encode(loaded.tokenizer, text, progress=f"encode {name}")
         return Task(name, rows_of(tokens, length, name)), ""
+
+    def check(self, name, text, loaded, length):
+        """A Mistake where the text cannot be judged: its vocabulary may lack a byte."""
+        with about(name):
+            encode(loaded.tokenizer, text)
 
     def learner(self, loaded, autocast, length=ROW_LENGTH):
         return Learner(loaded.model, autocast=autocast)
@@ -58,6 +67,14 @@ class Answers:
         task, cut = make_task(name, rows, loaded.template(), length)
         return task, f"{cut} prompts were cut to fit rows of {length} tokens" if cut else ""
 
+    def check(self, name, rows, loaded, length):
+        """A Mistake for a row that cannot be judged; by its prompt, for held-out rows have other numbers than a file's
+        lines."""
+        template, block = loaded.template(), loaded.model.config.block_size
+        for row in rows:
+            with about(f"{name}, prompt {row.prompt[:40]!r}"):
+                asked_ids(template, row, length, block)
+
     def learner(self, loaded, autocast, length=ROW_LENGTH):
         if loaded.chat is None:
             raise Mistake(
@@ -66,7 +83,7 @@ class Answers:
             )
         template, tokenizer = loaded.template(), loaded.tokenizer
         ask = lambda prompt: template.encode([{"role": "user", "content": prompt}])
-        text = Format(tokenizer.encode_ordinary, tokenizer.decode, ask, template.end_of_reply, length)
+        text = Format(partial(ordinary, tokenizer), tokenizer.decode, ask, template.end_of_reply, length)
         return AnswerLearner(loaded.model, autocast=autocast, text=text, generate=generate_batch)
 
     def score(self, learner, loaded, rows, length, progress=None):

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .answers import prompt_ids, response_ids
+from .answers import asked_ids, response_ids
 from .infer.batch import generate_batch
 from .tasks import begin_id, encode, end_id
 from .vendor.shared.progress import bar
@@ -57,8 +57,7 @@ def answer_all(learner, template, rows, *, length, batch_size=64, most=None, pro
     """
     model, tokenizer = learner.model, template.tokenizer
     most = most or 2 + max(len(response_ids(template, row)) for row in rows)
-    block = model.config.block_size  # which leaves an answer one token at least; it ends where the context does
-    prompts = [prompt_ids(template, row, min(length + 1 - len(response_ids(template, row)), block - 1)) for row in rows]
+    prompts = [asked_ids(template, row, length, model.config.block_size) for row in rows]
     was_training = model.training
     model.eval()
     try:

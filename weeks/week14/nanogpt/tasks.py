@@ -1,13 +1,25 @@
 """From a text to rows: tokenize its documents, cut them into windows."""
 
+from contextlib import contextmanager
+
 import torch
 
+from .chat import ordinary
 from .vendor.continual.rows import windows
 from .vendor.shared.errors import Mistake
 from .vendor.shared.progress import bar
 from .vendor.shared.text import END, documents
 
 ENDS = (END, "<|end_of_text|>", "</s>", "<|im_end|>")  # what vocabularies call the end of a document
+
+
+@contextmanager
+def about(where):
+    """Begin the sentence of a Mistake with what it is about."""
+    try:
+        yield
+    except Mistake as error:
+        raise Mistake(f"{where}: {error}") from error
 
 
 def end_of(tokenizer):
@@ -34,7 +46,7 @@ def encode(tokenizer, text, progress=None):
     begin, end, ids = begin_id(tokenizer), end_id(tokenizer), []
     with bar(total=len(text), label=progress, unit="char", unit_scale=True, disable=progress is None) as line:
         for part in documents(text):
-            ids += [begin, *tokenizer.encode_ordinary(part), *([end] if begin != end else [])]
+            ids += [begin, *ordinary(tokenizer, part), *([end] if begin != end else [])]
             line.update(len(part))
     return torch.tensor(ids, dtype=torch.long)
 

@@ -22,7 +22,12 @@ from .vendor.shared.errors import Mistake
 from .vendor.shared.progress import bar
 
 GROWTH = ("first_batch", "first_context", "grow")  # of a training from scratch: kept rows that join have full length
+ROWS = 10**6  # at most in a forward pass, which are looked up one by one: more is a slip of the hand
 MOST = 1e6  # of a rate, a norm or a decay: beyond it float32 breaks at once
+
+
+class Diverged(Mistake):
+    """The loss or the gradient is no finite number any more."""
 
 
 def option(default, help):
@@ -52,9 +57,9 @@ class TrainConfig:
     precision: str = option("auto", "float32, bfloat16, or auto: the faster")
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulate"):
-            if not 1 <= getattr(self, name) < 2**53:
-                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be from 1 to {2**53 - 1}")
+        for name, most in (("steps", 2**53 - 1), ("batch_size", ROWS), ("accumulate", ROWS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be from 1 to {most}")
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) <= MOST:
                 raise Mistake(f"--{name} is {getattr(self, name)}; it must be above 0 and at most {MOST:g}")
@@ -151,7 +156,7 @@ def train(
     """Run steps `start` .. config.steps on the Rows, and return the list of training losses.
 
     save(step) is called every `save_every` steps and on Ctrl-C, which then raises KeyboardInterrupt.
-    A loss that is not finite raises a Mistake that names the step; weights and saved files are of before it.
+    A loss that is not finite raises Diverged, a Mistake that names the step; weights and saved files are of before it.
     """
     strategy = strategy or Strategy()
     optimizer = optimizer or make_optimizer(learner.parameters(), config)
@@ -166,7 +171,7 @@ def train(
             try:
                 info = step(learner, strategy, optimizer, batch, parts=config.accumulate, clip=config.clip)
             except FloatingPointError as error:
-                raise Mistake(f"training stopped at step {i}: {error}") from error
+                raise Diverged(f"training stopped at step {i}: {error}") from error
             losses.append(info["loss"])
             average = info["loss"] if average is None else 0.95 * average + 0.05 * info["loss"]
             read += tokens_in(batch)

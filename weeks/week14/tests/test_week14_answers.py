@@ -124,6 +124,7 @@ def test_long_prompts_are_cut_and_responses_never(text, length):
         ('{"prompt": " ", "response": "b"}', 'line 1: "prompt" is empty'),
         ('{"prompt": "a", "response": 3}', 'line 1: "response" is 3; it must be a text'),
         ("\n \n", "f.jsonl has no rows"),
+        ('{"prompt": "a", "prompt": "b", "response": "c"}', "f.jsonl, line 1: 'prompt' is there twice; keep one"),
         ('{"prompt": "a", "response": "gre\\ud83dat"}', 'f.jsonl, line 1: "response" holds half a character'),
     ],
 )

@@ -119,9 +119,9 @@ def test_a_reader_never_sees_a_half_state(folder):
 
 def test_a_failing_save_keeps_the_old_model(folder, monkeypatch):
     """A full disk at any write of the save must leave the earlier checkpoint whole."""
-    before = checkpoint.load(folder)[0].state_dict()
+    before, names = checkpoint.load(folder)[0].state_dict(), {p.name for p in folder.iterdir()}
     writes, real = [], checkpoint.atomic_write
-    for allowed in range(3):
+    for allowed in range(4):
         writes.clear()
 
         def full_disk(path, content, allowed=allowed):
@@ -135,6 +135,17 @@ def test_a_failing_save_keeps_the_old_model(folder, monkeypatch):
             checkpoint.save(folder, tiny(seed=2 + allowed), TOKENIZER, {}, memory={"rows": torch.full((3,), allowed)})
         after = checkpoint.load(folder)[0].state_dict()
         assert all(torch.equal(before[k], after[k]) for k in before)
+        if allowed < 3:  # the fourth write is the index: that of the state before is there already
+            assert {p.name for p in folder.iterdir()} == names, "nothing is left that no later save would sweep"
+
+
+def test_what_a_killed_save_left_is_taken_away(folder):
+    """Parts of files bear our names and a process; a stranger's stay."""
+    left = f".model-{'a' * 16}.safetensors.123.part"
+    for name in (left, ".checkpoint.json.4567.part", "mine.part", ".theirs.json.123.part"):
+        (folder / name).write_text("half")
+    checkpoint.save(folder, tiny(), TOKENIZER, {"note": 2})
+    assert {p.name for p in folder.glob("*part")} == {"mine.part", ".theirs.json.123.part"}
 
 
 @pytest.mark.parametrize("part", ["model", "tokenizer", "memory"])
@@ -207,6 +218,9 @@ def test_lacking_and_misshapen_tensors_are_all_named(folder):
         (lambda i: i.update(model=3), "is damaged"),
         (lambda i: i.update(format=0), "is damaged"),
         (lambda i: i.update(format=True), "is damaged"),
+        (lambda i: i.update(chat="x"), "is damaged"),
+        (lambda i: i.update(chat={"begin": 5}), "is damaged .*chat has begin 5"),
+        (lambda i: i.update(chat={"begin": "zzz"}), "is damaged: a text would begin with 'zzz'"),
         (lambda i: i["model"].update(vocab_size=100), "(?s)do not belong together|has shape"),
     ],
 )
@@ -217,12 +231,14 @@ def test_wrong_index_is_told(folder, change, sentence):
         checkpoint.load(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": "x"}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": "x"}', b"[" * 100_000])
 def test_damaged_index_is_told(folder, content):
     """checkpoint.json itself may be the damaged file."""
     (folder / "checkpoint.json").write_bytes(content)
     with pytest.raises(Mistake, match="is damaged"):
         checkpoint.load(folder)
+    checkpoint.save(folder, tiny(), TOKENIZER, {"note": 2})
+    assert checkpoint.load(folder)[2] == {"note": 2}, "a save puts a whole one in its place"
 
 
 def test_no_model_there(tmp_path):

@@ -1,9 +1,14 @@
 """The command as a user meets it: each one run on a small text, each mistake with its sentence and status."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from nanogpt import cli
 from week14_tiny import run
 
 pytestmark = pytest.mark.day(100)
@@ -51,6 +56,23 @@ def test_learn_keeps_the_old_domain_in_view(trained, capsys):
     assert "already learned 'dogs'" in capsys.readouterr().err
 
 
+def test_what_cannot_be_exported_says_how_one_that_can_is_trained(trained, tmp_path, capsys):
+    """The default recipe has what transformers lacks; the words in the error, and in the help, give a model that it
+    reads. A shape of GPT-2 with shared heads is told its own words."""
+    train = ["train", trained / "cats.txt", *SIZES, *QUICK, "--steps", 1, "--out"]
+    shapes = [[], ["--set", "position=learned", "norm=layernorm", "mlp=gelu", "bias=true"]]
+    for i, shape in enumerate(shapes):
+        assert run(*train, tmp_path / f"m{i}", *shape) == 0
+        assert run("export", tmp_path / "e", "--model", tmp_path / f"m{i}") == 1
+        heads, chosen = re.search("give `nanogpt train` also (.*)--set (.*)", capsys.readouterr().err).groups()
+        words = [*heads.split(), *(shape or ["--set"]), *chosen.split()]
+        assert run(*train, tmp_path / f"n{i}", *words) == 0
+        assert run("export", tmp_path / f"e{i}", "--model", tmp_path / f"n{i}") == 0
+    capsys.readouterr()
+    assert run("export", "--help") == 0
+    assert "--set mlp=swiglu ngram=1 qk_norm=false" in " ".join(capsys.readouterr().out.split())
+
+
 def test_eval_prints_bits_per_byte(trained, capsys):
     """One line a file, in order; the text it was trained on is the easier one."""
     assert run("eval", trained / "cats.txt", trained / "dogs.txt", "--model", trained / "m") == 0
@@ -72,8 +94,19 @@ def test_chat_answers_and_ends(trained, capsys, monkeypatch):
 
         monkeypatch.setattr("builtins.input", ask)
         assert run("chat", "--model", trained / "m", "--max-tokens", 5, "--seed", 1) == 0
-        assert "it follows no orders" in capsys.readouterr().out
+        assert f"{trained / 'm'} learned cats. It continues text; it follows no orders" in capsys.readouterr().out
     assert next(feed, None) is None
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_an_empty_one(trained, closed):
+    """As under a supervisor: what reads ends as at the end of input, what is printed goes nowhere."""
+    call = f'{sys.executable} -c "from nanogpt.cli import script; script()"'
+    env = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    shell = f"{call} chat --model {trained / 'm'} {closed} && {call} --help {closed}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=env, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0 and not done.stderr
+    assert ("usage: nanogpt" in done.stdout) == (closed == "<&-")
 
 
 def test_too_long_prompt_is_cropped_and_told(trained, capsys):

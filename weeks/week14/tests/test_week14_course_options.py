@@ -1,13 +1,15 @@
 """Every option of `nanogpt learn` is used, or refused with both values: none is ever ignored."""
 
 import json
+import re
+import shutil
 
 import pytest
 from nanogpt import cli
 from nanogpt.commands.learn import reported
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
-from week14_tiny import QUICK, TEXTS, furnish, interrupt, record, run
+from week14_tiny import QUICK, SIZES, TEXTS, furnish, interrupt, record, run
 
 pytestmark = pytest.mark.day(100)
 
@@ -123,6 +125,45 @@ def test_a_resumed_run_has_the_same_method_and_precision(home, tmp_path, monkeyp
         cli.main(["learn", str(home / "dogs2.txt"), "--name", "dogs", *argv[2:]])
 
 
+@pytest.mark.parametrize(
+    ("words", "others"),
+    [
+        (["--vocab-size", "2000"], {"--vocab-size=280": "--vocab-size [0-9]+, not 280"}),
+        (["--n-kv-head", "0"], {"--n-kv-head=1": "--n-kv-head 2, not 1"}),
+        (
+            ["--set", "n_hidden=0", "mlp=swiglu", "bias=true"],
+            {"--set=n_hidden=9": "--set n_hidden=64, not 9", "--set=mlp=gelu": "--set mlp=swiglu, not gelu"},
+        ),
+    ],
+)
+def test_the_same_command_goes_on(home, tmp_path, monkeypatch, capsys, words, others):
+    """What the config, or a short text, made of a size is no other size; another one is named as it is typed."""
+    monkeypatch.setattr(workspace, "train", interrupt)
+    sizes = list(SIZES)
+    if words[0] in sizes:
+        at = sizes.index(words[0])
+        del sizes[at : at + 2]
+    argv = ["train", home / "cats.txt", "--out", tmp_path / "m", *sizes, *QUICK]
+    assert run(*argv, *words) == 130
+    said = capsys.readouterr().err
+    assert ("note: the text gives only" in said) == (words[0] == "--vocab-size") and "Warning" not in said
+    monkeypatch.undo()
+    for word, sentence in others.items():
+        with pytest.raises(Mistake, match=sentence):
+            cli.main([*map(str, argv), "--resume", *word.split("=", 1)])
+    assert run(*argv, *words, "--resume") == 0
+
+
+def test_a_larger_vocabulary_is_refused_where_the_text_gives_one(home, tmp_path, monkeypatch, capsys):
+    """It was asked to be small, so a larger one is another model."""
+    monkeypatch.setattr(workspace, "train", interrupt)
+    argv = ["train", home / "cats.txt", "--out", tmp_path / "m", *SIZES, *QUICK]
+    assert run(*argv) == 130
+    argv[argv.index("280")] = "290"
+    with pytest.raises(Mistake, match="--vocab-size 280, not 290"):
+        cli.main([*map(str, argv), "--resume"])
+
+
 def test_another_method_is_taken_where_nothing_is_lost(home, tmp_path, capsys):
     """In another folder the rows kept so far stay where they are; in the same one they would be gone."""
     assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", home / "m", "--method", "naive", *QUICK) == 1
@@ -131,6 +172,33 @@ def test_another_method_is_taken_where_nothing_is_lost(home, tmp_path, capsys):
     assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "naive", *QUICK) == 0
     assert "what replay remembers is not taken along" in capsys.readouterr().err
     assert record(out)["method"] == {"name": "naive", "config": {}} and record(out)["state"] == {}
+
+
+DAMAGE = {  # of a course's record: each is a sentence of every command that opens it, and no traceback
+    "exams": ([], ["dogs", 5], "x"),
+    "learned": (["wolves"], "cats", [[]]),
+    "scores": ("abc", [["x"]], [[]], [], [[1.0, 2.0]], [5]),
+    "row_length": (None, -1, 1.5, 10**9),
+    "tasks": ("magic", []),
+    "progress": ({"task": "a"}, 5, {"task": "cats", "config": {}, "step": -1, "losses": [], "stage": "judge"},
+                 {"task": "cats", "config": {}, "step": 1, "losses": []}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_record_is_told(home, tmp_path, capsys, name):
+    """Written by another program, or by hand: what does not hold together is found before anything is done with it."""
+    for value in DAMAGE[name]:
+        shutil.copytree(home / "m", tmp_path / "m", dirs_exist_ok=True)
+        path = tmp_path / "m" / "checkpoint.json"
+        index = json.loads(path.read_text())
+        index["record"][name] = value
+        path.write_text(json.dumps(index))
+        assert run("info", "--model", tmp_path / "m") == 1
+        assert "lacks what a course needs" in capsys.readouterr().err
+        assert run("train", home / "cats.txt", "--out", tmp_path / "m", "--resume") == 1
+        said = "lacks what a (run|course) needs" if name == "progress" else "there is nothing to resume"
+        assert re.search(said, capsys.readouterr().err)
 
 
 def test_held_out_rows_are_kept_only_if_wanted(home, tmp_path, capsys):

@@ -205,6 +205,8 @@ def test_a_new_optimizer_is_a_row(monkeypatch):
         ({"steps": -3}, "--steps is -3"),
         ({"steps": 0}, "--steps is 0"),
         ({"batch_size": 0}, "--batch-size is 0"),
+        ({"batch_size": 2**40}, "--batch-size is 1099511627776; it must be from 1 to 1000000"),
+        ({"accumulate": 2**40}, "--accumulate is 1099511627776; it must be from 1 to 1000000"),
         ({"lr": -1.0}, "--lr is -1.0"),
         ({"lr": float("nan")}, "--lr is nan"),
         ({"warmup": -1}, "--warmup is -1"),

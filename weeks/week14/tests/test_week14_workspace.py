@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,12 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from nanogpt import cli, upgrades
+from nanogpt import checkpoint, cli, upgrades
 from nanogpt.answers import AnswerLearner, Row, make_task
 from nanogpt.kinds import KINDS
 from nanogpt.scores import answer_all
 from nanogpt.sources import open_model
 from nanogpt.train import TrainConfig, train
+from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.continual.methods import METHODS
 from nanogpt.vendor.continual.strategy import Config, Strategy
 from nanogpt.vendor.shared.errors import Mistake
@@ -117,6 +119,56 @@ def test_an_exam_at_the_contexts_end_is_judged(tmp_path):
     answers = answer_all(AnswerLearner(model), template, rows, length=95)
     assert len(answers) == 2
     assert answers[1] == answer_all(AnswerLearner(model), template, rows[1:], length=95)[0]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A chat model, imported, whose vocabulary has no byte ~: published ones lack some control characters."""
+    model, full = tiny_model()
+    ranks = {token: i for token, i in full.ranks.items() if b"~" not in token}
+    words = {"template": CHATML, "bos": "<|im_start|>", "eos": "<|im_end|>", "begin": ""}
+    folder = tmp_path_factory.mktemp("bare") / "model"
+    checkpoint.save(folder, model, Tokenizer(ranks, special_tokens=full.special_tokens), {"from": "hf"}, chat=words)
+    return folder
+
+
+LACKS, LONG = "the byte b'~' is not in this vocabulary", "a response of [0-9]+ tokens leaves no place for its prompt"
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "number", "said"),
+    [
+        ("r.jsonl", {"prompt": "red", "response": "nice " * 99}, 15, f"the exam of r, prompt 'red': {LONG}"),
+        ("r.jsonl", {"prompt": "red ~", "response": "a"}, 15, f"the exam of r, prompt 'red ~': {LACKS}"),
+        ("r.jsonl", {"prompt": "red", "response": "~"}, 3, f"r, row 4: {LACKS}"),
+        ("r.jsonl", {"prompt": "great " * 99 + "~", "response": "a"}, 3, f"r, row 4: {LACKS}"),
+        ("t.txt", "~", 39, f"the exam of t: {LACKS}"),
+        ("t.txt", "~", 3, f"t: {LACKS}"),
+    ],
+)
+def test_what_cannot_be_judged_is_told_before_training(bare, tmp_path, monkeypatch, capsys, name, row, number, said):
+    """Held-out or trained on: one sentence, no step, nothing written; and the same of a file that `eval` is given."""
+    monkeypatch.setattr(workspace, "train", lambda *a, **o: pytest.fail("trained"))
+    lines = [{"prompt": f"is {i}", "response": "a"} if name == "r.jsonl" else "the sky is blue " * 9 for i in range(40)]
+    lines[number] = row
+    text = "".join((line if name == "t.txt" else json.dumps(line)) + "\n" for line in lines)
+    (tmp_path / name).write_text(text)
+    assert run("learn", tmp_path / name, "--model", bare, "--out", tmp_path / "x", *QUICK) == 1
+    assert re.search(f"^error: {said}", capsys.readouterr().err, re.MULTILINE) and not (tmp_path / "x").exists()
+    assert run("eval", tmp_path / name, "--model", bare) == 1
+    assert re.search(f"^error: {tmp_path / name}.*({LACKS}|{LONG})", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_a_lower_rate_is_advised_for_a_broken_loss_only(home, tmp_path, monkeypatch, capsys):
+    """What the exam complains of is no matter of the rate."""
+
+    def refuse(*args, **options):
+        raise Mistake("this exam cannot be read")
+
+    monkeypatch.setattr(workspace, "judge", refuse)
+    assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", tmp_path / "x", *QUICK) == 1
+    said = capsys.readouterr().err
+    assert "go on with the same command plus --resume\n" in said and "--lr" not in said
 
 
 def test_two_commands_on_one_folder(home, tmp_path):

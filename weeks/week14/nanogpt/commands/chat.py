@@ -150,7 +150,7 @@ def read_conversation(path):
 
 
 def greeting(loaded):
-    taught = ", ".join((loaded.record or {}).get("taught", []))
+    taught = ", ".join((loaded.record or {}).get("learned", []))
     if loaded.chat:
         return loaded.source + (f", which learned {taught}" if taught else "")
     return f"{loaded.source} learned {taught or 'nothing that it told us'}. It continues text; it follows no orders."

@@ -9,6 +9,7 @@ from ..device import autocast_for, pick_device
 from ..kinds import KINDS, kind_of
 from ..presets import ROW_LENGTH
 from ..sources import open_model
+from ..tasks import about
 from ..vendor.shared.errors import Mistake
 from .options import MODEL, Device, Model, Precision, Threads
 
@@ -45,11 +46,10 @@ class Eval:
         if self.row_length is not None and self.row_length > most:
             raise Mistake(f"--row-length is {self.row_length}, and the context of {self.model} holds {most}")
         length = self.row_length or (loaded.record or {}).get("row_length") or min(ROW_LENGTH, most)
-        for path, kind, _ in contents:  # what cannot be judged is told before anything is
-            try:
+        for path, kind, content in contents:  # what cannot be judged is told before anything is
+            with about(path):
                 kind.learner(loaded, autocast)
-            except Mistake as error:
-                raise Mistake(f"{path}: {error}") from None
+            kind.check(path, content, loaded, length)
         for path, kind, content in contents:
             learner = kind.learner(loaded, autocast)
             score = kind.score(learner, loaded, content, length, progress=path.name)

@@ -11,7 +11,8 @@ from .options import MODEL, Folder, Model, new_folder
 class Export:
     """Write a model as a Hugging Face folder that `transformers` loads, tokenizer and chat template included.
 
-    An adapter is added to the weights of its base.
+    An adapter is added to the weights of its base. A model that was trained here has ingredients that transformers
+    lacks, but for one that began as: nanogpt train TEXT --out DIR --set mlp=swiglu ngram=1 qk_norm=false
 
     examples:
       nanogpt export exported/mine --model checkpoints/mine

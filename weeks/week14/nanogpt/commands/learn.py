@@ -218,7 +218,7 @@ def going_on(options, name, device, chosen):
         raise Mistake(f"{options.out} is complete: there is nothing to resume. To teach it more: nanogpt learn")
     try:
         stored = TrainConfig(**begun["config"])
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise Mistake(f"{options.out}/{checkpoint.INDEX} lacks what a run needs ({error}); train again") from error
     if chosen.get("precision") == "auto":
         chosen = {**chosen, "precision": pick_precision("auto", device)}

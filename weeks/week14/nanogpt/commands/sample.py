@@ -36,6 +36,7 @@ class Sample:
     threads: Threads = None
 
     def run(self):
+        from ..chat import ordinary
         from ..device import pick_device  # in here, for torch takes a second and --help does not need it
         from ..sources import open_model
         from ..tasks import begin_id, end_id
@@ -57,13 +58,6 @@ class Sample:
                 sys.stdout.write(self.prompt)
             write_answer(loaded, ids, drawn, self.max_tokens, seed=self.seed + i, stop=stop)
             print(flush=True)
-
-
-def ordinary(tokenizer, text):
-    try:
-        return tokenizer.encode_ordinary(text)
-    except ValueError as error:
-        raise Mistake(str(error)) from error
 
 
 def drawing(loaded, options, otherwise):

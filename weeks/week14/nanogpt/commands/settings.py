@@ -28,11 +28,15 @@ def given(options, settings):
     return {name: value for name in names if (value := getattr(options, name, None)) is not None}
 
 
-def settle(chosen, stored, where, *, free=()):
-    """The settings to go on with: the stored ones. What was given must equal them, but for the names in `free`."""
+def settle(chosen, stored, where, *, free=(), typed=None):
+    """The settings to go on with: the stored ones. What was given must equal them, but for the names in `free`.
+
+    `typed(name, value)` is how a setting is given on the command line, where that is not an option of its own name.
+    """
+    typed = typed or (lambda name, value: f"{option(name)} {value}")
     changed = {name: value for name, value in chosen.items() if getattr(stored, name) != value and name not in free}
     if changed:
-        said = " and ".join(f"{option(name)} {getattr(stored, name)}, not {value}" for name, value in changed.items())
+        said = " and ".join(f"{typed(name, getattr(stored, name))}, not {value}" for name, value in changed.items())
         raise Mistake(f"{where} has {said}; leave the option out to go on as before, or start anew in another folder")
     return replace(stored, **{name: value for name, value in chosen.items() if name in free})
 

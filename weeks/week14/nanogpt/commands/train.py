@@ -1,6 +1,8 @@
 """`nanogpt train`: a model from scratch."""
 
-from dataclasses import dataclass
+import sys
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +14,10 @@ from ..presets import PRETRAIN, SHAPE, Shape, ingredients
 from ..train import TrainConfig
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import locked
-from ..workspace.learn import course_from
+from ..workspace.learn import all_learned, course_from
 from .learn import finish, going_on, method_of, method_settings, read_task
 from .options import Count, Device, Folder, Name, Threads
-from .settings import given, options_of, settle
+from .settings import given, option, options_of, settle
 
 
 @dataclass
@@ -59,7 +61,8 @@ class Train:
         with locked(self.out):
             if self.resume:
                 course, config = going_on(self, name, device, chosen)
-                settle(shape, course.model.config, f"the model in {self.out}")
+                shape = as_built(shape, course, text)
+                settle(shape, course.model.config, f"the model in {self.out}", typed=typed)
             else:
                 if checkpoint.exists(self.out):
                     raise Mistake(f"{self.out} already holds a model; give --resume to go on, or another --out")
@@ -74,6 +77,29 @@ class Train:
         method = method_of(self)
         chosen = {"method": method.name, "method_config": method.config, "seed": config.seed, "device": device}
         try:
-            return course_from(text, {**SHAPE, **shape}, **chosen)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "the text has no pair left")  # said below, as a note for this command
+                course = course_from(text, {**SHAPE, **shape}, **chosen)
         except ValueError as error:
             raise Mistake(str(error)) from error
+        found, asked = course.model.config.vocab_size, {**SHAPE, **shape}["vocab_size"]
+        if found < asked:
+            said = f"the text gives only {found} tokens, not {asked}; give more text, or --vocab-size {found}"
+            print(f"note: {said}", file=sys.stderr)
+        return course
+
+
+def as_built(shape, course, text):
+    """What the sizes that were asked for come to: 0 is what the config makes of it, and a vocabulary ends where the
+    text gives no more. So the words of the first run are those that go on with it."""
+    config, shape = course.model.config, dict(shape)
+    of_itself = {name: 0 for name in ("n_kv_head", "n_hidden") if shape.get(name) == 0}
+    shape |= {name: getattr(replace(config, **of_itself), name) for name in of_itself}
+    if shape.get("vocab_size", 0) > config.vocab_size and all_learned(course.tokenizer, text):
+        del shape["vocab_size"]
+    return shape
+
+
+def typed(name, value):
+    """A field of the model's config as it is given: a size is an option, an ingredient is told to --set."""
+    return f"{option(name)} {value}" if name in vars(Shape()) else f"--set {name}={str(value).lower()}"

@@ -67,9 +67,17 @@ def family(config):
     if other:
         raise ValueError(
             f"transformers has no model of this shape: next to the {name} family, {', '.join(other)}; "
-            "keep it as a nanogpt checkpoint"
+            f"keep it as a nanogpt checkpoint, or train another: give `nanogpt train` also {typed(wanted, ours)}"
         )
     return name
+
+
+def typed(wanted, ours):
+    """Options of `nanogpt train` that turn the fields of `ours` into `wanted`: all is an ingredient but one size."""
+    words = {field: str(value).lower() for field, value in wanted.items() if value != ours[field]}
+    heads = f"--n-kv-head {words.pop('n_kv_head')}" if "n_kv_head" in words else ""
+    chosen = " ".join(f"{field}={value}" for field, value in words.items())
+    return " ".join(filter(None, [heads, chosen and f"--set {chosen}"]))
 
 
 # ---- config.json ----

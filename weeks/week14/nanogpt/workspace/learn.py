@@ -5,7 +5,7 @@ import torch
 from .. import checkpoint
 from ..model import GPT, GPTConfig
 from ..sources import ADAPTER, Loaded, digest, lasting
-from ..train import make_optimizer, restore_training_state, train, training_state
+from ..train import Diverged, make_optimizer, restore_training_state, train, training_state
 from ..vendor.bpe.fast import Tokenizer
 from ..vendor.continual.methods import make
 from ..vendor.lora import adapter
@@ -32,6 +32,12 @@ def course_from(text, shape, **chosen):
     return new_course(GPTConfig(**{**shape, "vocab_size": tokenizer.vocab_size}), tokenizer, **chosen)
 
 
+def all_learned(tokenizer, text):
+    """Whether `text` gives no larger vocabulary than this one: each of its pieces is a single token."""
+    parts = "\n".join(documents(text)).split(END)
+    return all(len(tokenizer.encode_ordinary(part)) == len(tokenizer.split(part)) for part in parts)
+
+
 def course_on(loaded, lora, *, tasks, row_length, method="replay", method_config=None, seed=0):
     """A course in which an adapter learns on the frozen weights of `loaded`, an opened model."""
     loaded.base = {"model": lasting(loaded.source), "digest": digest(loaded)}
@@ -42,6 +48,14 @@ def course_on(loaded, lora, *, tasks, row_length, method="replay", method_config
         raise Mistake(str(error)) from error
     length = min(row_length, loaded.model.config.block_size - 1)
     return Course(loaded, make(method, method_config, seed=seed), method, tasks, length)
+
+
+def check_exams(course):
+    """A Mistake for an exam that cannot be judged, before minutes go into a training. Those of earlier tasks were."""
+    for name, exam in course.exams.items():
+        if exam is not None and name not in course.learned:
+            content, where = course.kind.parse(exam, name), f"the exam of {name}"
+            course.kind.check(where, content, course.loaded, course.row_length)
 
 
 def judge(course, learner, *, progress=None):
@@ -61,11 +75,13 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
           keep_exam=True, again="the same command plus --resume"):  # fmt: skip
     """Train on `task`, judge, decide. Returns (training losses, the gate's Verdict).
 
-    The course must hold an exam called `task.name`. With a `folder` the state before is kept there, training is saved
-    before anything is judged, and a course opened from it goes on where it stopped, to the same weights bit for bit (on
-    a CPU, with the same threads). What the gate refuses is undone: the folder holds the state before, and `undo` brings
-    the other one back. `again` is what to type after a stop.
+    The course must hold an exam called `task.name`; an exam that cannot be judged is a Mistake before any work. With a
+    `folder` the state before is kept there, training is saved before anything is judged, and a course opened from it
+    goes on where it stopped, to the same weights bit for bit (on a CPU, with the same threads). What the gate refuses
+    is undone: the folder holds the state before, and `undo` brings the other one back. `again` is what to type after a
+    stop.
     """
+    check_exams(course)
     learner, saved = course.kind.learner(course.loaded, autocast, course.row_length), None
     begun, losses, digest_of_rows = course.progress or {}, [], task.train.digest()
     torch.manual_seed(config.seed + len(course.learned))
@@ -121,7 +137,8 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
         said = f"{stop}; " if str(stop) else ""
         raise KeyboardInterrupt(f"{said}{_kept(saved, config, folder, again)}") from None
     except Mistake as error:
-        raise Mistake(f"{error}. {_kept(saved, config, folder, f'{again} and a lower --lr')}") from error
+        again += " and a lower --lr" if isinstance(error, Diverged) else ""
+        raise Mistake(f"{error}. {_kept(saved, config, folder, again)}") from error
     scores = [*course.scores, row]
     columns = [*course.columns(), list(course.exams).index(task.name)]
     decided = verdict(course.kind, scores, columns, most=most_forgetting)

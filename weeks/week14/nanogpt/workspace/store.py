@@ -1,5 +1,6 @@
 """A course on disk: the model, what it was taught, the exams that judge it, and what its method remembers."""
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -32,7 +33,8 @@ class Course:
     training: dict = field(default_factory=dict)  # its optimizer and random state
 
     def __post_init__(self):
-        self.row_length = self.row_length or self.model.config.block_size
+        if self.row_length == 0:
+            self.row_length = self.model.config.block_size
 
     @property
     def model(self):
@@ -49,6 +51,25 @@ class Course:
     def columns(self):
         """The exam's number of each task learned."""
         return [list(self.exams).index(name) for name in self.learned]
+
+    def check(self):
+        """A ValueError, KeyError or TypeError where what is written down of the past does not hold together."""
+        columns, names, begun = self.columns(), [*self.exams, *self.learned], self.progress
+        if not all(isinstance(name, str) for name in names) or len(self.scores) != len(self.learned):
+            raise ValueError(f"{self.learned!r} was learned and the scores are {self.scores!r}")
+        for i, row in enumerate(self.scores):
+            whole = all(score is None or math.isfinite(score) for score in row)
+            if not whole or not max(columns[: i + 1]) < len(row) <= len(self.exams):
+                raise ValueError(f"scores has {row!r}")
+        if type(self.row_length) is not int or not 1 <= self.row_length <= self.model.config.block_size:
+            raise ValueError(f"row_length is {self.row_length!r}")
+        if begun is None:
+            return
+        kinds = {"task": str, "config": dict, "step": int, "losses": list}
+        if wrong := [name for name, kind in kinds.items() if type(begun[name]) is not kind]:
+            raise ValueError(f"progress has {wrong[0]} {begun[wrong[0]]!r}")
+        if begun["step"] < 0 or (begun.get("stage") != "judge" and "rng" not in self.training):
+            raise ValueError(f"of step {begun['step']} there is no state of the training")
 
 
 def save_course(folder, course):
@@ -109,14 +130,15 @@ def open_course(folder, device="cpu", *, precision="float32", method=None, seed=
             }
             name = taught["name"] if method is None else method[0]
             course = Course(loaded, strategy, name, exams=exams, **{key: record[key] for key in COPIED})
+            if course.progress:
+                course.training = checkpoint.load_part(folder, "training", index)
             _ = course.kind
+            course.check()
         except (KeyError, TypeError, ValueError) as error:
             raise Mistake(
                 f"{folder}/{checkpoint.INDEX} lacks what a course needs ({type(error).__name__}: {error}); "
                 "restore the folder from a copy, or train again"
             ) from error
-        if course.progress:
-            course.training = checkpoint.load_part(folder, "training", index)
         return course
 
     return checkpoint.steady(folder, read)
