@@ -1,11 +1,14 @@
 """Packed weights: the same products, and nothing of it is left. Where a processor does not pack, a stand-in does."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
 from nanogpt.infer import packed
 from nanogpt.infer.batch import generate_batch
-from nanogpt.infer.generate import Context, generate
+from nanogpt.infer.generate import generate
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.lora import adapter
 
@@ -15,6 +18,10 @@ HERE = packed.possible()
 
 @pytest.fixture
 def model():
+    return built()
+
+
+def built():
     torch.manual_seed(0)
     made = GPT(GPTConfig(90, block_size=40, n_layer=2, n_head=2, n_embd=32, bias=True)).bfloat16().eval()
     with torch.no_grad():
@@ -71,18 +78,29 @@ def test_nothing_of_it_is_left_behind(model, counted):
 
 @pytest.mark.parametrize("change", ["in place", "put in its place"])
 def test_weights_that_have_changed_are_packed_anew(model, counted, change):
-    """A context outlives a change of the model: what it goes on with are the new weights."""
-    context = Context(model)
-    list(generate(model, [1], 12, temperature=0, context=context))
-    old = context.packs[model.head]
+    """And only then: another text reads what the first one has packed, from its first token on."""
+    list(generate(model, [1], 12, temperature=0))
+    old = packed.packs(model, 0)
+    assert packed.packs(model, 100) is old
     with torch.no_grad():
         if change == "in place":
             model.head.weight.mul_(-1)
         else:
             model.head.weight.data = -model.head.weight.data
-    list(generate(model, [1], 2, temperature=0, context=context))
-    new = context.packs[model.head]
-    assert new is not old and torch.equal(new.packed, model.head.weight)
+    counted.clear()
+    list(generate(model, [1], 3, temperature=0))
+    new = packed.packs(model, 0)[model.head]
+    assert counted == [1] * 3 * (2 * 7 + 1) and new is not old[model.head]
+    assert torch.equal(new.packed, model.head.weight)
+
+
+def test_the_packed_weights_go_with_their_model(counted):
+    model = built()
+    gone = weakref.ref(packed.packs(model, 100)[model.head])
+    assert packed.packs(model, 0)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_an_adapter_reads_them_too(model, counted):

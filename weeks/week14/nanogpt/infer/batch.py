@@ -68,7 +68,7 @@ def generate_batch(
         u = torch.stack([uniform[len(answers[row]), row] for row in rows]).to(device)  # (B,)
         return sample(logits, temperature=temperature, top_k=top_k, top_p=top_p, uniform=u).tolist()
 
-    with merged(model), packed.using(packed.pack(model) if max(room) >= packed.PAYS else {}):
+    with merged(model), packed.using(packed.packs(model, max(room))):
         prefix = read_prefix(model, prompts)
         queue = sorted((row for row, left in enumerate(room) if left), key=lambda row: len(prompts[row]))
         most = max(len(p) + left for p, left in zip(prompts, room, strict=True))

@@ -15,7 +15,7 @@ class Context:
 
     def __init__(self, model):
         self.model, self.ids, self.cache = model, [], None
-        self.steps, self.packs = 0, {}  # single tokens read so far, and from packed.PAYS of them on the packed weights
+        self.steps = 0  # single tokens read so far
 
     def read(self, ids, room=0):
         """Logits (V,) of the token after the list `ids`; what is already in the cache is not read again.
@@ -36,19 +36,13 @@ class Context:
             self.cache = grown
         self.cache.crop(same)
         new = torch.tensor([ids[same:]], device=weight.device)  # (1, T)
+        self.steps += new.shape[1] == 1
         self.ids = []  # a Ctrl-C in the next line would leave them wrong
-        with packed.using(self.weights(new.shape[1])):
+        with packed.using(packed.packs(self.model, self.steps)):
             state = self.model.hidden(new, self.cache)[:, -1]  # (1, C): the head is needed once, not T times
             logits = self.model.logits(state)[0].float()  # (V,)
         self.ids = list(ids)
         return logits
-
-    def weights(self, tokens):
-        """What to read so many tokens with. Packing costs as much as a few steps, so it waits until there are some."""
-        self.steps += tokens == 1
-        if self.steps == packed.PAYS or packed.stale(self.packs):
-            self.packs = packed.pack(self.model)
-        return self.packs
 
 
 @torch.no_grad()

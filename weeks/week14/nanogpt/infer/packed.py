@@ -9,6 +9,7 @@ The operations are those that torch's own compiler calls (torch 2.13, torch/_ind
 """
 
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,7 @@ from ..vendor.shared.results import fast_in_bf16
 PAYS = 8  # steps from which on packing has paid
 ROWS = 16  # how many the order is chosen for; others take the same order
 MOST = 2**31  # bytes of weights that are held twice
+_kept = WeakKeyDictionary()  # model -> its packs
 
 
 class Packed(torch.Tensor):
@@ -48,26 +50,37 @@ def product(x, weight, bias):
 
 
 def state(weight):
-    """What changes when a weight does: where it lies, and how often it was written to."""
+    """What changes when a weight does: where it lies, and how often it was written to. A Packed one holds on to the
+    place, so nothing else can come to lie there."""
     return weight.data_ptr(), weight._version
 
 
-def pack(model):
-    """{linear layer: its Packed weight} of a model on a processor that computes in bfloat16; {} of any other."""
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.weight.dtype == torch.bfloat16]
-    size = sum(2 * layer.weight.numel() for layer in layers)
-    if size > MOST or any(layer.weight.device.type != "cpu" for layer in layers) or not possible():
+def packs(model, steps):
+    """{linear layer: its Packed weight}, {} where that would not pay: `steps` are made or to come. What was packed once
+    serves until a weight changes, or the model is gone."""
+    if model not in _kept and steps < PAYS:
         return {}
-    return {layer: Packed.of(layer.weight) for layer in layers}
+    if model not in _kept or any(weight.state != state(own(layer)) for layer, weight in _kept[model].items()):
+        _kept[model] = pack(model)
+    return _kept[model] or _kept.pop(model)  # nothing to pack is looked at again: the model may change its precision
+
+
+def pack(model):
+    """The packs of a model on a processor that computes in bfloat16; {} of any other."""
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear) and own(m).dtype == torch.bfloat16]
+    size = sum(2 * own(layer).numel() for layer in layers)
+    if size > MOST or any(own(layer).device.type != "cpu" for layer in layers) or not possible():
+        return {}
+    return {layer: Packed.of(own(layer)) for layer in layers}
+
+
+def own(layer):
+    """The weight that is registered, whatever takes its place for a while."""
+    return layer._parameters["weight"]
 
 
 def possible():
     return torch.backends.mkldnn.is_available() and fast_in_bf16()
-
-
-def stale(packs):
-    """Whether a weight has changed since it was packed."""
-    return any(weight.state != state(layer.weight) for layer, weight in packs.items())
 
 
 @contextmanager
