@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 import torch
 
-from .device import PRECISIONS
+from .device import PRECISIONS, keep_memory
 from .feed import Feed
 from .optimizers import OPTIMIZERS
 from .vendor.continual.loop import step
@@ -158,6 +158,7 @@ def train(
     save(step) is called every `save_every` steps and on Ctrl-C, which then raises KeyboardInterrupt.
     A loss that is not finite raises Diverged, a Mistake that names the step; weights and saved files are of before it.
     """
+    keep_memory()
     strategy = strategy or Strategy()
     optimizer = optimizer or make_optimizer(learner.parameters(), config)
     feed = Feed(rows, config)

@@ -2,6 +2,8 @@
 
 import math
 import signal
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import pytest
@@ -272,3 +274,25 @@ def test_damaged_course_is_told(tmp_path):
     path.write_text(json.dumps(index))
     with pytest.raises(Mistake, match="lacks what a course needs"):
         open_course(tmp_path / "whole")
+
+
+def test_memory_that_was_freed_is_kept():
+    """Blocks of 64 MB, each freed before the next: after a while none needs fresh pages. In a process of its own."""
+    pytest.importorskip("resource", reason="this system does not count the pages that a process gets")
+    code = """
+import resource, torch
+from nanogpt.device import keep_memory
+kept, pages = keep_memory(), lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def blocks(n):
+    for _ in range(n):
+        torch.ones(2**24)
+blocks(20)
+before = pages()
+blocks(20)
+print(kept, pages() - before)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    kept, fresh = said.split()
+    if kept == "False":
+        pytest.skip("the C library of this system has no mallopt")
+    assert int(fresh) < 2 * 16_384  # those of two blocks; it would be those of all twenty
