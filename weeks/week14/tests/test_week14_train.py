@@ -276,6 +276,7 @@ def test_damaged_course_is_told(tmp_path):
         open_course(tmp_path / "whole")
 
 
+@pytest.mark.day(96)
 def test_memory_that_was_freed_is_kept():
     """Blocks of 64 MB, each freed before the next: after a while none needs fresh pages. In a process of its own."""
     pytest.importorskip("resource", reason="this system does not count the pages that a process gets")
