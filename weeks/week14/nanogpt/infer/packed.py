@@ -9,6 +9,7 @@ The operations are those that torch's own compiler calls (torch 2.13, torch/_ind
 """
 
 from contextlib import contextmanager
+from functools import cache
 from weakref import WeakKeyDictionary
 
 import torch
@@ -58,8 +59,8 @@ def state(weight):
 def packs(model, steps):
     """{linear layer: its Packed weight}, {} where that would not pay: `steps` are made or to come. What was packed once
     serves until a weight changes, or the model is gone."""
-    if model not in _kept and steps < PAYS:
-        return {}
+    if model.embed.weight.dtype != torch.bfloat16 or (model not in _kept and steps < PAYS):
+        return {}  # asked at each token, so without a look at every layer
     if model not in _kept or any(weight.state != state(own(layer)) for layer, weight in _kept[model].items()):
         _kept[model] = pack(model)
     return _kept[model] or _kept.pop(model)  # nothing to pack is looked at again: the model may change its precision
@@ -79,6 +80,7 @@ def own(layer):
     return layer._parameters["weight"]
 
 
+@cache
 def possible():
     return torch.backends.mkldnn.is_available() and fast_in_bf16()
 
