@@ -26,7 +26,15 @@ from continual.tiers.scenario import ORDERS
 from continual.tiers.table import Table, parse, read_cells
 from continual.vendor.shared.errors import Mistake, entry
 from continual.vendor.shared.jobs import perform
-from continual.vendor.shared.results import Stopwatch, finish, models_folder, parser, results_folder, thread_count
+from continual.vendor.shared.results import (
+    Stopwatch,
+    fast_in_bf16,
+    finish,
+    models_folder,
+    parser,
+    results_folder,
+    thread_count,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
@@ -189,7 +197,7 @@ def run_instructions(job):
     parts, left = instructions.fitting(parts, base.text, settings)
     if left:
         print(f"{left} pairs are left out: their answers are longer than {settings['answer']} tokens")
-    settings = {**settings, "model": str(args.model)}
+    settings = {**settings, "model": str(args.model), "half": args.half}
     known = {"labelled": tier == "instructions", "reads": args.data / "wiki-leads" / "train.txt"}
     metrics = table(job, instructions.scenario(tier, base, parts, settings, main=main, generic=generic, **known))
     print(told(metrics))
@@ -199,7 +207,9 @@ def run_instructions(job):
 def base_of(args, settings):
     """The model that --model and --open name; smoke takes a tiny one that has read nothing."""
     args.model = args.model or (instructions.BYTES if args.preset == "smoke" else MODEL)
-    return instructions.opened(args.model, args.open, settings["length"], args.learner, args.generate)
+    tiny = args.model == instructions.BYTES
+    args.half = "float32" if tiny else args.half or ("bf16" if fast_in_bf16() else "float32")
+    return instructions.opened(args.model, args.open, settings["length"], args.learner, args.generate, args.half)
 
 
 def run_growth(job):
@@ -247,7 +257,7 @@ def run_own(job):
     parse(spec)
     base = base_of(args, settings)
     parts = own.parts(args.tasks, settings["train_rows"], settings["test_rows"])
-    settings = {**settings, "model": str(args.model)}
+    settings = {**settings, "model": str(args.model), "half": args.half}
     scenario = instructions.scenario("own", base, parts, settings)
     cells = Table(scenario, job.cells("own"))
     records = cells.fill([spec], ["forward"], [args.seed])
@@ -278,6 +288,8 @@ def options(name):
         p.add_argument("--open", default=OPENER, help="who opens it, as package:function (default: %(default)s)")
         p.add_argument("--learner", default=LEARNER, help="who trains it (default: %(default)s)")
         p.add_argument("--generate", default=GENERATE, help="who writes its answers (default: %(default)s)")
+        known = ("float32", "bf16")
+        p.add_argument("--half", choices=known, help="what products are computed in (default: what is faster here)")
     if name == "instructions":
         p.add_argument("--ssr", type=Path, help="folder with SSR's tasks, in place of the sets of make")
         p.add_argument("--trace", type=Path, help="folder with TRACE-3")

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,6 +111,27 @@ def test_only_the_adapter_learns(data):
     assert not any(torch.equal(p, q) for p, q in zip(learner.parameters().values(), byte.model.parameters()))
     scores = toy.judge(learner, toy.tasks[0])
     assert scores.keys() == toy.floor(toy.tasks[0]).keys() == {"teacher", "likelihood"}
+
+
+def test_bf16_is_of_the_weights_and_the_products_alone(monkeypatch):
+    """What learns, and the loss, stay in float32: an update would be lost in 8 bits."""
+    bytes_ = instructions.opened("bytes", "", 60)
+    ends, ask = bytes_.text.end, bytes_.text.prompt_ids
+    template = SimpleNamespace(end_of_reply=ends, encode=lambda messages: ask(messages[0]["content"]))
+    tokenizer = SimpleNamespace(encode_ordinary=bytes_.text.encode, decode=bytes_.text.decode)
+    opener = lambda path: SimpleNamespace(model=bytes_.model, tokenizer=tokenizer, template=lambda: template)
+    monkeypatch.setattr(instructions, "named", lambda name: opener)
+    half = instructions.opened("x", "some:opener", 60, half="bf16")
+    parts = {name: ([Pair(f"q{i}{name}", "ab"[i % 2] * 2) for i in range(6)],) * 2 for name in ("one", "two")}
+    settings = dict(rank=2, alpha=4, answer=6, generate=False, budget=4, replay_rows=2)
+    toy = instructions.scenario("toy", half, parts, settings, labelled=True)
+    learner = toy.learner(0, "naive")
+    frozen = [p for p in learner.model.parameters() if not p.requires_grad]
+    assert {p.dtype for p in frozen} == {torch.bfloat16}
+    assert {p.dtype for p in learner.parameters().values()} == {torch.float32}
+    with learner.autocast():
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    assert learner.loss(toy.tasks[0].train).dtype == torch.float32
 
 
 def test_growth_of_two_and_four_tasks(load_script, data):

@@ -6,6 +6,7 @@ classifications of tier 1b with their long instructions, on any machine; SSR's t
 """
 
 import copy
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,13 +47,14 @@ class Base:
     model: torch.nn.Module
     text: Format
     learner: Callable = Learner  # (model, text=, generate=) -> a Learner
-    how: dict = field(default_factory=dict)  # what else it gets: a faster generate
+    how: dict = field(default_factory=dict)  # what else it gets: a faster generate, an autocast
 
 
-def opened(path, opener, length, learner=None, generate=None):
+def opened(path, opener, length, learner=None, generate=None, half="float32"):
     """The Base that `opener` finds at `path`: something with `model`, `tokenizer` and `template()`.
 
-    `learner` and `generate` are names too, of what learns and answers faster than what is here.
+    `learner` and `generate` are names too, of what learns and answers faster than what is here. With `half` "bf16" the
+    weights and the products are in bfloat16; adapters, their gradients and the loss stay in float32.
     """
     if str(path) == BYTES:
         return Base(byte_gpt(dict(n_layer=1, n_head=2, n_embd=16, length=length), seed=0), byte_format(length))
@@ -63,6 +65,9 @@ def opened(path, opener, length, learner=None, generate=None):
     ask = lambda prompt: template.encode([{"role": "user", "content": prompt}])
     text = Format(tokenizer.encode_ordinary, tokenizer.decode, ask, template.end_of_reply, length)
     how = {"generate": named(generate)} if generate else {}
+    if half == "bf16":
+        loaded.model.bfloat16()
+        how["autocast"] = functools.partial(torch.autocast, "cpu", torch.bfloat16)
     return Base(loaded.model, text, named(learner) if learner else Learner, how)
 
 
