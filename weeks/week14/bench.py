@@ -1,4 +1,5 @@
-"""SmolLM2-135M here and through transformers and peft, in turns in one process: decoding, batches, LoRA training.
+"""SmolLM2-135M here and through transformers and peft, in turns in one process: decoding, batches, LoRA training. And a
+step of the main job with replay beside a naive one, in turns too.
 
 python weeks/week14/bench.py
 
@@ -11,6 +12,9 @@ against the better of their two dtypes, chosen by a short run, and the better of
 begin with is read once by ours. batched_answers is twice as many prompts whose answers end where the model ends them:
 ours fills a free slot with the next prompt, theirs goes on until the last of 64 has ended. There only tokens of answers
 are counted, and theirs gets the prompts sorted by length, 64 at a time.
+
+replay_vs_naive_time_ratio is of the steps of a whole domain, the first one apart, for the old model reads each kept row
+once a domain. The model is as large as that of the main job, and has read nothing: what it read costs no time.
 """
 
 import functools
@@ -195,6 +199,51 @@ def training(loaded, peers, batches):
     return in_turns(ours, {name: theirs(model, name == "bfloat16") for name, model in peers.items()})
 
 
+def replaying(seed):
+    """Metrics of the main job's steps with replay and without, BATCHED_PAIRS domains long."""
+    from nanogpt.device import autocast_for, keep_memory
+    from nanogpt.feed import Feed
+    from nanogpt.model import GPT, GPTConfig
+    from nanogpt.train import TrainConfig, make_optimizer
+    from nanogpt.vendor.continual.learner import Learner
+    from nanogpt.vendor.continual.loop import step
+    from nanogpt.vendor.continual.methods import make
+    from nanogpt.vendor.continual.rows import windows
+    from nanogpt.vendor.continual.task import Task
+    from train import METHODS, presets
+
+    keep_memory()
+    setting, (autocast, precision) = presets()["default"], autocast_for("auto", torch.device("cpu"))
+    shape, config = setting["shape"], TrainConfig(**setting["learn"], seed=seed, precision=precision)
+    length, generator = shape["block_size"], torch.Generator().manual_seed(seed)
+    tasks = [
+        Task(f"text {i}", windows(torch.randint(shape["vocab_size"], (500 * length + 1,), generator=generator), length))
+        for i in range(BATCHED_PAIRS + 1)
+    ]
+    sides = {}
+    for arm, method in METHODS.items():
+        learner = Learner(GPT(GPTConfig(**shape)).train(), autocast=autocast)
+        sides[arm] = learner, make(method, setting.get(arm, {}), seed=seed)
+        sides[arm][1].finish(learner, tasks[0])  # its rows are those that are kept
+    pairs = []
+    for task in tasks[1:]:
+        runs, spent = {}, {arm: [] for arm in sides}
+        for arm, (learner, strategy) in sides.items():
+            rows = strategy.start(learner, task)
+            runs[arm] = learner, strategy, make_optimizer(learner.parameters(), config), Feed(rows, config)
+        for i in range(config.steps):
+            for arm, (learner, strategy, optimizer, feed) in runs.items():
+                spent[arm].append(seconds(functools.partial(step, learner, strategy, optimizer, feed.at(i))))
+        for learner, strategy in sides.values():
+            strategy.finish(learner, task)
+        pairs.append({arm: sum(times[1:]) / (config.steps - 1) for arm, times in spent.items()})
+    ratios = [pair["replay"] / pair["naive"] for pair in pairs]
+    found = {f"{arm}_step_seconds": statistics.median(pair[arm] for pair in pairs) for arm in sides}
+    found |= {"replay_vs_naive_time_ratio": statistics.median(ratios)}
+    print(f"replay: {found['replay_vs_naive_time_ratio']:.2f} times a naive step", flush=True)
+    return found | {"replay_vs_naive_time_ratios": [min(ratios), max(ratios)]}
+
+
 def main(argv=None):
     from nanogpt.commands.export import Export
     from nanogpt.device import pick_precision
@@ -214,6 +263,7 @@ def main(argv=None):
     name = "smollm2-135m"
     find(name)  # told at once if it is not here
     precision = pick_precision("auto", torch.device("cpu"))
+    metrics = replaying(args.seed)
     print(f"{name}, {threads} threads: ours in {precision}, transformers in bfloat16 and float32", flush=True)
     loaded = open_model(name, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
@@ -224,7 +274,7 @@ def main(argv=None):
         }
     for peer in peers.values():
         peer.generation_config.eos_token_id = None  # an end is given where one is wanted
-    metrics = {"pairs": PAIRS, "precision": precision}
+    metrics |= {"pairs": PAIRS, "precision": precision}
     for label, rows, n in (("decode", 1, 32), ("batch64", 64, 8)):
         rate = decoding(loaded, peers, rows, n)
         metrics |= {f"{label}_tokens_per_second": rate["ours"]}

@@ -220,7 +220,6 @@ def measured(setting, seed, course, matrices, log, samples, precision):
     cut = forgetting_cut(replay, naive)
     rows, pretrain = sum(log["rows"].values()), setting["pretrain"]
     tokens, step = pretrain["batch_size"] * setting["shape"]["block_size"], log["step_seconds"].get(f"train {PRETRAIN}")
-    times = [[log["step_seconds"].get(f"{method} {name}") for name in LATER] for method in METHODS]
     said = "there was nothing to cut" if cut is None else f"replay cuts it by {100 * cut:.1f} %"
     print(f"\nforgetting: naive {naive:.3f}, replay {replay:.3f} bits per byte; {said}")
     return {
@@ -231,7 +230,6 @@ def measured(setting, seed, course, matrices, log, samples, precision):
         "tokens_per_second": step and tokens * pretrain["accumulate"] / step,
         "naive_forgetting_bpb": naive,
         "replay_forgetting_bpb": replay,
-        "replay_vs_naive_time_ratio": sum(times[1]) / sum(times[0]) if all(map(all, times)) else None,
         "naive_mean_bpb": acc(matrices["naive"]),
         "replay_mean_bpb": acc(matrices["replay"]),
         "naive_learned_bpb": statistics.mean(matrices["naive"][i][i] for i in range(1, len(DOMAINS))),
