@@ -5,6 +5,7 @@ Left out on purpose: logging frameworks, configuration files, anything that a sc
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import platform
@@ -147,6 +148,7 @@ def machine(threads):
     return here
 
 
+@functools.cache  # as it was before this command wrote its first file: what it wrote itself is no change of the code
 def commit(folder):
     """Short hash of the checkout that holds `folder`, with `-dirty` where it was changed; "unknown" outside git."""
     try:

@@ -151,6 +151,20 @@ def test_a_run_is_saved_where_its_script_says(results, tmp_path, monkeypatch, na
     assert record["command"] == "python weeks/week05/train.py 'a file'"
 
 
+def test_what_a_command_wrote_itself_is_no_change_of_the_code(results, tmp_path):
+    """A command that writes several results once called its second one's code changed: by its first one."""
+    run = lambda *words: subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+    (tmp_path / "results.json").write_text("{}")
+    run("init", "-q")
+    run("add", "-A")
+    run("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "one")
+    first = results.commit(tmp_path)
+    (tmp_path / "results.json").write_text('{"a": 1}')
+    assert results.commit(tmp_path) == first and not first.endswith("-dirty")
+    results.commit.cache_clear()
+    assert results.commit(tmp_path) == f"{first}-dirty"
+
+
 def test_committed_results_are_in_one_form(results, repo_root):
     """A changed matrix is a changed row in a diff, not a hundred lines."""
     files = sorted(repo_root.glob("weeks/*/results/**/*.json"))

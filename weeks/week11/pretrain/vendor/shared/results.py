@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 dbe7bb4079f2b70cd95b84461d6b2f933964ed776c52e73f4c12283a9bb388c6; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 c6e7a6c5401aed24687e81bb8478bfb1b66a60b3a1ab50408165ee565845ff1f; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -6,6 +6,7 @@ Left out on purpose: logging frameworks, configuration files, anything that a sc
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import platform
@@ -148,6 +149,7 @@ def machine(threads):
     return here
 
 
+@functools.cache  # as it was before this command wrote its first file: what it wrote itself is no change of the code
 def commit(folder):
     """Short hash of the checkout that holds `folder`, with `-dirty` where it was changed; "unknown" outside git."""
     try:
