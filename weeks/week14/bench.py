@@ -2,6 +2,7 @@
 step of the main job with replay beside a naive one, in turns too.
 
 python weeks/week14/bench.py
+python weeks/week14/bench.py replay      # this part alone; the other one is: published
 
 decode and batch64 are tokens a second, ours over theirs (above 1: ours is faster); lora is seconds, ours over theirs
 (below 1: ours is faster). Ours computes in the precision that `--precision auto` picks; theirs in bfloat16, and once
@@ -31,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 TASK = HERE.parent.parent / "data" / "sms-spam" / "train.jsonl"
 PAIRS, BATCH, STEPS = 5, 8, 3
 BATCHED_PAIRS = 3  # of the longer runs
+MODEL = "smollm2-135m"
 SLOTS, NEW, PROMPTS = 64, 48, range(60, 121)  # rows side by side, new tokens, tokens of a prompt
 
 
@@ -244,37 +246,30 @@ def replaying(seed):
     return found | {"replay_vs_naive_time_ratios": [min(ratios), max(ratios)]}
 
 
-def main(argv=None):
+def published(seed):
+    """Metrics of SmolLM2-135M, ours beside transformers and peft."""
     from nanogpt.commands.export import Export
     from nanogpt.device import pick_precision
-    from nanogpt.sources import find, open_model
+    from nanogpt.sources import open_model
     from nanogpt.train import tokens_in
-    from nanogpt.vendor.shared.results import Stopwatch, finish, parser, thread_count
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    args = parser(__doc__).parse_args(argv)
-    threads = thread_count(args.threads)
-    torch.set_num_threads(threads)
-    torch.manual_seed(args.seed)
-    watch = Stopwatch()
-    name = "smollm2-135m"
-    find(name)  # told at once if it is not here
+    torch.manual_seed(seed)
     precision = pick_precision("auto", torch.device("cpu"))
-    metrics = replaying(args.seed)
-    print(f"{name}, {threads} threads: ours in {precision}, transformers in bfloat16 and float32", flush=True)
-    loaded = open_model(name, precision=precision)
+    print(f"{MODEL}: ours in {precision}, transformers in bfloat16 and float32", flush=True)
+    loaded = open_model(MODEL, precision=precision)
     with tempfile.TemporaryDirectory() as folder:
-        Export(Path(folder) / name, model=name).run()
+        Export(Path(folder) / MODEL, model=MODEL).run()
         peers = {
-            kind: AutoModelForCausalLM.from_pretrained(Path(folder) / name, dtype=getattr(torch, kind)).eval()
+            kind: AutoModelForCausalLM.from_pretrained(Path(folder) / MODEL, dtype=getattr(torch, kind)).eval()
             for kind in ("bfloat16", "float32")
         }
     for peer in peers.values():
         peer.generation_config.eos_token_id = None  # an end is given where one is wanted
-    metrics |= {"pairs": PAIRS, "precision": precision}
+    metrics = {"pairs": PAIRS, "precision": precision}
     for label, rows, n in (("decode", 1, 32), ("batch64", 64, 8)):
         rate = decoding(loaded, peers, rows, n)
         metrics |= {f"{label}_tokens_per_second": rate["ours"]}
@@ -293,7 +288,28 @@ def main(argv=None):
     metrics |= {"lora_vs_peft_time_ratio": median["ours"] / median["bfloat16"]}
     metrics |= {"lora_vs_peft_float32_time_ratio": median["ours"] / median["float32"], "lora_tokens": tokens}
     print("lora: " + ", ".join(f"{k} {v:.2f} s" for k, v in median.items()), flush=True)
-    return finish(__file__, args, argv, metrics, name="bench", seconds=watch.seconds, threads=threads)
+    return metrics
+
+
+PARTS = {"replay": ("bench-replay", replaying), "published": ("bench", published)}
+
+
+def main(argv=None):
+    from nanogpt.sources import find
+    from nanogpt.vendor.shared.results import Stopwatch, finish, parser, thread_count
+
+    p, found = parser(__doc__), {}
+    p.add_argument("part", nargs="?", choices=PARTS, help="one part alone (default: both)")
+    args = p.parse_args(argv)
+    parts = [args.part] if args.part else list(PARTS)
+    if "published" in parts:
+        find(MODEL)  # told at once if it is not here
+    threads = thread_count(args.threads)
+    torch.set_num_threads(threads)
+    for name, measure in map(PARTS.get, parts):
+        watch, metrics = Stopwatch(), measure(args.seed)
+        found |= finish(__file__, args, argv, metrics, name=name, seconds=watch.seconds, threads=threads)
+    return found
 
 
 if __name__ == "__main__":
