@@ -5,6 +5,7 @@ python weeks/week13/train.py domains                # Shakespeare, Bible, recipe
 python weeks/week13/train.py labels                 # five classifications on a small base, label likelihood
 python weeks/week13/train.py instructions           # SmolLM2-135M with LoRA; also --ssr FOLDER or --trace FOLDER
 python weeks/week13/train.py growth                 # what one task more costs after 5, 10 and 20
+python weeks/week13/train.py costs                  # a step of each method beside a naive one, in turns
 python weeks/week13/train.py compare                # the whole comparison, from the cells that are there
 python weeks/week13/train.py --tasks a.jsonl b.jsonl --method replay    # your own tasks, one file each
 python weeks/week13/train.py labels --methods ewc ewc:strength=1000 --orders forward reverse --seeds 3
@@ -14,6 +15,7 @@ A table that was stopped goes on with the same command: it measures only the cel
 """
 
 import argparse
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +23,7 @@ from statistics import mean
 
 import torch
 from continual import METHODS
-from continual.tiers import domains, growth, instructions, labels, own, report
+from continual.tiers import costs, domains, growth, instructions, labels, own, report
 from continual.tiers.scenario import ORDERS
 from continual.tiers.table import Table, parse, read_cells
 from continual.vendor.shared.errors import Mistake, entry
@@ -159,9 +161,22 @@ def told(metrics):
     return said + (f"; {name} recovers {metrics[name]['recovery_pct']:.0f} % of the way." if name else ".")
 
 
+def domains_of(job):
+    preset = PRESETS["domains"][job.args.preset]
+    return domains.scenario(job.args.data, preset.settings, preset.tasks or domains.DOMAINS)
+
+
+def labels_of(job):
+    preset = PRESETS["labels"][job.args.preset]
+    return labels.scenario(job.args.data, preset.settings, job.models, preset.tasks or tuple(labels.SETS))
+
+
+SMALL = {"domains": domains_of, "labels": labels_of}  # whose steps are quick enough to be measured in turns
+
+
 def run_domains(job):
     """Five kinds of text, a byte-level GPT from scratch, bits per byte."""
-    scenario = domains.scenario(job.args.data, job.preset.settings, job.preset.tasks or domains.DOMAINS)
+    scenario = SMALL["domains"](job)
     metrics = table(job, scenario)
     floor = {task.name: round(scenario.floor(task)["bits"], 4) for task in scenario.tasks}
     share = 100 * scenario.settings["budget"] / sum(len(task.train) for task in scenario.tasks)
@@ -176,8 +191,7 @@ def run_domains(job):
 
 def run_labels(job):
     """Five classifications on a small base, the likeliest label."""
-    names = job.preset.tasks or tuple(labels.SETS)
-    metrics = table(job, labels.scenario(job.args.data, job.preset.settings, job.models, names))
+    metrics = table(job, SMALL["labels"](job))
     print(told(metrics))
     return job.record(metrics)
 
@@ -229,14 +243,35 @@ def run_growth(job):
     return job.record(metrics)
 
 
+def run_costs(job):
+    """A task's seconds with each method whose cells are there, over those of naive training, step by step in turns."""
+    metrics = {}
+    for tier, scenario in SMALL.items():
+        known = sorted({r["method"] for r in read_cells(job.cells(tier))} - {"floor", "base", "separate"})
+        if known:
+            made = scenario(job)
+            metrics[tier] = {spec: costs.cost(made, spec, job.args.seed) for spec in known}
+            print("\n".join(f"{spec:>60} {of['time_ratio']:6.2f}" for spec, of in metrics[tier].items()), flush=True)
+    if not metrics:
+        raise Mistake(f"{job.results / 'cells'} holds no table yet; run: python weeks/week13/train.py domains")
+    return job.record(metrics)
+
+
+def measured_costs(job):
+    """{tier: {row: ratio}} of the costs that were measured in turns; {} where they were not."""
+    path = job.results / f"costs-{job.args.preset}.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.exists() else {}
+    return {tier: {spec: of["time_ratio"] for spec, of in rows.items()} for tier, rows in found.items()}
+
+
 def run_compare(job):
     """Every table whose cells are there, one below the other, and the numbers that the goal speaks of."""
-    metrics = {"methods": len(METHODS)}
+    metrics, ratios = {"methods": len(METHODS)}, measured_costs(job)
     for tier in TIERS:
         records = read_cells(job.cells(tier))
         if not {r["method"] for r in records} >= {"base", "naive", "joint"}:
             continue
-        found = report.summarise(records)
+        found = report.summarise(records, ratios.get(tier))
         print(f"\n{tier}: {' > '.join(found['tasks'])}; {report.lines(found)}\n{told(found)}")
         metrics[tier] = found
         for kind, name in (("best", report.best(found)), ("rowless", report.best(found, without_rows=True))):
@@ -272,7 +307,7 @@ def run_own(job):
 # --- the command ------------------------------------------------------------------------------------------------------
 
 JOBS = {"domains": run_domains, "labels": run_labels, "instructions": run_instructions, "growth": run_growth,
-        "compare": run_compare, "own": run_own}  # fmt: skip
+        "costs": run_costs, "compare": run_compare, "own": run_own}  # fmt: skip
 ROUND = ("domains",)  # without a job
 
 

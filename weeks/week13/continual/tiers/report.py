@@ -26,10 +26,12 @@ COLUMNS = {
 }
 
 
-def summarise(records):
+def summarise(records, ratios=None):
     """The records of one tier -> {"tasks", "unit", ..., method: {column: mean, column_sd: ..., "matrix": ...}}.
 
-    What a record is compared with has its own seed and order: naive and joint training, and the base.
+    What a record is compared with has its own seed and order: naive and joint training, and the base. `ratios`, {row:
+    time_ratio} of costs.py, take the place of the seconds of cells, which were measured on different days; a row that
+    is not among them has none.
     """
     found = {(r["method"], None if r["method"] in ORDERLESS else r["order"], r["seed"]): r for r in records}
     seeds = sorted({r["seed"] for r in records})
@@ -47,6 +49,9 @@ def summarise(records):
     out |= {"seeds": len(seeds), "orders": sorted({r["order"] for r in records if r["method"] not in ORDERLESS})}
     for spec in sorted(numbers, key=place):
         out[spec] = with_spread(numbers[spec])
+        if ratios:
+            out[spec] = {k: v for k, v in out[spec].items() if not k.startswith("time_ratio")}
+            out[spec] |= {"time_ratio": ratios[spec]} if spec in ratios else {}
         if spec in drawn:
             out[spec]["matrix"] = average([scores(r["matrix"]) for r, _ in drawn[spec]])
             bases = [by_name(base, r["tasks"]) for r, base in drawn[spec] if base]
