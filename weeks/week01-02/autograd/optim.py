@@ -16,8 +16,8 @@ class Optimizer:
         self.parameters, self.lr = list(parameters), lr
         if not self.parameters:
             raise ValueError("there are no parameters to optimize; pass model.parameters()")
-        if lr < 0:
-            raise ValueError(f"the learning rate is {lr}; it must be 0 or more")
+        if not 0 <= lr < math.inf:  # nan is not below 0 either, and a step of it leaves nothing but nan
+            raise ValueError(f"the learning rate is {lr}; it must be 0 or more, and finite")
         self.memory = [self.start(p.data) for p in self.parameters]
         self.steps = [0] * len(self.parameters)  # how many steps each has taken part in
 
@@ -74,6 +74,8 @@ class Adam(Optimizer):
     """
 
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        if not all(0 <= b < 1 for b in betas):  # at 1 a memory takes in nothing new, and its correction divides by 0
+            raise ValueError(f"betas are {betas}; each must be 0 or more and less than 1")
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         super().__init__(parameters, lr)
 

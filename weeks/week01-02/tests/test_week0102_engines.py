@@ -45,8 +45,8 @@ def test_the_same_mlp_gives_the_same_gradients(activation):
     ours.backward()
 
     assert ours.item() == pytest.approx(loss.data, rel=1e-12)
-    for pair, expected in zip(layers, as_arrays(scalar, "grad")):
-        for tensor, gradient in zip(pair, expected):
+    for pair, expected in zip(layers, as_arrays(scalar, "grad"), strict=True):
+        for tensor, gradient in zip(pair, expected, strict=True):
             assert abs(gradient).max() > 1e-3  # there is something to compare
             np.testing.assert_allclose(tensor.grad, gradient, rtol=1e-9, atol=1e-9)
 

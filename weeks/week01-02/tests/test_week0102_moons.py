@@ -141,8 +141,8 @@ def test_the_update_is_torchs_sgd_with_momentum():
         expected.backward()
         optimizer.param_groups[0]["lr"] = 0.3 * (1 - 0.9 * step / 6)
         optimizer.step()
-    for layer, linear in zip(model.layers, layers[::2]):
-        for neuron, w, b in zip(layer.neurons, linear.weight.tolist(), linear.bias.tolist()):
+    for layer, linear in zip(model.layers, layers[::2], strict=True):
+        for neuron, w, b in zip(layer.neurons, linear.weight.tolist(), linear.bias.tolist(), strict=True):
             assert [p.data for p in neuron.parameters()] == pytest.approx([*w, b], rel=1e-9)
 
 

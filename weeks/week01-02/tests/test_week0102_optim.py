@@ -47,7 +47,7 @@ def test_a_hundred_steps_equal_torch(ours, theirs, options, dtype):
         a.step()
         b.step()
     tolerance = 1e-6 if dtype == np.float32 else 1e-13
-    for p, q, start in zip(mine, other, starts):
+    for p, q, start in zip(mine, other, starts, strict=True):
         assert p.dtype == dtype and not np.allclose(p.data, start, atol=1e-2)  # it has moved
         np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=tolerance, atol=tolerance)
 
@@ -116,6 +116,10 @@ def test_cosine_rises_and_falls():
     [
         (lambda x: SGD([], lr=0.1), "no parameters to optimize; pass model.parameters"),
         (lambda x: SGD([x], lr=-1), "learning rate is -1; it must be 0 or more"),
+        (lambda x: SGD([x], lr=math.nan), "learning rate is nan; it must be 0 or more, and finite"),
+        (lambda x: Adam([x], lr=math.inf), "learning rate is inf; it must be 0 or more, and finite"),
+        (lambda x: AdamW([x], betas=(0.9, 1.0)), r"betas are \(0.9, 1.0\); each must be 0 or more and less than 1"),
+        (lambda x: Adam([x], betas=(-0.1, 0.99)), "each must be 0 or more and less than 1"),
         (lambda x: SGD([x], lr=0.1, nesterov=True), "nesterov=True looks ahead along the momentum, which is 0"),
     ],
 )

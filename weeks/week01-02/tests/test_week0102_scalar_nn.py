@@ -130,8 +130,9 @@ def test_an_mlp_equals_torchs():
     (one * 0.6 + two * -1.3).backward()
     (theirs(t) * torch.tensor([0.6, -1.3], dtype=torch.float64)).sum().backward()
     assert [one.data, two.data] == pytest.approx(theirs(t).tolist(), rel=1e-12)
-    for layer, linear in zip(model.layers, layers[::2]):
-        for neuron, w, b in zip(layer.neurons, linear.weight.grad.tolist(), linear.bias.grad.tolist()):
+    for layer, linear in zip(model.layers, layers[::2], strict=True):
+        slopes = linear.weight.grad.tolist(), linear.bias.grad.tolist()
+        for neuron, w, b in zip(layer.neurons, *slopes, strict=True):
             assert [p.grad for p in neuron.parameters()] == pytest.approx([*w, b], rel=1e-12)
     assert [v.grad for v in x] == pytest.approx(t.grad.tolist(), rel=1e-12)
 

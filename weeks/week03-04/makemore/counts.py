@@ -5,10 +5,13 @@ sightings of every pair) keeps a pair that training never showed from being impo
 shorter contexts, Kneser-Ney.
 """
 
+import math
+
 import torch
 
 from .contract import LanguageModel
 
+LARGEST = 10**9  # numbers of a table: 4 GB
 SMOOTHINGS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
@@ -18,6 +21,14 @@ class Counts(LanguageModel):
     takes = "windows"
 
     def __init__(self, vocab_size, context, smoothing=1.0):
+        """Raises ValueError where there is no such table: a context below 1, one too long for the memory, a wrong k."""
+        if context < 1 or vocab_size ** (context + 1) > LARGEST:
+            raise ValueError(
+                f"a table of the {context} letters before, out of {vocab_size}, cannot be held; give a context of 1 or "
+                f"more, with vocab_size ** (context + 1) of at most {LARGEST:,}"
+            )
+        if not 0 <= smoothing < math.inf:  # below 0 a share would be negative, and nan would stay unseen
+            raise ValueError(f"a smoothing of {smoothing} is no number of sightings; give 0 or more")
         super().__init__()
         self.context = context
         self.register_buffer("table", torch.zeros(vocab_size**context, vocab_size))  # (V^context, V), counts

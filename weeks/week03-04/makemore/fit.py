@@ -24,6 +24,10 @@ class Recipe:
     betas: tuple = (0.9, 0.99)
     warmup: int = 100
 
+    def __post_init__(self):
+        if self.batch_size < 1:  # the mean over nothing is nan, and the loop would blame the rate
+            raise ValueError(f"a batch of {self.batch_size} rows has no loss; give batch_size = 1 or more")
+
 
 def learning_rate(step, recipe):
     """The rate of a step counted from 0: a rise over `warmup` steps, times half a cosine from 1 at step 0 to 0.

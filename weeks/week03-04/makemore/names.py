@@ -45,11 +45,13 @@ class Names:
         return [self.alphabet.index(letter) + 1 for letter in name]
 
     def decode(self, ids):
-        """[1, 2, 0] -> "ab": the letters up to the first border."""
+        """[1, 2, 0] -> "ab": the letters up to the first border. An id that is no letter raises ValueError."""
         letters = []
         for i in map(int, ids):
             if i == 0:
                 break
+            if not 0 < i < self.vocab_size:  # -1 would quietly be a letter from the end
+                raise ValueError(f"the id {i} is no letter; give ids from 0 to {self.vocab_size - 1}")
             letters.append(self.alphabet[i - 1])
         return "".join(letters)
 

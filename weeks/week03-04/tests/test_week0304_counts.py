@@ -91,6 +91,22 @@ def test_counting_twice_doubles_the_table():
     assert torch.equal(model.count(data).table, 2 * once)
 
 
+@pytest.mark.day(16)
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        (dict(context=0), "the 0 letters before, out of 27, cannot be held; give a context of 1 or more"),
+        (dict(context=6), "the 6 letters before, out of 27, cannot be held"),
+        (dict(context=1, smoothing=-1.0), "a smoothing of -1.0 is no number of sightings; give 0 or more"),
+        (dict(context=1, smoothing=math.nan), "a smoothing of nan"),
+    ],
+)
+def test_a_table_that_cannot_be_is_a_sentence(wrong, sentence):
+    """A negative share has no logarithm, and 27**7 numbers would end the program without a word."""
+    with pytest.raises(ValueError, match=sentence):
+        Counts(27, **wrong)
+
+
 @pytest.mark.day(17)
 def test_the_best_k_is_chosen_and_kept():
     """The k with the lowest loss on names that were not counted; for those that were, the smallest k always wins."""

@@ -141,6 +141,13 @@ def test_a_loss_that_is_no_number_stops_before_the_weights(name):
     assert torch.equal(weight, kept)
 
 
+@pytest.mark.day(18)
+def test_a_batch_of_nothing_is_refused():
+    """Its loss would be nan, and the sentence about it would advise another learning rate."""
+    with pytest.raises(ValueError, match="a batch of 0 rows has no loss; give batch_size = 1 or more"):
+        Recipe(3, batch_size=0)
+
+
 @pytest.mark.day(23)
 def test_columns_of_padding_are_cut_off():
     """A batch is as wide as its longest name, not as the longest of the file; windows have nothing to cut."""
@@ -149,7 +156,7 @@ def test_columns_of_padding_are_cut_off():
     short, wanted = without_padding(tokens, targets)
     assert short.tolist() == [[0, 1, 2], [0, 3, 0]] and wanted.tolist() == [[1, 2, 0], [3, 0, IGNORE]]
     windows = torch.tensor([[0, 1], [1, 2]]), torch.tensor([2, 0])
-    assert all(a is b for a, b in zip(without_padding(*windows), windows))
+    assert all(a is b for a, b in zip(without_padding(*windows), windows, strict=True))
 
 
 @cases("rnn", "gru", "lstm", "cnn", day=23)
@@ -164,5 +171,5 @@ def test_cutting_padding_changes_no_loss_and_no_gradient(name):
     for pair in (padded, without_padding(*padded)):
         loss = model(*pair)[1]
         gradients.append([loss, *torch.autograd.grad(loss, list(model.parameters()))])
-    for a, b in zip(*gradients):
+    for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12)

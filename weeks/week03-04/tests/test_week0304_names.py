@@ -100,6 +100,9 @@ def test_encode_and_decode():
     assert known.decode(torch.tensor([2, 0])) == "b" and known.vocab_size == 4 and known.longest == 2
     with pytest.raises(ValueError, match="'abd' holds 'd', which the alphabet 'abc' does not"):
         known.encode("abd")
+    for wrong in (-1, 4):
+        with pytest.raises(ValueError, match=f"the id {wrong} is no letter; give ids from 0 to 3"):
+            known.decode([1, wrong])
 
 
 def test_rows_by_hand():

@@ -28,7 +28,12 @@ def linear_backward(g, saved):
 
 
 def embedding_forward(table, ids):
-    """out[...] = table[ids[...]] for table (V, C)."""
+    """out[...] = table[ids[...]] for table (V, C). Raises ValueError for an id that is no row of the table."""
+    if ids.numel() and not 0 <= ids.min() <= ids.max() < len(table):  # -1 would quietly read the last row
+        last = len(table) - 1
+        raise ValueError(
+            f"ids from {ids.min()} to {ids.max()} do not fit a table of {last + 1} rows; give ids from 0 to {last}"
+        )
     return table[ids], (ids, len(table))
 
 
@@ -128,9 +133,12 @@ def flatten_consecutive_backward(g, saved):
 def causal_conv_forward(x, weight, dilation):
     """y[t] = x[t - dilation] W0 + x[t] W1 for x (B, T, C), weight (2 C, H) = [W0; W1]: (B, T - dilation, H).
 
-    Nothing after t is read. The two taps are the two halves of the weight that a tree would give to a pair.
+    Nothing after t is read. The two taps are the two halves of the weight that a tree would give to a pair. Raises
+    ValueError for a dilation below 1 ("a dilation of 0 joins no two places; give 1 or more") and for too few places.
     """
     T, C = x.shape[1:]
+    if dilation < 1:  # -1 would read the first and the last place, and say nothing
+        raise ValueError(f"a dilation of {dilation} joins no two places; give 1 or more")
     if T <= dilation:
         raise ValueError(f"{T} places are too few for a dilation of {dilation}; put borders in front")
     return x[:, :-dilation] @ weight[:C] + x[:, dilation:] @ weight[C:], (x, weight, dilation)

@@ -153,7 +153,7 @@ def test_batch_norm_plain_and_fast_are_one(correction):
     quick, saved = norms.batch_norm_forward(x, gain, bias, correction=correction)
     assert (out - quick).abs().max() < 1e-14
     d = norms.norm_plain_backward(g, values)
-    for name, mine in zip(("x", "gain", "bias"), norms.batch_norm_backward(g, saved)):
+    for name, mine in zip(("x", "gain", "bias"), norms.batch_norm_backward(g, saved), strict=True):
         assert (d[name] - mine).abs().max() < 1e-14, name
 
 
@@ -204,6 +204,9 @@ def test_embedding_plain_and_fast_are_one():
     plain, fast = manual.embedding_backward_plain(g, saved)[0], manual.embedding_backward(g, saved)[0]
     assert torch.equal(plain, fast) and torch.equal(fast[0], g[0, 0]) and not fast[[1, 2, 4]].any()
     assert torch.allclose(fast[3], g[0, 1] + g[1, 0] + g[1, 1], atol=1e-15)
+    for wrong in (-1, 5):
+        with pytest.raises(ValueError, match="do not fit a table of 5 rows; give ids from 0 to 4"):
+            manual.embedding_forward(draw(5, 4), torch.tensor([0, wrong]))
 
 
 @pytest.mark.day(38)
@@ -225,6 +228,9 @@ def test_places_that_do_not_fit_are_refused():
         manual.flatten_consecutive_forward(draw(2, 3, 4), 2)
     with pytest.raises(ValueError, match="2 places are too few for a dilation of 2; put borders in front"):
         manual.causal_conv_forward(draw(1, 2, 3), draw(6, 4), 2)
+    for dilation in (0, -1):
+        with pytest.raises(ValueError, match=f"a dilation of {dilation} joins no two places; give 1 or more"):
+            manual.causal_conv_forward(draw(1, 5, 3), draw(6, 4), dilation)
 
 
 @pytest.mark.day(40)

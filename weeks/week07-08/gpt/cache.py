@@ -83,9 +83,12 @@ class KVCache:
         self.offset = 0
 
     def clone(self, batch: int | None = None):
-        """An independent copy; with `batch`, one row repeated, to read a prompt once and continue it in many ways."""
+        """An independent copy; with `batch`, one row repeated, to read a prompt once and continue it in many ways.
+
+        Raises ValueError for a `batch` below 1, and for another number than its own where there are several rows.
+        """
         rows = self.k.shape[1]
-        if batch is not None and batch != rows and rows != 1:
+        if batch is not None and (batch < 1 or batch != rows and rows != 1):
             raise ValueError(f"a cache of {rows} rows cannot become {batch}: one row can be repeated; call clone()")
         repeats = (1, batch if batch and rows == 1 else 1, 1, 1, 1)
         other = object.__new__(type(self))

@@ -94,7 +94,7 @@ def train(model, tokens, recipe: Recipe, *, seed: int, half: str = "float32"):
 def evaluate(model, tokens, *, half: str = "float32", rows: int = 64) -> float:
     """Mean loss in nats over every token but the first, each predicted once, in windows of block_size side by side.
 
-    A window starts without context, so its first tokens are hard: the mean is what a batch in training sees, and less
+    A window starts without context, so its first tokens are hard: the mean is what a batch in training sees, and higher
     than a sliding window would give. The last window is shorter and weighs less.
     """
     T = model.config.block_size

@@ -104,11 +104,13 @@ def attention(qkv, batch, n_head):
 class GPT:
     """`logits, loss = model(tokens, targets=None)`, as the torch model has it, for arrays of ids.
 
-    config: scalar_gpt.Config, or model.GPTConfig without dropout. state: {name: array or nested lists}, else ValueError
-    by `scalar_gpt.check`. dtype: float32, or float64 to compare.
+    config: scalar_gpt.Config, or model.GPTConfig without dropout, else ValueError. state: {name: array or nested
+    lists}, else ValueError by `scalar_gpt.check`. dtype: float32, or float64 to compare.
     """
 
     def __init__(self, config, state, dtype=np.float32):
+        if getattr(config, "dropout", 0.0):
+            raise ValueError(f"dropout is {config.dropout}, but there is none on this engine; give a config with 0.0")
         check({name: np.shape(values) for name, values in state.items()}, config)
         self.config = config
         self.weights = {name: Tensor(state[name], requires_grad=True, dtype=dtype) for name in shapes(config)}
@@ -174,8 +176,10 @@ def train(model, tokens, recipe, *, seed):
     """What loop.train does, on this engine: tokens (N,) int64, a loop.Recipe (AdamW); yields (step, loss) each step.
 
     Only matrices decay. The batches are drawn by NumPy's generator, so they are others than torch draws. Raises
-    ValueError for too short a text, FloatingPointError at the first loss that is not finite.
+    ValueError for too short a text and for another optimizer, FloatingPointError at the first loss that is not finite.
     """
+    if recipe.optimizer != "adamw":
+        raise ValueError(f"the recipe asks for {recipe.optimizer!r}; this engine has AdamW: give optimizer='adamw'")
     T = model.config.block_size
     if len(tokens) <= T:
         raise ValueError(

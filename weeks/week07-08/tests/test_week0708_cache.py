@@ -59,6 +59,8 @@ def test_clone_is_independent_and_can_repeat_one_row():
     assert cache.offset == 5 and cache.k[0, :, :, 5].abs().sum() == 0
     with pytest.raises(ValueError, match="3 rows cannot become 2"):
         many.clone(batch=2)
+    with pytest.raises(ValueError, match="1 rows cannot become 0"):
+        cache.clone(batch=0)
 
 
 @pytest.mark.day(51)

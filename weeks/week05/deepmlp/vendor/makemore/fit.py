@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/fit.py, sha256 8a513ee8a16972f97c6e9749d765b1375e8ed7ccff2df35acab7dba41c916718; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/fit.py, sha256 f1f9bb40b83d73f9c7286e73e500ca1d8de6a9124a46e6cfe91c098ac966bc83; edit there, then run: make vendor
 """Training and judging any model of the contract `logits, loss = model(tokens, targets)`, one loop for all.
 
 The loss is the mean in nats over all targets that are not padding, so a batch may hold windows (targets (B,)) or whole
@@ -24,6 +24,10 @@ class Recipe:
     weight_decay: float = 0.05
     betas: tuple = (0.9, 0.99)
     warmup: int = 100
+
+    def __post_init__(self):
+        if self.batch_size < 1:  # the mean over nothing is nan, and the loop would blame the rate
+            raise ValueError(f"a batch of {self.batch_size} rows has no loss; give batch_size = 1 or more")
 
 
 def learning_rate(step, recipe):

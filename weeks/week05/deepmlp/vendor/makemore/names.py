@@ -1,4 +1,4 @@
-# vendored from weeks/week03-04/makemore/names.py, sha256 53fcec9417fc6707e4226460b7e1d4e0cb8031144613896fb2e02544300e5ad5; edit there, then run: make vendor
+# vendored from weeks/week03-04/makemore/names.py, sha256 3c89cf89575ca2135db16cd2192887e03ec4851906d8d14aece05e8eec187fd4; edit there, then run: make vendor
 """Names as data: read a file, share its names out to train, val and test, and turn them into tensors of letters.
 
 A name is a row of letters between two borders: id 0 is the border, written ".", and 1 ... are the letters. Two shapes
@@ -46,11 +46,13 @@ class Names:
         return [self.alphabet.index(letter) + 1 for letter in name]
 
     def decode(self, ids):
-        """[1, 2, 0] -> "ab": the letters up to the first border."""
+        """[1, 2, 0] -> "ab": the letters up to the first border. An id that is no letter raises ValueError."""
         letters = []
         for i in map(int, ids):
             if i == 0:
                 break
+            if not 0 < i < self.vocab_size:  # -1 would quietly be a letter from the end
+                raise ValueError(f"the id {i} is no letter; give ids from 0 to {self.vocab_size - 1}")
             letters.append(self.alphabet[i - 1])
         return "".join(letters)
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/loop.py, sha256 78b69f84972289e6d6f10e9bf23ce85b84f5d6cc4be08a602b79544b6908a62c; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/loop.py, sha256 cf913d05dbac27501f7af8042db05631d0118893b7a6b029a0941b8136cc4475; edit there, then run: make vendor
 """Training and judging a GPT on one long row of tokens: batches, learning rate, the step, the score.
 
 Left out: accumulation, several devices, checkpoints (weeks 10 and 11).
@@ -95,7 +95,7 @@ def train(model, tokens, recipe: Recipe, *, seed: int, half: str = "float32"):
 def evaluate(model, tokens, *, half: str = "float32", rows: int = 64) -> float:
     """Mean loss in nats over every token but the first, each predicted once, in windows of block_size side by side.
 
-    A window starts without context, so its first tokens are hard: the mean is what a batch in training sees, and less
+    A window starts without context, so its first tokens are hard: the mean is what a batch in training sees, and higher
     than a sliding window would give. The last window is shorter and weighs less.
     """
     T = model.config.block_size

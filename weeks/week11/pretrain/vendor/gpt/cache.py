@@ -1,4 +1,4 @@
-# vendored from weeks/week07-08/gpt/cache.py, sha256 2efdc2805d3fcec49a418cbec4e3b522a67c3218c560b23744e0ea944d77f9f3; edit there, then run: make vendor
+# vendored from weeks/week07-08/gpt/cache.py, sha256 3322c6a3f4caaa1cc7b7f2961218cf3c94fe9fd07ea89ab6758d714b2820a6df; edit there, then run: make vendor
 """The key-value cache: what attention has computed for earlier tokens, kept so that a new token costs one column.
 
 Buffers are allocated once, at full length, and filled from the left; `update` returns views, never copies.
@@ -84,9 +84,12 @@ class KVCache:
         self.offset = 0
 
     def clone(self, batch: int | None = None):
-        """An independent copy; with `batch`, one row repeated, to read a prompt once and continue it in many ways."""
+        """An independent copy; with `batch`, one row repeated, to read a prompt once and continue it in many ways.
+
+        Raises ValueError for a `batch` below 1, and for another number than its own where there are several rows.
+        """
         rows = self.k.shape[1]
-        if batch is not None and batch != rows and rows != 1:
+        if batch is not None and (batch < 1 or batch != rows and rows != 1):
             raise ValueError(f"a cache of {rows} rows cannot become {batch}: one row can be repeated; call clone()")
         repeats = (1, batch if batch and rows == 1 else 1, 1, 1, 1)
         other = object.__new__(type(self))
