@@ -292,7 +292,8 @@ def gpt2(argv):
     args = p.parse_args(argv)
     clock, threads = Stopwatch(), thread_count(args.threads)
     torch.set_num_threads(threads)
-    name, steps = (given or usual for given, usual in zip((args.model, args.steps), SIZES[args.preset]))
+    asked = zip((args.model, args.steps), SIZES[args.preset])
+    name, steps = (usual if given is None else given for given, usual in asked)  # 0 steps are refused below
     config, keep = large.preset(name), models_folder(__file__, args.out)
     ids = large.tokens(args.data, keep)
     print(f"{name}: {cost.parameters(config):,} parameters, {steps} steps of {args.batch} x {config.block_size} of "

@@ -24,7 +24,7 @@ from .vendor.shared.progress import bar
 
 ENDOFTEXT = "<|endoftext|>"
 FORMAT, VERSION = "byte-level-bpe", 1
-PAIR = 2**40 - 1  # the bits of a pair of ids, 20 for each
+MOST, PAIR = 2**20, 2**40 - 1  # ids that can be learned; the bits of a pair of them, 20 for each
 CACHE_PIECES = 2**17  # the cache of encoded pieces is emptied when it holds this many ...
 CACHE_LENGTH = 64  # ... and takes no piece of more characters, so it stays below about 40 MB
 LONG_TEXT, PROBE, NEW = 2**14, 2**12, 2**8  # of so many pieces with NEW new ones in the first PROBE, all merge at once
@@ -87,12 +87,13 @@ class Tokenizer:
         `texts` is a string or an iterable of strings. Special tokens in it part documents and are not learned from.
         Each step merges the pair with the highest count, among equals the one with the smaller ids, as `plain.py`.
         Where the text runs out of pairs the vocabulary is smaller than asked, and a warning says so.
-        Raises ValueError for an empty text or a vocabulary without room for bytes and special tokens.
+        Raises ValueError for an empty text, a vocabulary without room for bytes and special tokens, or one above MOST.
         """
         specials = [special_tokens] if isinstance(special_tokens, str) else list(special_tokens)
         least = 256 + len(specials)
-        if type(vocab_size) is not int or vocab_size < least:
-            raise ValueError(f"vocab_size is {vocab_size!r}; bytes and special tokens alone need {least}: give more")
+        if type(vocab_size) is not int or not least <= vocab_size <= MOST:
+            why = f"bytes and special tokens alone need {least}, and {MOST:,} is the most"
+            raise ValueError(f"vocab_size is {vocab_size!r}; {why}: give a number between")
         splitter, parts = Splitter(PATTERNS.get(pattern, pattern)), any_of(specials)
         pieces = Counter()  # the text itself is not needed any more: a piece that occurs 1,000 times is merged once
         for text in texts if hasattr(texts, "__iter__") and not isinstance(texts, (str, bytes)) else [texts]:
@@ -271,7 +272,7 @@ def _learn(pieces, n_merges, progress=False):
     after = list(range(1, len(symbols) + 1))  # the links of a doubly linked list
     before = list(range(-1, len(symbols) - 1))
     # A pair is one integer, left << 20 | right, and an entry of the heap is another, -count << 40 | pair: they sort as
-    # (-count, left, right) would, without a tuple for each. 2**20 ids are more than memory allows here.
+    # (-count, left, right) would, without a tuple for each.
     counts, places = defaultdict(int), defaultdict(list)
     for p, (left, right) in enumerate(zip(symbols, symbols[1:])):
         if left >= 0 and right >= 0:

@@ -26,12 +26,16 @@ def gpt2(folder) -> Tokenizer:
 
     Both write bytes as printable characters (`from_visible`). The table is why GPT-2's first 256 ids look shuffled:
     they follow the table's characters, so id 0 is "!", the first printable one, and the blank is id 220.
+    Raises ValueError for files of two vocabularies, and for an encoder.json that is "not JSON" or "no table of tokens
+    and ids"; each sentence names the file and ends with what to run.
     """
     folder = Path(folder)
     try:
         ids = json.loads(_text(folder / "encoder.json"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{folder / 'encoder.json'} is not JSON ({error}); run: make data/gpt2") from None
+    if not isinstance(ids, dict):
+        raise ValueError(f"{folder / 'encoder.json'} is no table of tokens and ids; run: make data/gpt2")
     lines = _text(folder / "vocab.bpe").splitlines()
     merges = [tuple(line.split(" ")) for line in lines[1:] if line]  # the first line is "#version: 0.2"
     ranks = {from_visible(token): i for token, i in ids.items() if token not in GPT2_SPECIALS}
@@ -48,7 +52,9 @@ def cl100k(path) -> Tokenizer:
 
 
 def read_tiktoken(path) -> dict[bytes, int]:
-    """Token bytes -> rank, from lines of `<base64 of the bytes> <rank>`."""
+    """Token bytes -> rank, from lines of `<base64 of the bytes> <rank>`. ValueError for an empty file: "... is empty;
+    download the file again"; and for a broken line: "..., line 2: ... is not a token in base64 and its rank; ..."
+    """
     ranks = {}
     for number, line in enumerate(_text(path).splitlines(), start=1):
         try:
@@ -58,6 +64,8 @@ def read_tiktoken(path) -> dict[bytes, int]:
             raise ValueError(
                 f"{path}, line {number}: {line[:40]!r} is not a token in base64 and its rank; download the file again"
             ) from None
+    if not ranks:
+        raise ValueError(f"{path} is empty; download the file again")  # else every text would lack its first byte
     return ranks
 
 
@@ -66,3 +74,5 @@ def _text(path):
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} does not exist; run: make data/gpt2 data/cl100k") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}); run: make data/gpt2 data/cl100k") from None

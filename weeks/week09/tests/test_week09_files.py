@@ -207,6 +207,31 @@ def test_two_files_of_two_vocabularies_are_refused(tmp_path):
 
 
 @pytest.mark.day(63)
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"{", "encoder.json is not JSON"),
+        (b"\xff\xfe", "encoder.json is not UTF-8 .*run: make data/gpt2"),
+        (b"[1, 2]", "encoder.json is no table of tokens and ids; run: make data/gpt2"),
+    ],
+)
+def test_an_encoder_json_that_is_none_is_named(tmp_path, content, sentence):
+    """An error from inside json or a codec does not say which of two files is broken."""
+    (tmp_path / "encoder.json").write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        vocabularies.gpt2(tmp_path)
+
+
+@pytest.mark.day(63)
+@pytest.mark.parametrize(("content", "sentence"), [(b"", "is empty; download"), (b"\xff 0\n", "is not UTF-8")])
+def test_a_tiktoken_file_without_tokens_is_refused(tmp_path, content, sentence):
+    """A download that stopped at once leaves an empty file: a vocabulary of nothing but special tokens."""
+    (tmp_path / "x.tiktoken").write_bytes(content)
+    with pytest.raises(ValueError, match=f"x.tiktoken {sentence}"):
+        vocabularies.cl100k(tmp_path / "x.tiktoken")
+
+
+@pytest.mark.day(63)
 def test_lines_of_base64_are_read(tmp_path):
     """A rank is what the line says, not the number of the line: vocabularies may have gaps."""
     (tmp_path / "x.tiktoken").write_text("IQ== 0\nIg== 7\n", encoding="utf-8")

@@ -165,6 +165,7 @@ def test_a_vocabulary_without_merges_is_bytes():
     [
         ((("abc", 256), {}), ValueError, "vocab_size is 256; bytes and special tokens alone need 257"),
         ((("abc", "512"), {}), ValueError, "vocab_size is '512'"),
+        ((("abc", 2**20 + 1), {}), ValueError, "vocab_size is 1048577; .* and 1,048,576 is the most: give a number"),
         ((("", 300), {}), ValueError, "the text to learn from is empty; give a text"),
         (((["", "<|endoftext|>"], 300), {}), ValueError, "the text to learn from is empty"),
         (((b"abc", 300), {}), TypeError, "text must be a str, not bytes; read a file with"),

@@ -54,8 +54,10 @@ def memory(config, batch, optimizer="adamw"):
     activations: what the forward keeps for the backward. Each token of a layer keeps 16 C numbers (the inputs of two
     norms, of qkv, proj, up and gelu's 4 C twice; q, k, v; what attention gave), a mean and a spread for each norm,
     and one number a head. logits: they, their log-softmax, and their gradient.
-    Raises ValueError for an optimizer that is not in STATES.
+    Raises ValueError for an optimizer that is not in STATES, and for a batch below 1.
     """
+    if not batch >= 1:
+        raise ValueError(f"a batch of {batch} windows holds nothing; give 1 or more")
     if optimizer not in STATES:
         raise ValueError(f"nothing is known of the memory of {optimizer!r}; choose from {', '.join(STATES)}")
     n, matrices, tokens = parameters(config), hidden(config), batch * config.block_size

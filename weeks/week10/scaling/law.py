@@ -84,8 +84,9 @@ def residuals(law, rows):
 def bootstrap(rows, count=100, seed=0):
     """`count` laws, each fitted to as many rows drawn with replacement: how far the fit depends on single runs.
 
-    Each search starts at the fit of all rows. Raises ValueError where too few of the rows differ.
+    rows: tuples or lists. Each search starts at the fit of all rows. ValueError where too few of the rows differ.
     """
+    rows = [tuple(row) for row in rows]  # lists, as JSON has them, cannot be counted in a set
     if len(set(rows)) < len(Law._fields):
         raise ValueError(
             f"{len(set(rows))} different runs cannot fix the {len(Law._fields)} numbers of a law; give more"

@@ -26,9 +26,17 @@ def plain_loss(x, weight, targets):
 
 
 def linear_loss(x, weight, targets, rows: int = ROWS):
-    """What plain_loss gives, and its gradients, in parts of `rows` rows. 0, not nan, where nothing is judged."""
+    """What plain_loss gives, and its gradients, in parts of `rows` rows. 0, not nan, where nothing is judged.
+
+    Raises ValueError for rows below 1, for more or fewer targets than rows of x, and for a target that is no row of W.
+    """
     if rows < 1:
         raise ValueError(f"parts of {rows} rows hold nothing; give 1 or more")
+    if targets.shape != x.shape[:1]:
+        raise ValueError(f"x has {len(x)} rows, but the targets have the shape {tuple(targets.shape)}; give one a row")
+    wrong = targets[((targets < 0) & (targets != IGNORE)) | (targets >= len(weight))]
+    if len(wrong):
+        raise ValueError(f"there is no token {wrong[0]} among {len(weight)}; give 0 to {len(weight) - 1}, or {IGNORE}")
     return _LinearLoss.apply(x, weight, targets, rows)
 
 

@@ -66,9 +66,15 @@ def step(model, optimizer, batches, *, clip=1.0, half="float32", world=None) -> 
     A target of -100 is not judged. `clip` bounds the norm of the gradient (None: only measured). Every process of the
     world calls this with as many pairs as the others. Raises, before any weight has moved, and with no gradient left:
     - ValueError: "none of the targets of this step is judged: all of them are -100; give other rows"
+    - ValueError: "a step of no batches learns nothing; give one or more"
+    - ValueError: "clip is -1, but it bounds a norm; give a number above 0, or None"
     - FloatingPointError: "the loss is nan at a learning rate of 0.25; the weights are those of the step before. ...",
       and the same of "the norm of the gradient"
     """
+    if not batches:
+        raise ValueError("a step of no batches learns nothing; give one or more")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip is {clip}, but it bounds a norm; give a number above 0, or None")
     world = world or Alone()
     optimizer.zero_grad(set_to_none=True)
     device = batches[0][0].device

@@ -138,6 +138,15 @@ def read_rows(path):
     return rows
 
 
+def same_sweep(path, about):
+    """A Mistake where the file of a sweep has another seed or vocabulary than `about`: its rows are of other runs."""
+    found = json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
+    for key, value in about.items():
+        if found.get(key, value) != value:
+            raise Mistake(f"{path} holds runs of {key} {found[key]}, and this sweep is of {key} {value}; "
+                          "give --out another folder, or move the file away")  # fmt: skip
+
+
 def done(rows, trial):
     """Is this trial's row among them?"""
     same = [row for row in rows if (row["layers"], row["width"]) == (trial.layers, trial.width)]
@@ -148,13 +157,15 @@ def sweep(wanted, corpus, path, seed=0, judged=262_144, workers=1):
     """Make the runs that are not in the file yet, cheapest first, and write each as it ends; returns all rows.
 
     workers: processes of one thread each that make runs at the same time; the rows are the same, in another order.
+    A file of another seed or vocabulary is refused: `same_sweep`.
     """
-    rows = read_rows(path)
+    rows, about = read_rows(path), {"vocab_size": corpus.tokenizer.vocab_size, "seed": seed}
+    same_sweep(path, about)
     missing = [trial for trial in sorted(wanted, key=lambda trial: trial.budget) if not done(rows, trial)]
     alone = workers == 1
     with bar(total=len(missing), label=f"{len(missing)} runs", unit="run", disable=alone) as line:
         for row in spread(run, missing, (corpus, seed, judged, None, alone), workers):
             rows = [*rows, row]
-            atomic_write(path, to_json({"vocab_size": corpus.tokenizer.vocab_size, "seed": seed, "runs": rows}) + "\n")
+            atomic_write(path, to_json({**about, "runs": rows}) + "\n")
             line.update()
     return rows

@@ -97,6 +97,7 @@ def test_seconds_are_operations_over_what_is_reached():
     ("call", "sentence"),
     [
         (lambda: memory(GPT2, 1, "sophia"), "nothing is known of the memory of 'sophia'; choose from sgd, adamw"),
+        (lambda: memory(GPT2, -1), "a batch of -1 windows holds nothing; give 1 or more"),
         (lambda: seconds(1e9, 0), "a rate of 0 operations a second never ends; give a number above 0"),
         (lambda: seconds(1e9, math.nan), "a rate of nan operations"),
         (lambda: seconds(1e9, 1e9, 1.5), r"utilisation is 1.5, .* give a number in \(0, 1\]"),

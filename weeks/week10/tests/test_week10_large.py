@@ -62,6 +62,23 @@ def test_parts_of_no_rows_are_refused():
         linear_loss(*case(), rows=0)
 
 
+@pytest.mark.parametrize("target", [-1, -101, 11])
+def test_a_target_that_is_no_token_is_refused(target):
+    """Only -100 is not judged; -1 read as token 0 would be learned as if it were the answer."""
+    x, w, targets = case()
+    targets[3] = target
+    with pytest.raises(ValueError, match=f"there is no token {target} among 11; give 0 to 10, or -100"):
+        linear_loss(x, w, targets)
+
+
+@pytest.mark.parametrize("n", [12, 14])
+def test_every_row_has_one_target(n):
+    """With fewer targets than rows, the gradient of the rest would be whatever lay in memory."""
+    x, w, _ = case()
+    with pytest.raises(ValueError, match=rf"x has 13 rows, but the targets have the shape \({n},\); give one a row"):
+        linear_loss(x, w, torch.zeros(n, dtype=torch.long))
+
+
 def test_the_logits_are_never_whole():
     """1,024 x 1,000 float64 logits are 8 MB, and the plain loss keeps several of them; parts of 32 rows are 0.3 MB."""
     x, w, targets = case(1024, 8, 1000)

@@ -96,6 +96,7 @@ def test_bootstrap_and_its_interval():
     spread = max(each.alpha for each in found) - min(each.alpha for each in found)
     assert spread > 1e-4  # other rows, not the same in another order: that alone gives 1e-6
     assert bootstrap(rows, count=1, seed=2)[0] not in found
+    assert bootstrap([list(row) for row in rows], count=1, seed=1)[0] == found[0]  # as a JSON file gives them
 
 
 @pytest.mark.day(68)
@@ -258,6 +259,16 @@ def test_a_file_that_is_no_sweep(tmp_path):
     with pytest.raises(Mistake, match="is no file of a sweep .*; move it away to start anew"):
         read_rows(tmp_path / "s.json")
     assert read_rows(tmp_path / "none.json") == []
+
+
+@pytest.mark.day(67)
+def test_the_runs_of_another_seed_are_not_taken(tmp_path, corpus):
+    """Their rows look alike, and the law of seed 1 would be that of seed 0 under another name."""
+    wanted, path = [Trial(1, 16, 1e9)], tmp_path / "sweep.json"
+    rows = sweep(wanted, corpus, path, judged=256)
+    with pytest.raises(Mistake, match=r"sweep.json holds runs of seed 0, and this sweep is of seed 1; give --out"):
+        sweep(wanted, corpus, path, seed=1, judged=256)
+    assert read_rows(path) == rows
 
 
 @pytest.mark.day(67)

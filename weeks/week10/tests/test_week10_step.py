@@ -92,6 +92,23 @@ def test_a_step_that_judges_nothing_is_told():
         cut(inputs, targets, 0)
 
 
+@pytest.mark.parametrize(
+    ("batches", "clip", "sentence"),
+    [
+        ([], 1.0, "a step of no batches learns nothing; give one or more"),
+        ([text()], -1.0, r"clip is -1.0, but it bounds a norm; give a number above 0, or None"),
+        ([text()], math.nan, "clip is nan, but"),
+    ],
+)
+def test_a_step_that_cannot_be_made_moves_nothing(batches, clip, sentence):
+    """A bound below 0 would turn the gradient around, and one of nan would make all weights nan."""
+    model = small()
+    before = weights(model)
+    with pytest.raises(ValueError, match=sentence):
+        step(model, make("sgd", model, lr=0.1), batches, clip=clip)
+    assert distance(weights(model), before) == 0
+
+
 class Twice(Alone):
     """A world of two that see the same rows: its sums are twice as large, its mean of gradients is either's."""
 

@@ -106,6 +106,15 @@ def test_a_job_that_waits_for_another(load_script, capsys, tmp_path):
     assert status == 1 and "run: make data/shakespeare" in error
 
 
+def test_a_number_of_steps_is_used_or_refused(load_script, capsys, tmp_path, monkeypatch):
+    """0 is a number too: it must not mean the preset's steps."""
+    train = load_script("week10", "train")
+    monkeypatch.setattr(train.large, "tokens", lambda data, keep: [])
+    argv = ["gpt2", "--preset", "smoke", "--steps", "0", "--out", tmp_path, "--threads", "1"]
+    status, error = told(load_script, capsys, *argv)
+    assert status == 1 and "a run of 0 steps has no middle to stop in; give 2 or more" in error
+
+
 def test_a_stopped_race_goes_on(data, load_script, capsys, tmp_path, monkeypatch):
     """Ctrl-C after the first run: it is kept, and the same command makes only the second."""
     train = load_script("week10", "train")

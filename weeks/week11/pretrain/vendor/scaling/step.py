@@ -1,4 +1,4 @@
-# vendored from weeks/week10/scaling/step.py, sha256 a1e14c68e7681e28a123b7e06047999d7a3b3e1ce4170e6f044d3e87beef5dd1; edit there, then run: make vendor
+# vendored from weeks/week10/scaling/step.py, sha256 eea73affa7840fcc9f07cbe9654f707538eb0c5c5cadd990bc5432676cf63a3f; edit there, then run: make vendor
 """One step of an optimizer, however the batch is cut: accumulation, clipping, bf16, a growing batch, a compiler.
 
     batch of B rows -> micro-batches of b rows -> forward, backward each -> one gradient -> clip -> optimizer.step()
@@ -67,9 +67,15 @@ def step(model, optimizer, batches, *, clip=1.0, half="float32", world=None) -> 
     A target of -100 is not judged. `clip` bounds the norm of the gradient (None: only measured). Every process of the
     world calls this with as many pairs as the others. Raises, before any weight has moved, and with no gradient left:
     - ValueError: "none of the targets of this step is judged: all of them are -100; give other rows"
+    - ValueError: "a step of no batches learns nothing; give one or more"
+    - ValueError: "clip is -1, but it bounds a norm; give a number above 0, or None"
     - FloatingPointError: "the loss is nan at a learning rate of 0.25; the weights are those of the step before. ...",
       and the same of "the norm of the gradient"
     """
+    if not batches:
+        raise ValueError("a step of no batches learns nothing; give one or more")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip is {clip}, but it bounds a norm; give a number above 0, or None")
     world = world or Alone()
     optimizer.zero_grad(set_to_none=True)
     device = batches[0][0].device
