@@ -204,7 +204,7 @@ def read_index(folder):
     path = Path(folder) / INDEX
     if not path.is_file():
         if Path(folder).exists():
-            raise Mistake(f"no model at {folder}: it holds no {INDEX}; give a folder that nanogpt wrote")
+            raise Mistake(f"no model at {folder}: it holds no {INDEX}; give a folder that holds one")
         made_by = f"nanogpt train TEXT --out {shlex.quote(str(folder))}"
         raise Mistake(f"no model at {folder}: there is no such folder; make one with `{made_by}` or `make week14`")
     try:

@@ -135,7 +135,7 @@ def test_an_import_waits_for_no_other_command(tmp_path, capsys):
         assert run("import", tmp_path / "hf", "--out", tmp_path / "m") == 1
     assert "another command is at work" in capsys.readouterr().err and not (tmp_path / "m/checkpoint.json").exists()
     assert run("import", "someone/else", "--out", tmp_path / "m") == 1  # and to train a model is no advice for this
-    assert "someone/else does not exist, and would be none of the models that nanogpt reads" in capsys.readouterr().err
+    assert "someone/else does not exist, and would be none of the models that are read here" in capsys.readouterr().err
 
 
 def test_the_package_runs_as_a_module(monkeypatch, capsys):

@@ -37,7 +37,7 @@ def test_a_new_format_is_a_file_and_a_row(tmp_path, monkeypatch):
 
     path = tmp_path / "m.toy"
     path.write_text("")
-    with pytest.raises(Mistake, match="is none of the models that nanogpt reads .*gguf: a .gguf file"):
+    with pytest.raises(Mistake, match="is none of the models that are read here .*gguf: a .gguf file"):
         open_model(path)
     monkeypatch.setitem(formats.FORMATS, "toy", Toy)
     loaded = open_model(path)

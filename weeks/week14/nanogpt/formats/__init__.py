@@ -35,8 +35,8 @@ def read(path):
         return entry.read(path)
     known = "; ".join(["its own: a folder with checkpoint.json", *(f"{name}: {row(name).ABOUT}" for name in FORMATS)])
     raise Mistake(
-        f"{path} {'is' if path.exists() else 'does not exist, and would be'} none of the models that nanogpt "
-        f"reads ({known}); check the path"
+        f"{path} {'is' if path.exists() else 'does not exist, and would be'} none of the models that are "
+        f"read here ({known}); check the path"
     )
 
 
