@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -126,13 +127,15 @@ def _named(folder):
 
 
 def undo(folder):
-    """Go back to the commit before; a second time, forward again. Each step is one rename or one atomic write."""
+    """Go back to the commit before; a second time, forward again. Each step is one rename or one atomic write, and what
+    was killed between the two renames is finished."""
     folder = Path(folder)
     read_index(folder)
-    if not (folder / PREVIOUS).is_file():
+    if (folder / PREVIOUS).is_file():
+        atomic_write(folder / UNDONE, (folder / INDEX).read_bytes())
+        os.replace(folder / PREVIOUS, folder / INDEX)
+    elif not (folder / UNDONE).is_file():
         raise Mistake(f"{folder} holds nothing older to go back to: use it as it is, or teach it something first")
-    atomic_write(folder / UNDONE, (folder / INDEX).read_bytes())
-    os.replace(folder / PREVIOUS, folder / INDEX)
     os.replace(folder / UNDONE, folder / PREVIOUS)
 
 
@@ -200,10 +203,10 @@ def read_index(folder):
     """checkpoint.json as a dict, checked for being one of ours and not from the future."""
     path = Path(folder) / INDEX
     if not path.is_file():
-        hint = "there is no such folder" if not Path(folder).exists() else f"it holds no {INDEX}"
-        raise Mistake(
-            f"no model at {folder}: {hint}; make one with `nanogpt train TEXT --out {folder}` or `make week14`"
-        )
+        if Path(folder).exists():
+            raise Mistake(f"no model at {folder}: it holds no {INDEX}; give a folder that holds one")
+        made_by = f"nanogpt train TEXT --out {shlex.quote(str(folder))}"
+        raise Mistake(f"no model at {folder}: there is no such folder; make one with `{made_by}` or `make week14`")
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         number = index["format"]

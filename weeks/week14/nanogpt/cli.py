@@ -3,12 +3,14 @@
 import importlib
 import inspect
 import os
+import shutil
 import sys
 
 from .commands import COMMANDS
 from .vendor.shared.errors import Mistake, entry
 from .vendor.shared.results import thread_count
 
+NARROWEST = 40  # columns of a help text: where none are left between its borders, tyro folds lines for ever
 USAGE = """usage: nanogpt COMMAND [options]
 
 Small language models that keep learning without forgetting.
@@ -57,6 +59,8 @@ def parse(argv):
     for word in argv:
         if BROKEN.search(word):
             refuse(f"{word[:80]!r} is not UTF-8 text; type it without what is shown as \\udc.. or \\x00")
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     module, name, _ = COMMANDS[argv[0]]
     command = getattr(importlib.import_module(f".commands.{module}", __package__), name)
     described = inspect.getdoc(command)

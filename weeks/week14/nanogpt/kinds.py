@@ -104,4 +104,4 @@ KINDS = {"text": Text(), "answers": Answers()}
 
 def kind_of(path):
     """The name of the kind that a file holds."""
-    return "answers" if path.suffix == ".jsonl" else "text"
+    return "answers" if path.suffix.lower() == ".jsonl" else "text"

@@ -74,6 +74,9 @@ def open_model(source, device="cpu", precision="float32", *, fold=False, index=N
     dtype = DTYPES[pick_precision(precision, device)]
     if not checkpoint.exists(path) and (path.is_file() or formats.row_of(path)):
         published = formats.read(path)
+        for name, tensor in published.tensors.items():
+            if not tensor.sum(dtype=torch.float64).isfinite():
+                raise Mistake(f"{source}: {name} holds NaN or infinity; it is damaged: get another copy of the model")
         words = {"template": published.chat_template} | {n: getattr(published, n) for n in ("bos", "eos", "begin")}
         tensors = {name: tensor.to(device, dtype) for name, tensor in published.tensors.items()}
         checkpoint.fit(blank(published.config), tensors, "the model")
@@ -96,6 +99,11 @@ def open_model(source, device="cpu", precision="float32", *, fold=False, index=N
 def on_base(folder, index, device, precision):
     """The base that an adapter folder names, with the adapter attached."""
     base = index["base"]
+    if not find(base["model"]).exists():
+        raise Mistake(
+            f"{folder} is an adapter of {base['model']}, and nothing is there; put that model back, or write its whole "
+            f'path into {Path(folder) / checkpoint.INDEX}, as "model" of "base"'
+        )
     try:
         loaded = open_model(base["model"], device, precision)
     except Mistake as error:
@@ -124,13 +132,13 @@ def on_base(folder, index, device, precision):
 def places():
     """The folders in which named models are looked for, the first first."""
     cache = os.environ.get("XDG_CACHE_HOME") or (os.environ.get("LOCALAPPDATA") if os.name == "nt" else None)
-    folders = [os.environ.get("CHASE_DATA"), "data", Path(cache or Path.home() / ".cache") / "nanogpt"]
+    folders = [os.environ.get("CHASE_DATA"), "data", Path(cache or os.path.expanduser("~/.cache")) / "nanogpt"]
     return [*(Path(folder) for folder in folders if folder), SHIPPED]
 
 
 def find(source):
     """The path that `source` means: a name of NAMES, or a path."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # pathlib's raises for the home of nobody
     if str(source) not in NAMES or path.exists():
         return path
     file, made_by = NAMES[str(source)]
@@ -146,7 +154,7 @@ def find(source):
 
 def lasting(source):
     """`source` as it is kept in a file: a name as it is, a path in full, so that it means the same everywhere."""
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     return str(source) if str(source) in NAMES and not path.exists() else str(path.resolve())
 
 

@@ -158,8 +158,15 @@ def test_a_base_that_is_gone_or_changed_is_told(home, tmp_path):
     assert run("learn", home / "mood.jsonl", "--model", tmp_path / "base", "--out", tmp_path / "m", *QUICK,
                "--steps", 1) == 0  # fmt: skip
     shutil.rmtree(tmp_path / "base")
-    with pytest.raises(Mistake, match="is an adapter of .*base, which cannot be opened: .*"):
+    with pytest.raises(Mistake, match="is an adapter of .*base, and nothing is there; put that model back, or write"):
         open_model(tmp_path / "m")
+    publish(tmp_path / "moved")
+    edited = (tmp_path / "m/checkpoint.json").read_text().replace(str(tmp_path / "base"), str(tmp_path / "moved"))
+    (tmp_path / "m/checkpoint.json").write_text(edited)
+    assert open_model(tmp_path / "m").base["model"] == str(tmp_path / "moved")
+    shutil.move(tmp_path / "moved", tmp_path / "base")
+    (tmp_path / "m/checkpoint.json").write_text(edited.replace(str(tmp_path / "moved"), str(tmp_path / "base")))
+    shutil.rmtree(tmp_path / "base")
     publish(tmp_path / "base", seed=1)
     with pytest.raises(Mistake, match="was trained on another .*base than is there now"):
         open_model(tmp_path / "m")

@@ -1,6 +1,11 @@
 """Chat templates: the ids of transformers for what people write, and no control token from what they type."""
 
+import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -115,6 +120,17 @@ def test_a_template_without_end_is_stopped(tokenizer, name, monkeypatch):
         pool.submit(ours.encode, messages).result()
     assert ours.stop_ids == {0}  # and where the template is not needed, the model works all the same
     assert Template("{{ messages[0].content }}", tokenizer).encode(messages) == tokenizer.encode("hello")
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system does not count a process's own time")
+def test_a_busy_machine_is_not_the_templates_fault():
+    """While other work has the processor, a template computes nothing; it was refused for that time."""
+    code = "from nanogpt import jinja; import time; jinja.limit(0.2); time.sleep(0.5); print('alive')"
+    env = {**os.environ, "PYTHONPATH": str(Path(jinja.__file__).parents[1])}  # the one that is tested
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    assert done.stdout == "alive\n"
+    done = subprocess.run([sys.executable, "-c", code.replace("time.sleep(0.5)", "any(iter(int, 1))")], env=env)
+    assert done.returncode == -signal.SIGPROF
 
 
 def specials_in(ids):

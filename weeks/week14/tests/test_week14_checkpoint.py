@@ -86,6 +86,25 @@ def test_undo_goes_back_and_forth(folder):
         assert all(torch.equal(a, b) for a, b in zip(states[turn].values(), model.state_dict().values(), strict=True))
 
 
+def test_an_undo_that_was_killed_is_finished(folder, monkeypatch):
+    """Between its two renames the newer state has a third name only, and `undo` said that there was nothing older."""
+    checkpoint.save(folder, tiny(seed=1), TOKENIZER, {"note": 2})
+    replace = checkpoint.os.replace
+
+    def killed(source, target):
+        if Path(target).name == checkpoint.PREVIOUS:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint.os, "replace", killed)
+        checkpoint.undo(folder)
+    assert checkpoint.load(folder)[2] == {"note": 1}
+    for note in (1, 2, 1):
+        checkpoint.undo(folder)
+        assert checkpoint.load(folder)[2] == {"note": note}
+
+
 def test_undo_without_a_past_is_told(folder):
     """What has no state before keeps the one that it has."""
     with pytest.raises(Mistake, match="holds nothing older to go back to"):

@@ -1,15 +1,21 @@
 """What people reported of programs like this one, tried through the commands: one number wherever it is asked."""
 
+import io
 import json
 import re
+import runpy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from nanogpt import checkpoint
 from nanogpt.formats import hf_folder
 from nanogpt.formats.published import Published
+from nanogpt.kinds import kind_of
 from nanogpt.sources import open_model
 from nanogpt.vendor.bpe.fast import Tokenizer
+from nanogpt.vendor.shared.files import locked
 from week14_tiny import WORDS, publish, run, tiny_model
 
 pytestmark = pytest.mark.day(100)
@@ -101,3 +107,62 @@ def test_another_base_under_an_adapter_is_told(tmp_path, capsys, name):
     assert run("sample", "--model", tmp_path / "m", "--prompt", "nice", "--max-tokens", 2) == 1
     said = capsys.readouterr().err
     assert "was trained on another" in said and ("config" if name == "config.json" else "template") in said
+
+
+def test_a_tilde_behind_an_equals_sign_is_the_home(tmp_path, monkeypatch, capsys):
+    """No shell expands `--out=~/m`: the model went into a folder called ~, and `--model=~/m` did not find it there."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    text = tmp_path / "sea.txt"
+    text.write_text("the sky is blue, the sea is red, lovely nice.\n" * 60)
+    assert run("train", text, "--out=~/my m", *SIZES) == 0 and not (tmp_path / "~").exists()
+    assert capsys.readouterr().out.endswith(f"; try: nanogpt sample --model '{tmp_path}/home/my m'\n")  # to be typed
+    assert run("learn", text, "--name", "again", "--model=~/my m", "--out=~/my m", "--steps", 1) == 0
+    assert checkpoint.read_index(tmp_path / "home/my m")["record"]["learned"] == ["sea", "again"]
+    assert run("sample", "--model", "~nobody-here/m") == 1
+    assert "no model at ~nobody-here/m: there is no such folder" in capsys.readouterr().err
+
+
+def test_rows_are_rows_in_capitals():
+    """`SPAM.JSONL` was learned as plain text, braces and all."""
+    assert kind_of(Path("SPAM.JSONL")) == kind_of(Path("spam.jsonl")) == "answers" and kind_of(Path("a.TXT")) == "text"
+
+
+def test_an_import_waits_for_no_other_command(tmp_path, capsys):
+    """It writes a folder, so it takes the lock as all others: else it would save between two saves of a training."""
+    publish(tmp_path / "hf")
+    with locked(tmp_path / "m"):
+        assert run("import", tmp_path / "hf", "--out", tmp_path / "m") == 1
+    assert "another command is at work" in capsys.readouterr().err and not (tmp_path / "m/checkpoint.json").exists()
+    assert run("import", "someone/else", "--out", tmp_path / "m") == 1  # and to train a model is no advice for this
+    assert "someone/else does not exist, and would be none of the models that are read here" in capsys.readouterr().err
+
+
+def test_the_package_runs_as_a_module(monkeypatch, capsys):
+    """`python -m nanogpt` is what one types where the script is not on the PATH."""
+    monkeypatch.setattr(sys, "argv", ["nanogpt", "--help"])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))  # pytest's own has no encoding to set
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("nanogpt", run_name="__main__")
+    assert stop.value.code == 0 and capsys.readouterr().out.startswith("usage: nanogpt COMMAND")
+
+
+@pytest.mark.parametrize("command", ["train", "learn"])
+def test_a_published_model_is_no_place_for_another(tmp_path, capsys, command):
+    """A checkpoint beside its files would be opened in its place, and adapters on it would find another base."""
+    publish(tmp_path / "hf"), publish(tmp_path / "raw", template=None)
+    text = tmp_path / "sea.txt"
+    text.write_text("the sky is blue, the sea is red, lovely nice.\n" * 60)
+    model = ["--model", tmp_path / "raw"] if command == "learn" else []
+    before = sorted(tmp_path.glob("hf/*"))
+    assert run(command, text, *model, "--out", tmp_path / "hf", "--steps", 1) == 1
+    assert "hf is a published model, and stays as it is; give another --out" in capsys.readouterr().err
+    assert sorted(tmp_path.glob("hf/*")) == before
+
+
+@pytest.mark.parametrize("argv", [["undo", "--help"], ["undo"]])
+def test_a_narrow_terminal_gets_an_answer(monkeypatch, capsys, argv):
+    """In a window of four columns --help, and the sentence for a wrong option, never came."""
+    monkeypatch.setenv("COLUMNS", "4")
+    assert run(*argv) == (0 if "--help" in argv else 2)
+    assert "nanogpt undo" in "".join(capsys.readouterr())

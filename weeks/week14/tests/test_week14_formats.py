@@ -1,6 +1,7 @@
 """Models of any format, opened: the table, what a base consists of, where names are looked for, folding."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from nanogpt.model import GPT, GPTConfig, blank, build
 from nanogpt.sources import ADAPTER, digest, find, fold_in, lasting, on_base, open_model
 from nanogpt.vendor.lora import adapter
 from nanogpt.vendor.shared.errors import Mistake
+from safetensors.torch import save_file
 from week14_tiny import publish, tiny_model
 
 pytestmark = pytest.mark.day(97)
@@ -35,7 +37,7 @@ def test_a_new_format_is_a_file_and_a_row(tmp_path, monkeypatch):
 
     path = tmp_path / "m.toy"
     path.write_text("")
-    with pytest.raises(Mistake, match="is none of the models that nanogpt reads .*gguf: a .gguf file"):
+    with pytest.raises(Mistake, match="is none of the models that are read here .*gguf: a .gguf file"):
         open_model(path)
     monkeypatch.setitem(formats.FORMATS, "toy", Toy)
     loaded = open_model(path)
@@ -100,6 +102,38 @@ def test_a_peft_adapter_is_read_on_its_base(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"base_model_name_or_path": "someone/else"}))
     with pytest.raises(Mistake, match="an adapter of 'someone/else', .*write the path .*base_model_name_or_path"):
         open_model(tmp_path / "tuned")
+
+
+def test_an_adapter_with_a_config_beside_it_is_an_adapter(tmp_path):
+    """Some are published with their base's config.json; such a folder was told to have no weights."""
+    base = publish(tmp_path / "base")
+    (tmp_path / "tuned").mkdir()
+    tensors = {"A.weight": torch.ones(2, 32), "B.weight": torch.zeros(32, 2)}
+    name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+    save_file({name + part: tensor for part, tensor in tensors.items()}, tmp_path / "tuned/adapter_model.safetensors")
+    fields = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["layers.0.self_attn.q_proj"]}
+    fields["base_model_name_or_path"] = str(base)
+    (tmp_path / "tuned/adapter_config.json").write_text(json.dumps(fields))
+    shutil.copy(base / "config.json", tmp_path / "tuned")
+    assert torch.equal(logits(open_model(tmp_path / "tuned").model), logits(open_model(base).model))  # B is 0
+
+
+def test_an_adapter_of_itself_is_told(tmp_path):
+    """Bases that name each other in a ring had no end: a traceback of a thousand lines."""
+    for name, base in (("a", "../b"), ("b", "../a"), ("own", str(tmp_path / "own"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+        with pytest.raises(Mistake, match="of itself; write the path of a whole model's" if name != "a" else "reads"):
+            open_model(tmp_path / name)
+
+
+def test_weights_that_are_no_numbers_are_told(tmp_path):
+    """Text went on, with nan bits per byte; rows of answers ended in a traceback."""
+    published = hf_folder.read(publish(tmp_path / "a"))
+    published.tensors["blocks.1.mlp.up.weight"][3, 4] = float("nan")
+    hf_folder.write(tmp_path / "b", published)
+    with pytest.raises(Mistake, match="b: blocks.1.mlp.up.weight holds NaN or infinity; .*get another copy"):
+        open_model(tmp_path / "b")
 
 
 @pytest.mark.parametrize("setting", ["flag", "post_processor"])

@@ -1,6 +1,7 @@
 """Hugging Face folders that cannot be read or written: one sentence each, and nothing left half done."""
 
 import json
+import math
 import os
 import re
 from dataclasses import replace
@@ -16,6 +17,7 @@ from nanogpt.formats.published import Published
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.shared.errors import Mistake
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 pytestmark = pytest.mark.day(93)
@@ -90,6 +92,18 @@ def test_a_write_that_fails_leaves_nothing(at, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
+    """Python says it by an OSError; the library that writes the tensors has an error of its own."""
+
+    def full(*args, **kwargs):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(hf_folder, "save_file", full)
+    with pytest.raises(Mistake, match="model cannot be written .*No space left.*; make room there, or give another"):
+        write(tmp_path / "model", ours())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_folder_appears_whole(tmp_path, monkeypatch):
     """All files are complete before the folder has its name: whoever looks sees a whole model or none."""
     seen, real = [], os.replace
@@ -154,6 +168,10 @@ def config(**fields):
 
 def tokens(**fields):
     return lambda folder: edit(folder / "tokenizer_config.json", lambda f: f.update(fields))
+
+
+def drawn(**fields):
+    return lambda folder: edit(folder / "generation_config.json", lambda f: f.update(do_sample=True, **fields))
 
 
 def shard(folder, change=lambda fields: None):
@@ -253,6 +271,9 @@ SPOILED = {
         lambda folder: edit(folder / "tokenizer.json", lambda f: f.update(normalizer={"type": "NFC"}))
     ),
     "the tokenizer has 321 tokens and the model only 320": larger_vocabulary,
+    "generation_config.json: temperature is nan, and nothing can be drawn with that": drawn(temperature=math.nan),
+    "top_k is -3, and nothing can be drawn with that; correct it, or take it out": drawn(top_k=-3),
+    "top_p is 5, and nothing can be drawn": drawn(top_p=5),
     "it sets add_bos_token and names no bos": tokens(add_bos_token=True),
     "it sets add_prefix_space": tokens(add_prefix_space=True),
     "its eos_token is '</s>', which its vocabulary lacks": tokens(eos_token="</s>"),

@@ -1,6 +1,7 @@
 """`nanogpt learn`: one more kind of text, or one more task."""
 
 import math
+import shlex
 import sys
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Annotated, Literal, NamedTuple
 
 from tyro.conf import Positional, arg
 
-from .. import checkpoint
+from .. import checkpoint, formats
 from ..device import autocast_for, pick_device, pick_precision
 from ..kinds import KINDS, kind_of
 from ..presets import ADAPT_ROWS, ADAPT_TEXT, EPOCHS, LATER, REPLAY_ROWS, ROW_LENGTH, Lora
-from ..sources import ADAPTER, open_model
+from ..sources import ADAPTER, find, open_model
 from ..train import GROWTH, TrainConfig
 from ..vendor.continual.methods import METHODS, make
 from ..vendor.continual.strategy import Config
@@ -89,6 +90,7 @@ class Learn:
         method_of(self), TrainConfig(**given(self, TrainConfig)), self.lora()  # what is wrong is told before any work
         name, kind, content, exam = read_task(self.file, self.exam, self.name)
         device = pick_device(self.device)
+        not_published(self.out)
         with locked(self.out):
             if self.resume:
                 course, config = going_on(self, name, device, given(self, TrainConfig))
@@ -120,7 +122,7 @@ class Learn:
 
     def course(self, kind, name, device):
         """The course that is to go on, or a new one on a published model."""
-        here = self.out.resolve() == Path(self.model).resolve()
+        here = self.out.resolve() == find(self.model).resolve()
         seed, precision = getattr(self, "seed", None) or 0, getattr(self, "precision", None) or "auto"
         if not here and checkpoint.exists(self.out):
             raise Mistake(f"{self.out} already holds a model; give another --out")
@@ -152,6 +154,12 @@ class Learn:
             print(f"note: what {course.method_name} remembers is not taken along", file=sys.stderr)
             course.method, course.method_name = make(*method[:2], seed=seed), method.name
         return course
+
+
+def not_published(folder):
+    """Mistake where a published model lies in `folder`: a checkpoint beside it would be opened in its place."""
+    if folder.exists() and not checkpoint.exists(folder) and formats.row_of(folder):
+        raise Mistake(f"{folder} is a published model, and stays as it is; give another --out")
 
 
 def method_settings(argv):
@@ -263,12 +271,14 @@ def finish(course, task, config, options, device):
     print(reported(course.method, task.name), file=sys.stderr, end="")
     print(matrix_table(course))
     if not verdict.keep:
-        back = f"{folder} holds the state before; the new one comes back with: nanogpt undo {folder}"
+        again = shlex.join(["nanogpt", "undo", str(folder)])
+        back = f"{folder} holds the state before; the new one comes back with: {again}"
         if not (folder / checkpoint.PREVIOUS).is_file():  # there was none: a first training
             back = f"{folder} holds what was trained, not judged; train again into another folder"
         raise Mistake(f"{verdict.sentence}. {back}")
     kept = f"the held-out part of {task.name} is kept in it as an exam" if keep_exam else "no exam was kept"
-    print(f"saved in {folder} ({kept}); try: nanogpt {'chat' if course.loaded.chat else 'sample'} --model {folder}")
+    again = shlex.join(["nanogpt", "chat" if course.loaded.chat else "sample", "--model", str(folder)])
+    print(f"saved in {folder} ({kept}); try: {again}")
 
 
 def reported(method, name):

@@ -46,7 +46,7 @@ def words(kind, metavar):
     def read(word):
         if not word.strip():
             raise ValueError(f"{word!r} names nothing; give the {metavar}")
-        return kind(word)
+        return Path(os.path.expanduser(word)) if kind is Path else kind(word)  # a shell leaves --out=~/mine as it is
 
     return value(read, metavar)
 

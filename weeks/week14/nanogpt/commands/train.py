@@ -15,7 +15,7 @@ from ..train import TrainConfig
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import locked
 from ..workspace.learn import all_learned, course_from
-from .learn import finish, going_on, method_of, method_settings, read_task
+from .learn import finish, going_on, method_of, method_settings, not_published, read_task
 from .options import Count, Device, Folder, Name, Threads
 from .settings import given, option, options_of, settle
 
@@ -58,6 +58,7 @@ class Train:
         if kind != "text":
             raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text: give such a file")
         chosen, shape = given(self, TrainConfig), {**given(self, Shape), **ingredients(self.set)}
+        not_published(self.out)
         with locked(self.out):
             if self.resume:
                 course, config = going_on(self, name, device, chosen)

@@ -12,7 +12,8 @@ import importlib
 
 from ..vendor.shared.errors import Mistake
 
-FORMATS = {"huggingface": "hf_folder", "peft": "peft", "gguf": "gguf"}  # asked in this order
+# Asked in this order: as for transformers, a folder with adapter_config.json is an adapter, whatever else is in it.
+FORMATS = {"peft": "peft", "huggingface": "hf_folder", "gguf": "gguf"}
 
 
 def row(name):
@@ -32,10 +33,10 @@ def read(path):
     """The Published model at `path`, whatever its format."""
     if entry := row_of(path):
         return entry.read(path)
-    known = "; ".join(f"{name}: {row(name).ABOUT}" for name in FORMATS)
+    known = "; ".join(["its own: a folder with checkpoint.json", *(f"{name}: {row(name).ABOUT}" for name in FORMATS)])
     raise Mistake(
-        f"{path} {'is' if path.exists() else 'does not exist, and would be'} none of the models that nanogpt "
-        f"reads ({known}); check the path"
+        f"{path} {'is' if path.exists() else 'does not exist, and would be'} none of the models that are "
+        f"read here ({known}); check the path"
     )
 
 

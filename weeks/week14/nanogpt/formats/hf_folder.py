@@ -12,6 +12,7 @@ Where transformers would compute other logits or ids from a folder than nanogpt,
 import json
 import os
 import shutil
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -260,7 +261,11 @@ def _sample(fields):
         return {}
     kinds = {"temperature": int | float, "top_k": int, "top_p": int | float}
     told = {name: take(fields, name, kind, None) for name, kind in kinds.items()}
-    return {name: value for name, value in told.items() if value}  # top_k 0: no such limit
+    told = {name: value for name, value in told.items() if value}  # top_k 0: no such limit
+    for name, value in told.items():
+        if not 0 < value <= (1 if name == "top_p" else sys.float_info.max):
+            raise ValueError(f"{name} is {value!r}, and nothing can be drawn with that; correct it, or take it out")
+    return told
 
 
 def _chat_template(folder, settings):
@@ -301,6 +306,8 @@ def write(folder, published):
         with open(part / WEIGHTS, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, folder)
+    except SafetensorError as error:  # a full disk, which its library reports in this way
+        raise Mistake(f"{folder} cannot be written ({error}); make room there, or give another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

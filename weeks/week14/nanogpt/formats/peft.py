@@ -4,6 +4,7 @@ Week 12 reads and merges it: the base's weights are hung up as linear layers und
 that an adapter's file knows of a model. Left out: writing, and GPT-2's transposed layers (fan_in_fan_out).
 """
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,12 +64,25 @@ def _hang(module, path, weight):
     module.add_module(last, layer)
 
 
-def _base(folder):
-    """(name, path, row) of the base that an adapter names."""
+def _named(folder):
+    """(name, path) of the base that an adapter names."""
     name = read_json(folder / peft_format.CONFIG).get("base_model_name_or_path")
-    path = Path(str(name)).expanduser()
-    path = path if path.exists() or path.is_absolute() else folder / path
-    entry = row_of(path)
+    path = Path(os.path.expanduser(str(name)))
+    return name, path if path.exists() or path.is_absolute() else folder / path
+
+
+def _base(folder):
+    """(name, path, row) of the base that an adapter names. It may be an adapter too, but not one on this one."""
+    name, path = _named(folder)
+    entry, below, seen = row_of(path), path, {folder.resolve()}
+    while probe(below):
+        if below.resolve() in seen:
+            raise Mistake(
+                f"{folder} is an adapter of {name!r}, which is an adapter of itself; write the path of a whole model's "
+                f"folder into {below / peft_format.CONFIG}, as base_model_name_or_path"
+            )
+        seen.add(below.resolve())
+        below = _named(below)[1]
     if entry is None:
         raise Mistake(
             f"{folder} is an adapter of {name!r}, and no model that nanogpt reads lies there; write the path of that "
