@@ -332,6 +332,18 @@ def test_a_new_method_reaches_the_command_by_its_row(home, tmp_path, monkeypatch
     assert run(*more) == 0 and record(tmp_path / "o")["learned"] == ["cats", "dogs", "again"]
 
 
+def test_a_setting_that_two_methods_share_needs_no_method(home, tmp_path):
+    """A course taught with shared replay has --replay-rows too: once it was told that it has none."""
+    out = tmp_path / "n"
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "shared-replay", *QUICK]
+    assert run(*argv, "--keep-rows", "4", "--replay-rows", "2") == 0
+    more = ["learn", home / "cats.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
+    with pytest.raises(Mistake, match="taught with shared-replay, has --keep-rows 4, not 3"):
+        cli.main([*map(str, more), "--keep-rows", "3"])
+    assert run(*more, "--replay-rows", "1") == 0
+    assert record(tmp_path / "o")["method"]["config"]["replay_rows"] == 1
+
+
 def test_a_method_that_serves_other_weights_is_refused(tmp_path):
     """What is judged in a view would not be what is saved and served; the methods that need none are named."""
     argv = ["learn", tmp_path / "a.txt", "--model", tmp_path / "m", "--out", tmp_path / "n", "--method", "ema"]

@@ -199,11 +199,12 @@ def open_taught(options, folder, device, precision, seed, free=True):
     course = open_course(folder, device, precision=precision, seed=seed)
     method = method_of(options)
     where = f"{folder}, taught with {course.method_name},"
-    if method.name == course.method_name:
-        may = [f.name for f in fields(course.method.config) if free and f.metadata.get("free")]
+    if options.method in (None, course.method_name):
+        known = {f.name: f for f in fields(course.method.config)}
+        if strange := [name for name in method.given if name not in known]:
+            raise Mistake(f"{where} has no {', '.join(map(option, strange))}; leave it out, or give --method as well")
+        may = [name for name, f in known.items() if free and f.metadata.get("free")]
         course.method.config = settle(method.given, course.method.config, where, free=may)
-    elif method.given and options.method is None:
-        raise Mistake(f"{where} has no {', '.join(map(option, method.given))}; leave it out, or give --method as well")
     if getattr(options, "row_length", None) is not None and options.row_length != course.row_length:
         given_length = f"--row-length {options.row_length}"
         raise Mistake(f"{where} has rows of {course.row_length} tokens, not {given_length}; leave it out")
