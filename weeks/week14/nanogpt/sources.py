@@ -173,7 +173,8 @@ def fold_in(model):
 
 
 def digest(loaded):
-    """{part: sha256} of what a base consists of, as it was opened: config, tokenizer, template, files of weights.
+    """{part: sha256} of what a base consists of, as it was opened: config, tokenizer, template, files of weights, and
+    settings of its format where it has some.
 
     Settings that have their default value are left out, so that one which a later version adds changes nothing.
     """
@@ -188,8 +189,10 @@ def digest(loaded):
     hashes = {name: hashlib.sha256(part).hexdigest() for name, part in parts.items()}
     if checkpoint.exists(path):
         return {"weights": checkpoint.read_index(path)["files"]["model"]["sha256"], **hashes}
-    total = hashlib.sha256()
-    for file in formats.row_of(path).files(path):
+    total, entry = hashlib.sha256(), formats.row_of(path)
+    for file in entry.files(path):
         with open(file, "rb") as f:
             total.update(hashlib.file_digest(f, "sha256").digest())
+    if hasattr(entry, "settings"):
+        hashes["settings"] = hashlib.sha256(entry.settings(path)).hexdigest()
     return {"weights": total.hexdigest(), **hashes}

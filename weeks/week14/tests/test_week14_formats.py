@@ -116,6 +116,11 @@ def test_an_adapter_with_a_config_beside_it_is_an_adapter(tmp_path):
     (tmp_path / "tuned/adapter_config.json").write_text(json.dumps(fields))
     shutil.copy(base / "config.json", tmp_path / "tuned")
     assert torch.equal(logits(open_model(tmp_path / "tuned").model), logits(open_model(base).model))  # B is 0
+    before = digest(open_model(tmp_path / "tuned"))
+    (tmp_path / "tuned/adapter_config.json").write_text(json.dumps(fields | {"lora_alpha": 8}))
+    after = digest(open_model(tmp_path / "tuned"))
+    changed = [part for part in before if before[part] != after[part]]
+    assert changed == ["settings"], "an alpha of its own is another base for what was learned on top"
 
 
 def test_an_adapter_of_itself_is_told(tmp_path):

@@ -5,6 +5,7 @@ A row is a module (its name, so that it is loaded when it is asked) or an object
     probe(path) -> bool           whether a path looks like one
     read(path) -> Published       a Mistake says what is wrong
     files(path) -> [path]         the files that hold its weights
+    settings(path) -> bytes       only where something besides config and tokenizer says how the weights are used
     write(path, published)        all or nothing; or, in its place, a sentence why it cannot be written
 """
 

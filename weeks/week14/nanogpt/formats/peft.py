@@ -28,6 +28,10 @@ def files(folder):
     return [*entry.files(base), folder / peft_format.TENSORS]
 
 
+def settings(folder):
+    return (folder / peft_format.CONFIG).read_bytes()  # rank and alpha change what the same tensors do
+
+
 def read(folder):
     name, base, entry = _base(folder)
     published = entry.read(base)
