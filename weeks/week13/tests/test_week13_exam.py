@@ -60,6 +60,7 @@ EXAM = {
     "ssr": (dict(keep_rows=6, replay_rows=3, ratio=0.2), [dict(keep_rows=0), dict(replay_rows=0)]),
     "shared-replay": (dict(keep_rows=6, replay_rows=2), [dict(keep_rows=0), dict(keep_rows=6, share=0)]),
     "distilled-replay": (dict(keep_rows=6, replay_rows=2), [dict(keep_rows=0), dict(keep_rows=6, share=0)]),
+    "generative-replay": (dict(keep_rows=6, replay_rows=2), [dict(keep_rows=0), dict(keep_rows=6, share=0)]),
     "replay": (
         dict(keep_rows=6, replay_rows=3),
         [

@@ -39,7 +39,7 @@ class Text:
             encode(loaded.tokenizer, text)
 
     def learner(self, loaded, autocast, length=ROW_LENGTH):
-        return Learner(loaded.model, autocast=autocast)
+        return Learner(loaded.model, autocast=autocast, generate=generate_batch)
 
     def score(self, learner, loaded, text, length, progress=None):
         return bits_per_byte(learner, loaded.tokenizer, text, progress=progress)

@@ -8,6 +8,7 @@ from .ema import EMA, EMAConfig
 from .ewc import EWC, EWCConfig
 from .finch import FINCH, FINCHConfig
 from .gdumb import GDumb, GDumbConfig
+from .generative import GenerativeReplay, GenerativeReplayConfig
 from .generic import Generic, GenericConfig
 from .grown import AdapterConfig
 from .hat import HAT, HATConfig
@@ -39,6 +40,7 @@ METHODS = {
     "replay": (RehearsalConfig, Replay),
     "shared-replay": (SharedReplayConfig, SharedReplay),
     "distilled-replay": (DistilledReplayConfig, DistilledReplay),
+    "generative-replay": (GenerativeReplayConfig, GenerativeReplay),
     "gdumb": (GDumbConfig, GDumb),
     "a-gem": (AGEMConfig, AGEM),
     "der++": (DERppConfig, DERpp),

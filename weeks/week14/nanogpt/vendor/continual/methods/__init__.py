@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/__init__.py, sha256 adbdc314e3f65ff9feab1c4cc329aa74e13c3403b731f244ea21e525b1ef9210; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/__init__.py, sha256 2a90a6ad9600692015aaabaa0f3b546f1fa3a5c751c0fdefcbd26389c03ef389; edit there, then run: make vendor
 """The table of methods. A new one is a file here, a row below, and the exam in the tests takes it from there."""
 
 from ..strategy import Config, Strategy
@@ -9,6 +9,7 @@ from .ema import EMA, EMAConfig
 from .ewc import EWC, EWCConfig
 from .finch import FINCH, FINCHConfig
 from .gdumb import GDumb, GDumbConfig
+from .generative import GenerativeReplay, GenerativeReplayConfig
 from .generic import Generic, GenericConfig
 from .grown import AdapterConfig
 from .hat import HAT, HATConfig
@@ -40,6 +41,7 @@ METHODS = {
     "replay": (RehearsalConfig, Replay),
     "shared-replay": (SharedReplayConfig, SharedReplay),
     "distilled-replay": (DistilledReplayConfig, DistilledReplay),
+    "generative-replay": (GenerativeReplayConfig, GenerativeReplay),
     "gdumb": (GDumbConfig, GDumb),
     "a-gem": (AGEMConfig, AGEM),
     "der++": (DERppConfig, DERpp),
