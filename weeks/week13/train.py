@@ -245,33 +245,32 @@ def run_growth(job):
 
 def run_costs(job):
     """A task's seconds with each method whose cells are there, over those of naive training, step by step in turns."""
-    metrics = {}
+    metrics, before = {}, noted_costs(job)
     for tier, scenario in SMALL.items():
         known = sorted({r["method"] for r in read_cells(job.cells(tier))} - {"floor", "base", "separate"})
         if known:
-            made = scenario(job)
-            metrics[tier] = {spec: costs.cost(made, spec, job.args.seed) for spec in known}
+            made, noted = scenario(job), before.get(tier, {})
+            metrics[tier] = {spec: noted.get(spec) or costs.cost(made, spec, job.args.seed) for spec in known}
             print("\n".join(f"{spec:>60} {of['time_ratio']:6.2f}" for spec, of in metrics[tier].items()), flush=True)
     if not metrics:
         raise Mistake(f"{job.results / 'cells'} holds no table yet; run: python weeks/week13/train.py domains")
     return job.record(metrics)
 
 
-def measured_costs(job):
-    """{tier: {row: ratio}} of the costs that were measured in turns; {} where they were not."""
+def noted_costs(job):
+    """{tier: {row: its costs}} that were measured before."""
     path = job.results / f"costs-{job.args.preset}.json"
-    found = json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.exists() else {}
-    return {tier: {spec: of["time_ratio"] for spec, of in rows.items()} for tier, rows in found.items()}
+    return json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.exists() else {}
 
 
 def run_compare(job):
     """Every table whose cells are there, one below the other, and the numbers that the goal speaks of."""
-    metrics, ratios = {"methods": len(METHODS)}, measured_costs(job)
+    metrics, noted = {"methods": len(METHODS)}, noted_costs(job)
     for tier in TIERS:
         records = read_cells(job.cells(tier))
         if not {r["method"] for r in records} >= {"base", "naive", "joint"}:
             continue
-        found = report.summarise(records, ratios.get(tier))
+        found = report.summarise(records, {spec: of["time_ratio"] for spec, of in noted.get(tier, {}).items()})
         print(f"\n{tier}: {' > '.join(found['tasks'])}; {report.lines(found)}\n{told(found)}")
         metrics[tier] = found
         for kind, name in (("best", report.best(found)), ("rowless", report.best(found, without_rows=True))):
