@@ -184,6 +184,30 @@ def test_each_row_is_answered_by_the_adapter_it_is_nearest_to():
         assert torch.allclose(learner.logits(row), logits[i : i + 1], atol=1e-5)
 
 
+class Sparing(Learner):
+    """A learner that gives the logits of the targets alone, (M, V), as week 14's does for answers."""
+
+    def forward(self, rows):
+        logits, loss = super().forward(rows)
+        return logits[self.mask(rows)], loss
+
+
+def test_a_learner_may_give_the_logits_of_targets_alone():
+    """Rows of one and of three targets, of both tasks: the same logits and the same loss as with all of them."""
+    learner, strategy = gpt(), make("routed-lora", SMALL)
+    run(learner, strategy, tasks())
+    low, high = (task.train[:3] for task in tasks())
+    mixed = all_judged(torch.cat([low.ids, high.ids])[[0, 3, 1, 4, 5, 2]])
+    mixed.judged[:, :4] = False
+    mixed.judged[[1, 2], 4:6] = False  # one target in these
+    found = []
+    for who in (learner, Sparing(learner.model)):
+        with strategy.view(who, "low"), torch.no_grad():
+            found.append(who.predict(mixed))
+    (logits, loss), (sparing, same) = found
+    assert logits.shape == sparing.shape == (4 * 3 + 2, V) and torch.equal(logits, sparing) and loss == same
+
+
 def test_prompts_are_answered_by_the_adapter_they_are_nearest_to():
     """Generation is routed too: the answers come back in the order of the prompts."""
 

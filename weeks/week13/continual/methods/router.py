@@ -89,14 +89,17 @@ class RoutedLoRA(Grown):
         forward, generate = learner.forward, learner.generate
 
         def routed_forward(rows):
-            numbers = self.route(learner, rows)
+            numbers, judged = self.route(learner, rows), learner.mask(rows).sum(dim=1)  # (N,) targets of each row
+            owner = torch.arange(len(rows)).repeat_interleave(judged.cpu())  # (M,) the row of each target
             logits, total = None, 0.0
             for number, places in groups(numbers):
                 with using(learner.model, label(number)):
                     part, loss = forward(rows[places])
+                flat = part.dim() == 2  # a learner may give the logits of targets alone, (M, V)
                 if logits is None:
-                    logits = part.new_empty(len(rows), *part.shape[1:])
-                logits[places.to(part.device)] = part
+                    logits = part.new_empty(len(owner) if flat else len(rows), *part.shape[1:])
+                mine = torch.isin(owner, places) if flat else places
+                logits[mine.to(part.device)] = part
                 count = learner.count(rows[places])
                 total = total + loss * count if count else total  # of nothing judged the mean is nan
             return logits, total / learner.count(rows)
