@@ -167,15 +167,10 @@ class GPT:
         return [value for matrix in matrices for row in matrix for value in row]
 
     def __call__(self, tokens, targets=None):
-        """T ids -> T lists of V logits, and the mean loss in nats: one Value, or None without targets (T ids).
-
-        Raises ValueError for no tokens at all, and for an id that the vocabulary does not have.
-        """
-        ids = [*tokens, *([] if targets is None else targets)]
-        wrong = [i for i in ids if not 0 <= i < self.config.vocab_size]
-        if wrong or not ids:  # -1 would quietly be the last id
-            said = f"the id {wrong[0]} is not there" if wrong else "there are no tokens"
-            raise ValueError(f"{said}; give one id or more, from 0 to {self.config.vocab_size - 1}")
+        """T ids -> T lists of V logits, and the mean loss in nats: one Value, or None without targets (T ids)."""
+        ids = [*tokens, *(targets or ())]
+        if not ids or not 0 <= min(ids) <= max(ids) < self.config.vocab_size:  # -1 would quietly be the last id
+            raise ValueError(f"{ids} cannot be read; give one id or more, from 0 to {self.config.vocab_size - 1}")
         past = [[] for _ in range(self.config.n_layer)]
         logits = [self.read(token, past) for token in tokens]
         if targets is None:
@@ -229,9 +224,7 @@ def _values(numbers):
 
 def train(model, batches, lr, betas=(0.85, 0.99), eps=1e-8):
     """Train in place, some rows of ids a step, by Adam (Kingma and Ba 2015); the rate falls in a line from lr to 0.
-
-    Yields the loss of each step, the mean of its rows', as a float.
-    """
+    Yields the loss of each step, the mean of its rows', as a float."""
     parameters, (b1, b2) = model.parameters(), betas
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
     for step, rows in enumerate(batches):
@@ -249,12 +242,7 @@ def train(model, batches, lr, betas=(0.85, 0.99), eps=1e-8):
 
 
 def sample(model, names, rng, temperature=0.5):
-    """A new name: letter after letter drawn by `rng` (a random.Random), until the end or as long as the model reads.
-
-    Raises ValueError for a temperature that is not above 0.
-    """
-    if not 0.0 < temperature < math.inf:
-        raise ValueError(f"a temperature of {temperature} cannot divide the logits; give a number above 0")
+    """A new name: letter after letter drawn by `rng` (a random.Random), until the end or as long as the model reads."""
     past, row = [[] for _ in range(model.config.n_layer)], [names.end]
     while len(row) <= model.config.block_size and (len(row) == 1 or row[-1] != names.end):
         shares = softmax(model.read(row[-1], past), 1.0 / temperature)

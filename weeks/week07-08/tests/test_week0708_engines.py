@@ -326,11 +326,9 @@ def test_too_long_too_short_and_not_finite():
         next(numpy_gpt.train(model, np.zeros(9, int), Recipe(steps=1, batch_size=1, optimizer="sgd"), seed=0))
     with pytest.raises(ValueError, match="dropout is 0.1, but there is none on this engine"):
         numpy_gpt.GPT(GPTConfig(5, 4, 1, 1, 2, dropout=0.1), state)
-    for row, said in (([-1], "the id -1 is not there"), ([5], "the id 5 is"), ([], "there are no tokens")):
-        with pytest.raises(ValueError, match=f"{said}.*give one id or more, from 0 to 4"):
+    for row, said in (([-1], r"\[-1, -1\]"), ([5], r"\[5, 5\]"), ([], r"\[\]")):
+        with pytest.raises(ValueError, match=f"{said} cannot be read; give one id or more, from 0 to 4"):
             scalar_gpt.GPT(config, state)(row, row)
-    with pytest.raises(ValueError, match="a temperature of 0 cannot divide the logits; give a number above 0"):
-        scalar_gpt.sample(scalar_gpt.GPT(config, state), None, random.Random(0), temperature=0)
 
 
 @pytest.mark.day(48)
