@@ -216,7 +216,7 @@ def replaying(seed):
 
     keep_memory()
     setting, (autocast, precision) = presets()["default"], autocast_for("auto", torch.device("cpu"))
-    shape, config = setting["shape"], TrainConfig(**setting["learn"], seed=seed, precision=precision)
+    shape, config = setting["shape"], TrainConfig(**{**setting["learn"], "seed": seed, "precision": precision})
     length, generator = shape["block_size"], torch.Generator().manual_seed(seed)
     tasks = [
         Task(f"text {i}", windows(torch.randint(shape["vocab_size"], (500 * length + 1,), generator=generator), length))
