@@ -332,31 +332,6 @@ def test_a_new_method_reaches_the_command_by_its_row(home, tmp_path, monkeypatch
     assert run(*more) == 0 and record(tmp_path / "o")["learned"] == ["cats", "dogs", "again"]
 
 
-def test_a_text_can_be_rehearsed_without_keeping_a_row_of_it(home, tmp_path):
-    """Generative replay: the rows in the checkpoint are the model's own, and a third text goes on with them."""
-    method, out = ["--method", "generative-replay", "--keep-rows", "6"], tmp_path / "n"
-    assert run("learn", home / "dogs.txt", "--model", home / "m", "--out", out, *method, *QUICK) == 0
-    course = open_course(out)
-    task, _ = course.kind.task("dogs", (home / "dogs.txt").read_text(), course.loaded, course.row_length)
-    theirs, own = set(map(tuple, task.train.ids.tolist())), course.method.memory.rows.ids
-    assert course.method.memory.counts() == {"dogs": 6} and own.shape[1] == task.train.ids.shape[1]
-    assert not theirs & set(map(tuple, own.tolist()))
-    more = ["learn", home / "cats.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
-    assert run(*more) == 0 and open_course(tmp_path / "o").method.memory.counts() == {"dogs": 3, "again": 3}
-
-
-def test_a_setting_that_two_methods_share_needs_no_method(home, tmp_path):
-    """A course taught with shared replay has --replay-rows too: once it was told that it has none."""
-    out = tmp_path / "n"
-    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "shared-replay", *QUICK]
-    assert run(*argv, "--keep-rows", "4", "--replay-rows", "2") == 0
-    more = ["learn", home / "cats.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
-    with pytest.raises(Mistake, match="taught with shared-replay, has --keep-rows 4, not 3"):
-        cli.main([*map(str, more), "--keep-rows", "3"])
-    assert run(*more, "--replay-rows", "1") == 0
-    assert record(tmp_path / "o")["method"]["config"]["replay_rows"] == 1
-
-
 def test_a_method_that_serves_other_weights_is_refused(tmp_path):
     """What is judged in a view would not be what is saved and served; the methods that need none are named."""
     argv = ["learn", tmp_path / "a.txt", "--model", tmp_path / "m", "--out", tmp_path / "n", "--method", "ema"]
