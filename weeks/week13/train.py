@@ -176,7 +176,7 @@ SMALL = {"domains": domains_of, "labels": labels_of}  # whose steps are quick en
 
 def run_domains(job):
     """Five kinds of text, a byte-level GPT from scratch, bits per byte."""
-    scenario = SMALL["domains"](job)
+    scenario = domains_of(job)
     metrics = table(job, scenario)
     floor = {task.name: round(scenario.floor(task)["bits"], 4) for task in scenario.tasks}
     share = 100 * scenario.settings["budget"] / sum(len(task.train) for task in scenario.tasks)
@@ -191,7 +191,7 @@ def run_domains(job):
 
 def run_labels(job):
     """Five classifications on a small base, the likeliest label."""
-    metrics = table(job, SMALL["labels"](job))
+    metrics = table(job, labels_of(job))
     print(told(metrics))
     return job.record(metrics)
 

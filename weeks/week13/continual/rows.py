@@ -94,6 +94,14 @@ def all_judged(ids):
     return Rows(ids=ids, judged=judged)
 
 
+def laid(lists, width, begin=1):
+    """Lists of ids -> Rows (N, width), judged from place `begin` on; what is left of a row is padding, never judged."""
+    rows = Rows(ids=torch.zeros(len(lists), width, dtype=torch.long), judged=torch.zeros(len(lists), width).bool())
+    for i, ids in enumerate(lists):
+        rows.ids[i, : len(ids)], rows.judged[i, begin : len(ids)] = torch.tensor(ids), True
+    return rows
+
+
 def windows(tokens, length):
     """Cut a 1-D tensor of tokens into Rows of length + 1 whose targets tile it: each token is predicted once.
 

@@ -32,6 +32,12 @@ def tasks():
     return [Task("low", rows[0]), Task("high", rows[1])]
 
 
+def of_both():
+    """Three rows of each task, of tasks 0, 1, 0, 1, 1, 0."""
+    low, high = (task.train[:3] for task in tasks())
+    return all_judged(torch.cat([low.ids, high.ids])[[0, 3, 1, 4, 5, 2]])
+
+
 def settings(steps):
     return dict(
         steps=steps, batch_size=4, make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=2e-2)
@@ -168,8 +174,7 @@ def test_each_row_is_answered_by_the_adapter_it_is_nearest_to():
     """A batch of both tasks: logits of each row as its own adapter alone gives them, the loss the mean over all."""
     learner, strategy = gpt(), make("routed-lora", SMALL)
     run(learner, strategy, tasks())
-    low, high = (task.train[:3] for task in tasks())
-    mixed = all_judged(torch.cat([low.ids, high.ids])[[0, 3, 1, 4, 5, 2]])
+    mixed = of_both()
     mixed.judged[:, :3] = False
     with strategy.view(learner, "low"), torch.no_grad():
         assert strategy.route(learner, mixed).tolist() == [0, 1, 0, 1, 1, 0]
@@ -196,8 +201,7 @@ def test_a_learner_may_give_the_logits_of_targets_alone():
     """Rows of one and of three targets, of both tasks: the same logits and the same loss as with all of them."""
     learner, strategy = gpt(), make("routed-lora", SMALL)
     run(learner, strategy, tasks())
-    low, high = (task.train[:3] for task in tasks())
-    mixed = all_judged(torch.cat([low.ids, high.ids])[[0, 3, 1, 4, 5, 2]])
+    mixed = of_both()
     mixed.judged[:, :4] = False
     mixed.judged[[1, 2], 4:6] = False  # one target in these
     found = []

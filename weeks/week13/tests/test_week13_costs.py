@@ -40,7 +40,7 @@ def clock(monkeypatch):
 
     monkeypatch.setattr(costs.time, "process_time", lambda: Clock.now)
 
-    def step(learner, strategy, optimizer, rows):
+    def step(learner, strategy, optimizer, rows, clip):
         seen.append((type(strategy).__name__, len(rows)))
         Clock.now += 3.0 if type(strategy).__name__ == "Replay" else 1.0
 

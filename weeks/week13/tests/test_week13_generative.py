@@ -50,6 +50,16 @@ def test_tasks_share_the_memory_and_old_rows_stay():
     assert set(old) <= first
 
 
+@pytest.mark.parametrize("share", [0.0, 0.35])
+def test_no_row_of_the_user_is_kept_whatever_the_share(share):
+    """With a share of 0 nothing is rehearsed in this task; once the user's own rows were then kept for the next."""
+    method, who = make("generative-replay", dict(keep_rows=20, share=share)), Learner(byte_gpt(SHAPE, 0))
+    low = letters("low", "abcde")
+    taught(method, who, [low], steps=0)  # fresh weights: none of their rows is one of the task's by chance
+    kept = set(map(tuple, method.memory.rows.ids[:, :16].tolist()))
+    assert len(method.memory) == 20 and not kept & set(map(tuple, low.train.ids[:, :16].tolist()))
+
+
 def test_it_forgets_less_than_naive_training():
     low, loss = letters("low", "abcde"), {}
     for name in ("naive", "generative-replay"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..rows import Rows
+from ..rows import laid
 from ..vendor.shared.progress import bar
 from .distilled_replay import DistilledReplay, DistilledReplayConfig
 
@@ -35,7 +35,7 @@ class GenerativeReplay(DistilledReplay):
         return super().start(learner, task)
 
     def finish(self, learner, task):
-        if self.config.keep_rows and self.config.share:
+        if self.config.keep_rows:  # else nothing is kept; whatever the share, for the next task may have another
             task = replace(task, train=self.written(learner, task))
         super().finish(learner, task)
 
@@ -55,9 +55,5 @@ class GenerativeReplay(DistilledReplay):
                 seed = int(torch.randint(2**31, (1,), generator=g))
                 answers += learner.generate(part, new, temperature=1.0, seed=seed, stop=())
                 line.update(len(part))
-        made = Rows(ids=torch.zeros(n, width, dtype=torch.long), judged=torch.zeros(n, width, dtype=torch.bool))
-        for i, (first, more) in enumerate(zip(begin, answers, strict=True)):
-            length = len(first) + len(more)  # a context no wider than a row leaves one place empty
-            made.ids[i, :length] = torch.tensor([*first, *more])
-            made.judged[i, len(first) : length] = True
-        return made
+        # a context no wider than a row leaves one place empty
+        return laid([[*first, *more] for first, more in zip(begin, answers, strict=True)], width, len(begin[0]))

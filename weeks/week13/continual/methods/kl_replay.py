@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..rows import Rows
+from ..rows import Rows, laid
 from ..strategy import Config, Strategy
 from .distilled import join, joint_loss, predictions
 from .rehearsal import at_least
@@ -49,16 +49,12 @@ class KLReplay(Strategy):
         seed = int(torch.randint(2**31, (1,), generator=self.generator))
         prompts, new = [opening] * self.config.samples, width - len(opening)
         written = learner.generate(prompts, new, temperature=1.0, seed=seed, stop=())
-        ids = torch.zeros(len(written), width, dtype=torch.long)
-        judged = torch.zeros_like(ids, dtype=torch.bool)
-        for i, answer in enumerate(written):  # a context no wider than a row leaves one place empty
-            row = [*opening, *answer]
-            ids[i, : len(row)], judged[i, 1 : len(row)] = torch.tensor(row), True
-        rows = Rows(ids=ids, judged=judged)
+        # a context no wider than a row leaves one place empty
+        rows = laid([[*opening, *answer] for answer in written], width)
         with learner.evaluating(), torch.no_grad():
             k = min(self.config.top, learner.logits(rows[:1]).shape[-1])
         top, value = predictions(learner, rows, k, log_probs=True)
-        return Rows(ids=ids, judged=judged, top=top, value=value)
+        return Rows(**rows.tensors, top=top, value=value)
 
     def batch(self, learner, rows):
         k = self.config.replay_rows

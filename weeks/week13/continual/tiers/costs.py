@@ -8,7 +8,7 @@ import time
 
 from ..loop import Shuffle, step
 from ..vendor.shared.progress import bar
-from .table import method, parse, training
+from .table import method, parse, recipe
 
 
 class Side:
@@ -18,10 +18,7 @@ class Side:
         name, config = parse(spec)
         self.learner, self.spent = scenario.learner(seed, name), {}
         self.strategy = method(scenario, name, config, seed, scenario.tasks)
-        how = training(scenario, joint=name == "joint")
-        how.pop("line").close()
-        self.make_optimizer, self.schedule, self.batch_size = how["make_optimizer"], how["schedule"], how["batch_size"]
-        self.seed, self.rate = seed, scenario.settings["lr"]
+        self.recipe, self.seed, self.rate = recipe(scenario, joint=name == "joint"), seed, scenario.settings["lr"]
 
     def timed(self, what, do):
         began = time.process_time()
@@ -33,14 +30,15 @@ class Side:
         self.spent = {}
         self.rows = self.timed("around", lambda: self.strategy.start(self.learner, task))
         self.learner.model.train()
-        self.optimizer = self.make_optimizer(self.learner.parameters())
-        self.order = Shuffle(len(self.rows), self.batch_size, self.seed)
+        self.optimizer = self.recipe["make_optimizer"](self.learner.parameters())
+        self.order = Shuffle(len(self.rows), self.recipe["batch_size"], self.seed)
 
     def step(self, i):
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * self.schedule(i)
-        rows = self.rows[self.order.at(i)]
-        self.timed("steps" if i else "first", lambda: step(self.learner, self.strategy, self.optimizer, rows))
+            group["lr"] = self.rate * self.recipe["schedule"](i)
+        rows, clip = self.rows[self.order.at(i)], self.recipe["clip"]
+        update = lambda: step(self.learner, self.strategy, self.optimizer, rows, clip=clip)
+        self.timed("steps" if i else "first", update)
 
     def finish(self, task):
         self.timed("around", lambda: self.strategy.finish(self.learner, task))

@@ -240,27 +240,31 @@ def method(scenario, name, config, seed=0, tasks=()):
     return make(name, config, seed=seed, tasks=tasks if name == "joint" else ())
 
 
-def training(scenario, *, total=1, joint=False, label=""):
-    """What `learn` takes, the same for every method: rate, schedule, batches.
+def recipe(scenario, joint=False):
+    """Rate, schedule and batches of `learn`, the same for every method.
 
     Joint training gets as many rows a step as replay does, or the bound would have seen less than what it bounds.
     """
     s = scenario.settings
-    line = bar(total=total * s["steps"], label=label, unit="step")
-
-    def on_step(step, info):
-        line.set_postfix(loss=f"{info['loss']:.3f}", refresh=False)
-        line.update()
-
     return dict(
-        line=line, on_step=on_step, steps=s["steps"], clip=1.0,
-        batch_size=s["batch_size"] + (s.get("replay_rows", 0) if joint else 0),
+        steps=s["steps"], clip=1.0, batch_size=s["batch_size"] + (s.get("replay_rows", 0) if joint else 0),
         # up in a line, then down in a line, anew for each task
         schedule=lambda step: linear(step, s["steps"], warmup=s["steps"] // 10),
         make_optimizer=lambda named: torch.optim.AdamW(
             named.values(), lr=s["lr"], betas=(0.9, s.get("beta2", 0.95)), weight_decay=s.get("weight_decay", 0.01)
         ),
     )  # fmt: skip
+
+
+def training(scenario, *, total=1, joint=False, label=""):
+    """What `learn` takes: the recipe, and a progress bar as `line`."""
+    line = bar(total=total * scenario.settings["steps"], label=label, unit="step")
+
+    def on_step(step, info):
+        line.set_postfix(loss=f"{info['loss']:.3f}", refresh=False)
+        line.update()
+
+    return dict(line=line, on_step=on_step, **recipe(scenario, joint))
 
 
 def realigned(scenario, learner, strategy, tasks, seed, steps=10):

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 52f68fbbcae02d96278fa71d88eea0e5e1ccc7ba6c08bd880ac0cdea7c14f9c1; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 8e670466e1c2ff3db91f9c66ccb4f6a0a81c937142ffbf457184be43e1146e52; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -93,6 +93,14 @@ def all_judged(ids):
     judged = torch.ones_like(ids, dtype=torch.bool)
     judged[:, 0] = False  # nothing comes before it to predict it from
     return Rows(ids=ids, judged=judged)
+
+
+def laid(lists, width, begin=1):
+    """Lists of ids -> Rows (N, width), judged from place `begin` on; what is left of a row is padding, never judged."""
+    rows = Rows(ids=torch.zeros(len(lists), width, dtype=torch.long), judged=torch.zeros(len(lists), width).bool())
+    for i, ids in enumerate(lists):
+        rows.ids[i, : len(ids)], rows.judged[i, begin : len(ids)] = torch.tensor(ids), True
+    return rows
 
 
 def windows(tokens, length):

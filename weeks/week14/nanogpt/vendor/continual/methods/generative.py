@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/generative.py, sha256 440962b03cefe996c0eddbd9b4c5b8af9b3d375e2b63dfd991e4c13cd19f920a; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/generative.py, sha256 1a57d455ef522f2e3bdaf3b5f9549dcd84c967f675d194f24d9747d3dd0fe171; edit there, then run: make vendor
 """Generative replay: distilled replay whose old rows the model wrote itself (Shin et al. 2017, arXiv:1705.08690).
 
 Right after a task is learned the model writes rows as it now would, and these are kept in the place of the user's. The
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..rows import Rows
+from ..rows import laid
 from ...shared.progress import bar
 from .distilled_replay import DistilledReplay, DistilledReplayConfig
 
@@ -36,7 +36,7 @@ class GenerativeReplay(DistilledReplay):
         return super().start(learner, task)
 
     def finish(self, learner, task):
-        if self.config.keep_rows and self.config.share:
+        if self.config.keep_rows:  # else nothing is kept; whatever the share, for the next task may have another
             task = replace(task, train=self.written(learner, task))
         super().finish(learner, task)
 
@@ -56,9 +56,5 @@ class GenerativeReplay(DistilledReplay):
                 seed = int(torch.randint(2**31, (1,), generator=g))
                 answers += learner.generate(part, new, temperature=1.0, seed=seed, stop=())
                 line.update(len(part))
-        made = Rows(ids=torch.zeros(n, width, dtype=torch.long), judged=torch.zeros(n, width, dtype=torch.bool))
-        for i, (first, more) in enumerate(zip(begin, answers, strict=True)):
-            length = len(first) + len(more)  # a context no wider than a row leaves one place empty
-            made.ids[i, :length] = torch.tensor([*first, *more])
-            made.judged[i, len(first) : length] = True
-        return made
+        # a context no wider than a row leaves one place empty
+        return laid([[*first, *more] for first, more in zip(begin, answers, strict=True)], width, len(begin[0]))
