@@ -63,6 +63,10 @@ export python port out
 cd "$week"
 in_other bash -c 'node 1 "$@"' node "$@" &
 second=$!
-node 0 "$@"
+node 0 "$@" &
+first=$!
+# Where one node dies the other would wait for it for minutes; the script ends, and its namespaces with all in them.
+wait -n "$first" "$second"
+wait "$first"
 wait "$second"
 echo "two nodes have trained one model: 10.81.0.1 and 10.81.0.2"
