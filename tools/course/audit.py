@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 
 from shared.errors import Mistake
+from shared.progress import Lines
 from shared.results import Stopwatch, cpu_count, write_results
 
 import papers
@@ -28,9 +29,11 @@ def listing(room, root=ex.ROOT):
 
 
 def show(text):
-    """Progress on one line of a terminal; nothing where the output is a file."""
+    """Progress on one line of a terminal; a line every ten seconds where the output is a file."""
     if sys.stderr.isatty():
         print(f"\r{text}\033[K", end="", file=sys.stderr, flush=True)
+    else:
+        Lines.write(f"\r{text}")
 
 
 def rooms_asked(weeks, root=ex.ROOT):

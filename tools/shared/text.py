@@ -4,6 +4,7 @@ Documents are separated by a line that holds only <|endoftext|>; a file without 
 """
 
 import re
+import shlex
 from pathlib import Path
 
 from .errors import Mistake
@@ -34,7 +35,7 @@ def read_text(path):
     except UnicodeDecodeError as error:
         raise Mistake(
             f"{path} is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}; convert it first, "
-            f"for example: iconv -f latin1 -t utf-8 {path.name} > utf8.txt"
+            f"for example: iconv -f latin1 -t utf-8 {shlex.quote(str(path))} > utf8.txt"
         ) from error
     text = text.replace("\r\n", "\n")
     if not text.strip():

@@ -64,8 +64,8 @@ TEXT = dict(**GPT, length=64, batch_size=16, steps=180, lr=3e-3, train_rows=8000
 LABELS = dict(**GPT, vocab_size=2048, length=64, batch_size=8, steps=120, lr=1e-3, train_rows=400, test_rows=100,
               valid_rows=100, budget=100, replay_rows=4, base_steps=120, base_batch=16, base_lr=3e-3,
               base_rows=20_000)  # fmt: skip
-WORDS = dict(rank=8, alpha=16, length=96, answer=8, batch_size=4, steps=15, lr=1e-3, train_rows=60, test_rows=10,
-             budget=12, replay_rows=2, generate=True, generic_rows=8, weight_decay=0.0)  # fmt: skip
+WORDS = dict(rank=8, alpha=16, length=96, answer=8, batch_size=4, steps=40, lr=1e-3, train_rows=200, test_rows=20,
+             budget=40, replay_rows=2, generate=True, generic_rows=8, weight_decay=0.0)  # fmt: skip
 MADE_UP = dict(**GPT, length=64, batch_size=16, steps=40, lr=3e-3, train_rows=200, valid_rows=8, budget=80,
                replay_rows=8)  # fmt: skip
 FOUR = domains.DOMAINS[:4]
@@ -88,7 +88,7 @@ PRESETS = {
     "instructions": {
         "smoke": Preset(WORDS | dict(rank=2, length=160, steps=2, train_rows=8, test_rows=2, answer=8, budget=4,
                                      generic_rows=2), tasks=instructions.PYPI[2:]),
-        "default": Preset(WORDS, tasks=instructions.PYPI[2:]),
+        "default": Preset(WORDS, tasks=instructions.PYPI[1:3]),  # forty steps teach both
         "full": Preset(WORDS | dict(length=192, answer=48, batch_size=8, steps=100, train_rows=200, test_rows=100,
                                     budget=80, replay_rows=4, generic_rows=32), ALL, 3),
     },

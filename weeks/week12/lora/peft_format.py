@@ -5,7 +5,7 @@ keys are `base_model.model.<module path>.<parameter>`. The adapter's name is in 
 alone is told by its row of VARIANTS: shapes, keys, settings.
 
 Nothing is dropped quietly: a setting that would change the result and is not built here raises, and so does every
-tensor that is missing, unknown or of another shape, all of them in one message.
+tensor that is missing, unknown or of another shape, up to twenty of them in one message.
 """
 
 import json
@@ -26,6 +26,7 @@ from .variants import VARIANTS, Variant
 from .variants.whole import Whole
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+SHOWN = 20  # tensors that a message names; of a file for another model all of hundreds are wrong
 PREFIX = "base_model.model."
 
 PLACES = {"target_modules", "rank_pattern", "alpha_pattern", "bias", "modules_to_save"}  # these name layers
@@ -100,7 +101,7 @@ def _fill(model, name, config, paths, tensors, folder):
     if wrong:
         raise ValueError(
             f"{Path(folder) / TENSORS} does not fit this model (was it trained for another one?); "
-            + "\n  ".join([f"{len(wrong)} wrong:", *wrong])
+            + "\n  ".join([f"{len(wrong)} wrong:", *wrong[:SHOWN], *["..."] * (len(wrong) > SHOWN)])
         )
     with torch.no_grad():
         for key, parameter in expected.items():

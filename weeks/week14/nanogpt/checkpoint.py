@@ -206,7 +206,10 @@ def read_index(folder):
         if Path(folder).exists():
             raise Mistake(f"no model at {folder}: it holds no {INDEX}; give a folder that holds one")
         made_by = f"nanogpt train TEXT --out {shlex.quote(str(folder))}"
-        raise Mistake(f"no model at {folder}: there is no such folder; make one with `{made_by}` or `make week14`")
+        raise Mistake(
+            f"no model at {folder}: there is no such folder; make one with `{made_by}` or `make week14`, "
+            "or use the one that ships: --model story"
+        )
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         number = index["format"]

@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/peft_format.py, sha256 7b577d440c31e4129ec66c0ca3f25b0cc1a3072588a91802b5f2ff9e50431f4b; edit there, then run: make vendor
+# vendored from weeks/week12/lora/peft_format.py, sha256 fcdc4c154496cd250294deeb0f62746b7f8b64d0a528f4cd862e766a908ee5d2; edit there, then run: make vendor
 """Adapters in the file format of Hugging Face PEFT, so that either side reads what the other wrote.
 
 A folder with adapter_config.json (which kind, its settings, target_modules, ...) and adapter_model.safetensors, whose
@@ -6,7 +6,7 @@ keys are `base_model.model.<module path>.<parameter>`. The adapter's name is in 
 alone is told by its row of VARIANTS: shapes, keys, settings.
 
 Nothing is dropped quietly: a setting that would change the result and is not built here raises, and so does every
-tensor that is missing, unknown or of another shape, all of them in one message.
+tensor that is missing, unknown or of another shape, up to twenty of them in one message.
 """
 
 import json
@@ -27,6 +27,7 @@ from .variants import VARIANTS, Variant
 from .variants.whole import Whole
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+SHOWN = 20  # tensors that a message names; of a file for another model all of hundreds are wrong
 PREFIX = "base_model.model."
 
 PLACES = {"target_modules", "rank_pattern", "alpha_pattern", "bias", "modules_to_save"}  # these name layers
@@ -101,7 +102,7 @@ def _fill(model, name, config, paths, tensors, folder):
     if wrong:
         raise ValueError(
             f"{Path(folder) / TENSORS} does not fit this model (was it trained for another one?); "
-            + "\n  ".join([f"{len(wrong)} wrong:", *wrong])
+            + "\n  ".join([f"{len(wrong)} wrong:", *wrong[:SHOWN], *["..."] * (len(wrong) > SHOWN)])
         )
     with torch.no_grad():
         for key, parameter in expected.items():

@@ -1,10 +1,11 @@
-# vendored from tools/shared/text.py, sha256 fdf44742884f7edf37e143706b2503e738d6c3f3e2bd057a9cfd69934f456b77; edit there, then run: make vendor
+# vendored from tools/shared/text.py, sha256 e89f37f8ae4cf9785204ff237c21948a4a9c15ad7701153b307e2f752f15e0e9; edit there, then run: make vendor
 """Text files: read one, find its documents, hold some of it out. Every week that reads text reads it here.
 
 Documents are separated by a line that holds only <|endoftext|>; a file without one is one document.
 """
 
 import re
+import shlex
 from pathlib import Path
 
 from .errors import Mistake
@@ -35,7 +36,7 @@ def read_text(path):
     except UnicodeDecodeError as error:
         raise Mistake(
             f"{path} is not UTF-8: byte {error.start} is 0x{content[error.start]:02x}; convert it first, "
-            f"for example: iconv -f latin1 -t utf-8 {path.name} > utf8.txt"
+            f"for example: iconv -f latin1 -t utf-8 {shlex.quote(str(path))} > utf8.txt"
         ) from error
     text = text.replace("\r\n", "\n")
     if not text.strip():
