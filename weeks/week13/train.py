@@ -87,8 +87,8 @@ PRESETS = {
     },
     "instructions": {
         "smoke": Preset(WORDS | dict(rank=2, length=160, steps=2, train_rows=8, test_rows=2, answer=8, budget=4,
-                                     generic_rows=2), tasks=instructions.PYPI[2:]),
-        "default": Preset(WORDS, tasks=instructions.PYPI[1:3]),  # forty steps teach both
+                                     generic_rows=2)),
+        "default": Preset(WORDS),
         "full": Preset(WORDS | dict(length=192, answer=48, batch_size=8, steps=100, train_rows=200, test_rows=100,
                                     budget=80, replay_rows=4, generic_rows=32), ALL, 3),
     },
@@ -99,7 +99,7 @@ PRESETS = {
         "full": Preset(MADE_UP | dict(steps=80), ALL, tasks=(5, 10, 20)),
     },
 }  # fmt: skip
-TIERS = ("domains", "labels", "instructions", "ssr", "trace")  # tables that `compare` looks for
+TIERS = ("domains", "labels", *instructions.SOURCES)  # tables that `compare` looks for
 
 
 @dataclass
@@ -198,22 +198,21 @@ def run_labels(job):
 
 def run_instructions(job):
     """SmolLM2-135M with LoRA: what it writes beside what it would choose."""
-    args, settings = job.args, job.preset.settings
+    args = job.args
+    tier = next((name for name in instructions.SOURCES if getattr(args, name, None)), "instructions")
+    source = instructions.SOURCES[tier]
+    settings = job.preset.settings | source.settings.get(args.preset, {})
     base = base_of(args, settings)
     generic = instructions.generic_rows(args.data, base.text, settings["generic_rows"])
-    if args.ssr:
-        tier, parts, main = "ssr", instructions.ssr(args.ssr, settings), "rouge_l"
-    elif args.trace:
-        tier, parts, main = "trace", instructions.trace(args.trace, settings), "exact"
-    else:
-        names = job.preset.tasks or instructions.PYPI
-        tier, parts, main = "instructions", instructions.pypi(args.data, settings, names), "exact"
+    names = source.tasks.get(args.preset, source.tasks["full"])
+    parts = source.read(getattr(args, tier, None) or args.data, settings, names)
     parts, left = instructions.fitting(parts, base.text, settings)
     if left:
         print(f"{left} pairs are left out: their answers are longer than {settings['answer']} tokens")
     settings = {**settings, "model": str(args.model), "half": args.half}
-    known = {"labelled": tier == "instructions", "reads": args.data / "wiki-leads" / "train.txt"}
-    metrics = table(job, instructions.scenario(tier, base, parts, settings, main=main, generic=generic, **known))
+    known = {"labelled": source.labelled, "reads": args.data / "wiki-leads" / "train.txt"}
+    scenario = instructions.scenario(tier, base, parts, settings, main=source.score, generic=generic, **known)
+    metrics = table(job, scenario)
     print(told(metrics))
     return job.record(metrics, tier)
 
@@ -325,8 +324,9 @@ def options(name):
         known = ("float32", "bf16")
         p.add_argument("--half", choices=known, help="what products are computed in (default: what is faster here)")
     if name == "instructions":
-        p.add_argument("--ssr", type=Path, help="folder with SSR's tasks, in place of the sets of make")
-        p.add_argument("--trace", type=Path, help="folder with TRACE-3")
+        for tier, source in instructions.SOURCES.items():
+            if source.folder:
+                p.add_argument(f"--{tier}", type=Path, help=source.folder)
     if name == "own":
         p.add_argument("--tasks", type=Path, nargs="+", required=True, help="JSONL files, one a task, in their order")
         p.add_argument("--method", default="replay", help="beside naive training (default: %(default)s)")

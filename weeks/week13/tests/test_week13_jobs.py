@@ -181,18 +181,21 @@ def test_what_opens_a_model_is_named(data):
     with pytest.raises(Mistake, match="--open 'nowhere' names no way to open a model; give package:function"):
         instructions.opened("x", "nowhere", 30)
     with pytest.raises(Mistake, match="holds? SSR's tasks; give their folder to --ssr"):
-        instructions.ssr(data, {"train_rows": 1, "test_rows": 1})
+        instructions.ssr(data, {"train_rows": 1, "test_rows": 1}, ("sa",))
 
 
 @pytest.mark.skipif(not (SHARED / "ssr10" / "tasks.json").exists(), reason="SSR's tasks are not on this machine")
 def test_ssr_tasks_are_definition_input_output():
-    parts = instructions.ssr(SHARED / "ssr10", {"train_rows": 5, "test_rows": 3})
-    assert list(parts) == list(instructions.SSR) and all(len(a) == 5 and len(b) == 3 for a, b in parts.values())
+    names = instructions.SOURCES["ssr"].tasks["full"]
+    parts = instructions.ssr(SHARED / "ssr10", {"train_rows": 5, "test_rows": 3}, names)
+    assert tuple(parts) == names and all(len(a) == 5 and len(b) == 3 for a, b in parts.values())
     assert {pair.response for pair in parts["sa"][0] + parts["sa"][1]} <= {"positive", "negative"}
     assert all(instructions.instruction(train).endswith("\n\n") for train, _ in parts.values())
 
 
 @pytest.mark.skipif(not (SHARED / "trace3").exists(), reason="TRACE-3 is not on this machine")
 def test_trace_tasks_are_prompt_and_answer():
-    parts = instructions.trace(SHARED / "trace3", {"train_rows": 5, "test_rows": 3})
-    assert list(parts) == list(instructions.TRACE) and all(pair.response for pair in parts["fomc"][0])
+    names = instructions.SOURCES["trace"].tasks["full"]
+    parts = instructions.trace(SHARED / "trace3", {"train_rows": 5, "test_rows": 3}, names)
+    assert tuple(parts) == names and all(pair.response for pair in parts["fomc"][0])
+    assert {pair.response for pair in parts["scienceqa"][0]} <= set("ABCDE"), "the letter, without its reasons"

@@ -4,9 +4,9 @@ A kept row says which token came; what the old model says of it is how likely ea
 from that is 0, without noise, as long as nothing has changed, where the loss of a few rows pulls on. So fewer old rows
 do, and more of a step is left for the new ones. It is iCaRL's loss (Rebuffi et al. 2017) without its classifier.
 The old weights are held while a task is learned. The likeliest tokens of each place, stored with a row when its task
-ends as DER++ does, would do without. In week 14's main job (one seed) the model then forgot 1.7 times as much with 16 of
-the 2,048 tokens, 1.3 times with 64, and no more than now with 256. That saves half of the old model's reading, but 128
-rows of 256 tokens then take 67 MB.
+ends as DER++ does, would do without. In week 14's main job (one seed) the model then forgot 1.7 times as much with 16
+of the 2,048 tokens, 1.3 times with 64, and no more than now with 256. That saves half of the old model's reading, but
+128 rows of 256 tokens then take 67 MB.
 """
 
 from dataclasses import dataclass, field

@@ -34,8 +34,6 @@ from .scenario import Scenario
 from .scores import exact, likeliest, teacher_forced
 
 PYPI = ("reuters-r8", "trec-6", "sms-spam", "sarcasm")
-SSR = ("sa", "trans", "para", "pe", "qa")  # those of the ten whose rows are short
-TRACE = ("fomc", "scienceqa", "numglue_cm")  # in the order of the published table
 ADAPTER = "learned"
 BYTES = "bytes"  # in place of a model's path: a tiny byte-level GPT that has read nothing, for a try in seconds
 
@@ -74,12 +72,12 @@ def opened(path, opener, length, learner=None, generate=None, half="float32"):
 # --- where tasks come from --------------------------------------------------------------------------------------------
 
 
-def pypi(data, settings, names=PYPI):
+def pypi(data, settings, names):
     """{name: (train, test)} of the data sets that make writes."""
     return {name: labelled(data, name, settings["train_rows"], settings["test_rows"]) for name in names}
 
 
-def ssr(folder, settings, names=SSR):
+def ssr(folder, settings, names):
     """{name: (train, test)} of SSR's tasks: the definition, an empty line, the input; then the output."""
     folder = Path(folder)
     if not (folder / "tasks.json").exists():
@@ -94,17 +92,55 @@ def ssr(folder, settings, names=SSR):
             for name in names}  # fmt: skip
 
 
-def trace(folder, settings, names=TRACE):
-    """{name: (train, test)} of TRACE-3: prompt and answer as they are."""
+def trace(folder, settings, names):
+    """{name: (train, test)} of TRACE-3: the prompt as it is, and the first line of the answer.
+
+    ScienceQA's answers go on with reasons of hundreds of tokens; the published table, too, counts the letter alone.
+    """
     folder = Path(folder)
 
     def pairs(name, part, n):
         path = need(folder / f"{name}.{part}.jsonl", f"... --trace FOLDER, with {name}.{part}.jsonl in it")
         rows = [json.loads(line) for line in read_text(path).splitlines() if line.strip()]
-        return [Pair(row["prompt"], row["answer"]) for row in rows[:n]]
+        return [Pair(row["prompt"], row["answer"].strip().split("\n")[0]) for row in rows[:n]]
 
     return {name: (pairs(name, "train", settings["train_rows"]), pairs(name, "test", settings["test_rows"]))
             for name in names}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """Tasks, how they are judged, and what their protocol changes in the settings of a preset."""
+
+    read: Callable  # (folder, settings, names) -> {name: (train, test)}
+    tasks: dict  # preset -> names of the tasks in order; "full" is that of every preset without a row
+    score: str  # the one that counts
+    labelled: bool = False  # are the answers labels?
+    settings: dict = field(default_factory=dict)  # preset -> what is other than the job's
+    folder: str = ""  # help of the option that names the folder; "" for what `make` writes
+
+
+# SSR's tasks: a tenth of the paper's rows in one pass, for a model of a fiftieth of its size. TRACE-3: its own rows in
+# one pass. Both as far as two cores get in a quarter of an hour a run.
+SOURCES = {
+    "instructions": Source(pypi, {"smoke": PYPI[2:], "default": PYPI[1:3], "full": PYPI}, "exact", labelled=True),
+    "ssr": Source(
+        ssr, {"default": ("sa", "pe"), "full": ("sa", "trans", "para", "pe", "qa")}, "rouge_l",
+        settings={
+            "default": dict(length=224, answer=48, steps=25, train_rows=100, test_rows=10, budget=20),
+            "full": dict(length=256, steps=25, test_rows=40, budget=100),
+        },
+        folder="folder with SSR's tasks, in place of the sets of make",
+    ),
+    "trace": Source(
+        trace, {"default": ("fomc", "numglue_cm"), "full": ("fomc", "scienceqa", "numglue_cm")}, "exact",
+        settings={
+            "default": dict(length=192, steps=30, train_rows=120, budget=24),
+            "full": dict(answer=8, steps=62, train_rows=500, budget=150),
+        },
+        folder="folder with TRACE-3",
+    ),
+}  # fmt: skip
 
 
 def fitting(parts, text, settings):

@@ -1,13 +1,13 @@
-# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 63114e83ddd7a07d6e0d1da9598701bc884f23da0232d577d5f8300b9eea454c; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 803ce6b1f90218bbeac808f0953f804c93ac21d804a6763230d008d6b4177c58; edit there, then run: make vendor
 """Distilled replay: shared replay whose old rows also hold the model to what it predicted there before the task.
 
 A kept row says which token came; what the old model says of it is how likely each of the others was too. The divergence
 from that is 0, without noise, as long as nothing has changed, where the loss of a few rows pulls on. So fewer old rows
 do, and more of a step is left for the new ones. It is iCaRL's loss (Rebuffi et al. 2017) without its classifier.
 The old weights are held while a task is learned. The likeliest tokens of each place, stored with a row when its task
-ends as DER++ does, would do without. In week 14's main job (one seed) the model then forgot 1.7 times as much with 16 of
-the 2,048 tokens, 1.3 times with 64, and no more than now with 256. That saves half of the old model's reading, but 128
-rows of 256 tokens then take 67 MB.
+ends as DER++ does, would do without. In week 14's main job (one seed) the model then forgot 1.7 times as much with 16
+of the 2,048 tokens, 1.3 times with 64, and no more than now with 256. That saves half of the old model's reading, but
+128 rows of 256 tokens then take 67 MB.
 """
 
 from dataclasses import dataclass, field
