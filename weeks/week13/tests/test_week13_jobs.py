@@ -199,3 +199,16 @@ def test_trace_tasks_are_prompt_and_answer():
     parts = instructions.trace(SHARED / "trace3", {"train_rows": 5, "test_rows": 3}, names)
     assert tuple(parts) == names and all(pair.response for pair in parts["fomc"][0])
     assert {pair.response for pair in parts["scienceqa"][0]} <= set("ABCDE"), "the letter, without its reasons"
+
+
+def test_tasks_of_a_folder_take_its_protocol(load_script, data):
+    """SSR's tasks are scored by ROUGE-L, with rows as long as they need."""
+    about = {name: {"definition": f"Do {name}."} for name in ("sa", "pe")}
+    (data / "tasks.json").write_text(json.dumps(about))
+    for name in about:
+        for part, n in (("train", 8), ("test", 2)):
+            rows = [json.dumps({"input": f"{name} {part} {i}", "output": f"{i}"}) + "\n" for i in range(n)]
+            (data / f"{name}.{part}.jsonl").write_text("".join(rows))
+    metrics = start(load_script, data, "instructions", "--ssr", str(data))
+    assert metrics["tasks"] == ["sa", "pe"] and "acc_exact" in metrics["naive"]
+    assert metrics["settings"]["length"] == 480 and metrics["unit"] == "rouge_l of what it writes"

@@ -125,8 +125,9 @@ class Source:
 SOURCES = {
     "instructions": Source(pypi, {"smoke": PYPI[2:], "default": PYPI[1:3], "full": PYPI}, "exact", labelled=True),
     "ssr": Source(
-        ssr, {"default": ("sa", "pe"), "full": ("sa", "trans", "para", "pe", "qa")}, "rouge_l",
+        ssr, {"smoke": ("sa", "pe"), "default": ("sa", "pe"), "full": ("sa", "trans", "para", "pe", "qa")}, "rouge_l",
         settings={
+            "smoke": dict(length=480, answer=64),  # bytes
             "default": dict(length=224, answer=48, steps=25, train_rows=100, test_rows=10, budget=20),
             "full": dict(length=256, steps=25, test_rows=40, budget=100),
         },
