@@ -25,7 +25,7 @@ import torch
 from continual import METHODS
 from continual.tiers import costs, domains, growth, instructions, labels, own, report
 from continual.tiers.scenario import ORDERS
-from continual.tiers.table import Table, parse, read_cells
+from continual.tiers.table import Table, method, parse, read_cells
 from continual.vendor.shared.errors import Mistake, entry
 from continual.vendor.shared.jobs import perform
 from continual.vendor.shared.results import (
@@ -99,6 +99,7 @@ PRESETS = {
         "full": Preset(MADE_UP | dict(steps=80), ALL, tasks=(5, 10, 20)),
     },
 }  # fmt: skip
+LEFT_OUT = "{} pairs are left out: their answers are longer than {} tokens"
 TIERS = ("domains", "labels", *instructions.SOURCES)  # tables that `compare` looks for
 
 
@@ -208,7 +209,7 @@ def run_instructions(job):
     parts = source.read(getattr(args, tier, None) or args.data, settings, names)
     parts, left = instructions.fitting(parts, base.text, settings)
     if left:
-        print(f"{left} pairs are left out: their answers are longer than {settings['answer']} tokens")
+        print(LEFT_OUT.format(left, settings["answer"]))
     settings = {**settings, "model": str(args.model), "half": args.half}
     known = {"labelled": source.labelled, "reads": args.data / "wiki-leads" / "train.txt"}
     scenario = instructions.scenario(tier, base, parts, settings, main=source.score, generic=generic, **known)
@@ -286,15 +287,22 @@ def run_compare(job):
 def run_own(job):
     """Your own files: before, naive, and with a method, on rows that were held out."""
     args, settings = job.args, PRESETS["instructions"][job.args.preset].settings
-    spec = args.method
-    parse(spec)
+    spec, (name, config) = args.method, parse(args.method)
     base = base_of(args, settings)
     parts = own.parts(args.tasks, settings["train_rows"], settings["test_rows"])
-    settings = {**settings, "model": str(args.model), "half": args.half}
+    room = own.room(parts, base.text, settings)
+    settings = {**settings, "answer": room, "model": str(args.model), "half": args.half}
+    parts, left = instructions.fitting(parts, base.text, settings)
+    if left:
+        print(LEFT_OUT.format(left, room))
     scenario = instructions.scenario("own", base, parts, settings)
+    if name in METHODS:
+        method(scenario, name, config)  # what cannot be is told before any training
     cells = Table(scenario, job.cells("own"))
     records = cells.fill([spec], ["forward"], [args.seed])
     metrics = report.summarise(records)
+    if spec not in metrics:
+        raise Mistake(f"{spec} took no part, for the reason above; choose another --method, or other settings")
     print(report.lines(metrics))
     for name in ("base", "naive", spec):
         final = metrics[name].get("final") or metrics[name]["matrix"][-1]

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from .variants import VARIANTS
 
 BIASES = ("none", "all", "lora_only")
+MOST_RANK = 2**15  # a change of higher rank than the layer's width is no other change
 
 
 def matches(path, pattern):
@@ -47,6 +48,8 @@ class LoRAConfig:
         for rank in (self.rank, *self.rank_pattern.values()):
             if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
                 raise ValueError(f"rank must be a whole number from 1 up, got {rank!r}; 8 is a good start")
+            if rank > MOST_RANK:  # told before it fills the memory
+                raise ValueError(f"rank is {rank:,}, more than any layer is wide; 8 is a good start")
         for alpha in (self.alpha, *self.alpha_pattern.values()):
             if not is_number(alpha) or not 0 < alpha < math.inf:
                 raise ValueError(f"alpha must be a positive number, got {alpha!r}; twice the rank is a good start")

@@ -224,6 +224,7 @@ def test_rank_and_alpha_patterns():
         ({"rank": 0}, "rank must be"),
         ({"rank": 2.0}, "rank must be"),
         ({"rank": True}, "rank must be"),
+        ({"rank": 10**6}, "rank is 1,000,000, more than any layer is wide; 8 is a good start"),
         ({"alpha": 0}, "alpha must be"),
         ({"alpha": float("inf")}, "alpha must be"),
         ({"dropout": 1.0}, "dropout must be"),

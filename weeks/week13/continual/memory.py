@@ -61,10 +61,15 @@ class Memory:
                 f"the state is of a memory of {state['budget']} rows, but this one has {self.budget}; "
                 f"build it with budget={state['budget']}"
             )
-        self.generator.set_state(state["generator"])
-        self.tasks = list(state["tasks"])
         kept = {key.removeprefix("rows."): t.clone() for key, t in state.items() if key.startswith("rows.")}
-        self.rows = Rows(**kept) if kept else None
+        rows = Rows(**kept) if kept else None
+        held = 0 if rows is None else len(rows)
+        if len(state["tasks"]) != held:
+            raise ValueError(
+                f"the state has {held} rows, and tasks for {len(state['tasks'])}; load it as it was written"
+            )
+        self.generator.set_state(state["generator"])
+        self.tasks, self.rows = list(state["tasks"]), rows
 
 
 class Reservoir(Memory):
@@ -97,6 +102,8 @@ class Reservoir(Memory):
         return {**super().state(), "seen": self.seen}
 
     def load(self, state):
+        if state["seen"] < len(state["tasks"]):
+            raise ValueError("the state holds more rows than it has seen; load it as it was written")
         super().load(state)
         self.seen = state["seen"]
 
@@ -139,6 +146,8 @@ class Balanced(Memory):
         return {**super().state(), "keys": self.keys.clone(), "names": list(self.names)}
 
     def load(self, state):
+        if len(state["keys"]) != len(state["tasks"]) or not set(state["tasks"]) <= set(state["names"]):
+            raise ValueError("the keys or names of the state are not those of its rows; load it as it was written")
         super().load(state)
         self.keys, self.names = state["keys"].clone(), list(state["names"])
 

@@ -35,6 +35,7 @@ class Strategy:
     keeps = "nothing"
     needs_task = False  # is a task judged right only where it is named? Tables must say so
     needs_view = False  # is what is judged inside `view` another model than the weights outside?
+    needs_text = False  # must the learner read and write text? `start` of such a method refuses one that cannot
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         """`config`: an instance of the method's Config. `seed` is of what the method draws itself.

@@ -169,6 +169,37 @@ def test_held_out_rows_are_not_learned(data):
     assert len(test) == 3 and len(train) == 22 and not set(train) & set(test)
 
 
+def test_a_row_that_is_there_twice_is_not_learned_and_judged_by(data):
+    pairs = [(f"{i % 5}", f"{i % 5}") for i in range(25)]
+    train, test = own.parts([jsonl(data / "a.jsonl", pairs)], 99, 99)["a"]
+    assert len(test) == 1 and len(train) == 4 and not set(train) & set(test)
+
+
+def test_long_answers_of_ones_own_get_the_room_that_they_need():
+    """Else every exact match is 0, whatever was learned, and nothing says why."""
+    text = base.byte_format(60)
+    for longest, room in ((3, 8), (20, 20), (50, 30)):
+        parts = {"a": ([Pair("q", "z"), Pair("q", "z" * longest)], [Pair("q", "z")])}
+        assert own.room(parts, text, {"answer": 8, "length": 60}) == room
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("generic", "generic_text is empty; name a text file"),
+        ("replay:keep_rows=many", "keep_rows is 'many'; use a whole number"),
+        ("sequential-lora:targets=nowhere", "took no part, for the reason above; choose another --method"),
+    ],
+)
+def test_a_method_that_cannot_be_is_a_sentence(load_script, data, capsys, method, said):
+    """Before any training where its settings say so, and in the end where only the model does."""
+    files = [jsonl(data / f"{name}.jsonl", [(f"{name}{i}", "ab"[i % 2]) for i in range(6)]) for name in "ab"]
+    with pytest.raises(Mistake, match=said):
+        start(load_script, data, "--tasks", *map(str, files), "--method", method)
+    told = "matches no linear layer" in capsys.readouterr().out
+    assert told == (data / "out").exists() == ("targets" in method)
+
+
 def test_answers_too_long_are_left_out_and_counted(data):
     text = base.byte_format(30)
     parts = {"a": ([Pair("q", "short"), Pair("q", "much too long an answer")], [Pair("q", "yes")])}

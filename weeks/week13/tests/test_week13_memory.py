@@ -222,3 +222,21 @@ def test_refusals_are_sentences():
         memory.add("b", Rows(ids=torch.zeros(5, 3, dtype=torch.long)))
     with pytest.raises(ValueError, match="memory of 4 rows, but this one has 9; build it with budget=4"):
         Balanced(9).load(memory.state())
+
+
+@pytest.mark.parametrize(
+    ("kind", "broken"),
+    [
+        ("reservoir", {"tasks": ["a"] * 3}),
+        ("reservoir", {"seen": 3}),
+        ("balanced", {"tasks": ["a"] * 3, "keys": torch.zeros(3)}),
+        ("balanced", {"names": ["b"]}),
+        ("kmeans", {"keys": torch.zeros(3)}),
+    ],
+)
+def test_a_state_that_does_not_hold_together_is_refused(kind, broken):
+    """Rows without a task, or of a task that is not counted, would be lost without a word when the next one comes."""
+    memory = MEMORIES[kind](4)
+    memory.add("a", numbered(0, 9), embed)
+    with pytest.raises(ValueError, match="load it as it was written"):
+        MEMORIES[kind](4).load(memory.state() | broken)

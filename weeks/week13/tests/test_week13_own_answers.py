@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from continual import Learner, Pair, Task, make
+from continual import METHODS, Learner, Pair, Task, make
 from continual.synthesis import few_shot, parse, split_instruction
 from continual.vendor.shared.errors import Mistake
 from week13_questions import TEXT, Script, learner, task, train
@@ -65,7 +65,7 @@ def test_opr_costs_the_same_however_many_tasks_came():
     assert asked == [12] * 6
 
 
-@pytest.mark.parametrize("name", ["self-labels", "opr", "ssr", "kl-replay", "generic"])
+@pytest.mark.parametrize("name", [name for name, (_, method) in METHODS.items() if method.needs_text])
 def test_methods_that_write_say_so_before_they_train(name, tmp_path):
     config = {"generic_text": str(tmp_path)} if name == "generic" else {}
     with pytest.raises(Mistake, match="needs to read and write text; build the learner with text=Format"):

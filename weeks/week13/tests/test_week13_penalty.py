@@ -131,7 +131,12 @@ def test_all_labels_is_refused_where_it_would_take_hours():
     learner = Learner(GPT(GPTConfig(300, 5, n_layer=1, n_head=2, n_embd=8)))
     task = Task("a", all_judged(torch.zeros(2, 6, dtype=torch.long)))
     with pytest.raises(ValueError, match="labels is 'all', but a row has 5 targets of 300 classes.*use 'model'"):
-        make("ewc", dict(labels="all")).finish(learner, task)
+        make("ewc", dict(labels="all")).start(learner, task)  # before the task is learned
+    task.train.judged[0, 2:] = False  # the first row alone would be cheap
+    method = make("ewc", dict(labels="all"))
+    method.start(learner, task)
+    with pytest.raises(ValueError, match="labels is 'all', but a row has 5 targets of 300 classes.*use 'model'"):
+        method.finish(learner, task)
 
 
 def three_tasks(**config):

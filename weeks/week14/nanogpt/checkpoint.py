@@ -101,7 +101,12 @@ def _commit(folder, index, parts, tokenizer=None):
         atomic_write(folder / PREVIOUS, current.read_bytes())  # saves on the way to the next one keep it
     index = {"format": FORMAT, **index, "files": files}
     atomic_write(current, json.dumps(index, indent=2, allow_nan=False) + "\n")
-    for name in before - _named(folder):
+    _sweep(folder, before)
+
+
+def _sweep(folder, names):
+    """Delete those of the files `names` that no index in the folder names, a vocabulary with its twin."""
+    for name in names - _named(folder):
         (folder / name).unlink(missing_ok=True)
         if name.startswith("tokenizer-"):
             (folder / name).with_suffix(".vocab").unlink(missing_ok=True)
@@ -124,6 +129,14 @@ def _named(folder):
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass  # what cannot be read names nothing, so nothing of it is swept
     return {name for name in found if Path(name).name == name}
+
+
+def clear(folder):
+    """Take a whole commit away: its index first, then the files that it names. What else lies there stays."""
+    folder = Path(folder)
+    names = _named(folder)
+    (folder / INDEX).unlink(missing_ok=True)
+    _sweep(folder, names)
 
 
 def undo(folder):

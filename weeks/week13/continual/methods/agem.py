@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .rehearsal import Keeper, KeeperConfig, at_least
+from .rehearsal import Keeper, KeeperConfig, at_once
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class AGEMConfig(KeeperConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "reference_rows")
+        at_once(self, "reference_rows")
 
 
 class AGEM(Keeper):

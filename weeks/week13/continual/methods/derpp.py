@@ -1,7 +1,9 @@
 """DER++: rehearse rows, and hold the model to the logits that it gave when they were stored (Buzzega et al. 2020).
 
-Of a vocabulary, the `top` largest logits at each position are stored, not all. With `top` at the size of the
-vocabulary (or the number of classes) this is the paper's method.
+Of a vocabulary, the `top` largest logits at each position are stored, not all; `top` at the size of the vocabulary (or
+the number of classes) stores them as the paper does. Two things differ from it. It stores a row and its logits while a
+task is still being learned; here both are stored when the task is over, as all memories of this week are. And it draws
+other rows for each of the two terms; here one draw serves both, at half the price.
 """
 
 from dataclasses import dataclass, field

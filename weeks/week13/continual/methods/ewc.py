@@ -56,6 +56,13 @@ class EWC(Quadratic):
         self.generator = torch.Generator().manual_seed(seed)
         self.gamma = self.config.gamma
 
+    def start(self, learner, task):
+        if self.config.labels == "all":  # told now by one row, not after the task
+            with learner.evaluating(), torch.no_grad():
+                row = task.train[:1]
+                affordable(learner.count(row), learner.predict(row)[0].shape[-1])
+        return super().start(learner, task)
+
     def importance(self, learner, task):
         def take(row):
             return learner.loss(row) if self.config.labels == "data" else self.sampled(learner, row)
@@ -82,11 +89,7 @@ class EWC(Quadratic):
         with learner.evaluating(), torch.enable_grad():
             for row in task.train[chosen].split(1):
                 log_p = at_judged(row, learner.logits(row)).float().log_softmax(-1)  # (n, V)
-                if log_p.numel() > ALL_MOST:
-                    raise ValueError(
-                        f"labels is 'all', but a row has {len(log_p)} targets of {log_p.shape[1]} classes, and would "
-                        f"take {log_p.numel()} gradients; use 'model'"
-                    )
+                affordable(*log_p.shape)
                 total += len(log_p)
                 for value in log_p.flatten():
                     found = torch.autograd.grad(value, list(named.values()), retain_graph=True, allow_unused=True)
@@ -109,3 +112,12 @@ class EWC(Quadratic):
     def load(self, state):
         super().load(state)
         self.generator.set_state(state["generator"])
+
+
+def affordable(targets, classes):
+    """ValueError where a row of so many targets would take more gradients than anybody waits for."""
+    if targets * classes > ALL_MOST:
+        raise ValueError(
+            f"labels is 'all', but a row has {targets} targets of {classes} classes, and would take "
+            f"{targets * classes} gradients; use 'model'"
+        )

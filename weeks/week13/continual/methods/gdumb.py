@@ -1,6 +1,8 @@
 """GDumb: keep a memory, and learn from nothing else (Prabhu et al. 2020).
 
 A sanity check: a method that keeps rows should beat a model that is trained from the beginning on those rows alone.
+The paper shares the memory out over classes, and trains with CutMix until the rows are learned; here the tasks share
+it, and the steps are those of every other method.
 """
 
 from dataclasses import dataclass

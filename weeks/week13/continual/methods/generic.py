@@ -12,7 +12,7 @@ from ..rows import cat, windows
 from ..strategy import Config, Strategy
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.text import documents, read_text
-from .rehearsal import at_least
+from .rehearsal import at_least, at_once
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class GenericConfig(Config):
     generic_most: int = field(default=1000, metadata={"help": "different rows taken from it, spread over the file"})
 
     def __post_init__(self):
-        at_least(self, 0, "generic_rows")
+        at_once(self, "generic_rows")
         at_least(self, 1, "generic_most")
         if self.generic_rows and not self.generic_text:
             raise ValueError("generic_text is empty; name a text file, such as data/wiki.txt")
@@ -30,6 +30,8 @@ class GenericConfig(Config):
 
 class Generic(Strategy):
     """Add `generic_rows` rows of a text to every step, from the first task on."""
+
+    needs_text = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(GenericConfig(generic_rows=0) if config is None else config)

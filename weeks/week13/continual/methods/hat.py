@@ -8,8 +8,9 @@ Which units: the outputs of a Linear layer, up to the layer that reads them, wri
 guards (attention, embeddings, norms) belongs to the first task. After a task its choice is made hard, so its score
 never changes: BWT is 0 to the bit, at the price of knowing the task.
 
-Two things are not the paper's. s rises once a task and then stays, for our tasks are steps, not epochs. And a held
-weight is put back after the step, for Adam makes a whole step of a gradient however much a mask has shrunk it.
+Four things are not the paper's. s rises once a task and then stays, for our tasks are steps, not epochs. A held weight
+is put back after the step, for Adam makes a whole step of a gradient however much a mask has shrunk it. A learned
+choice is on or off, where the paper's is a sigmoid at s_max, almost so. And the gradient of e lacks a factor (`grads`).
 """
 
 import math

@@ -11,7 +11,7 @@ import torch
 from ..rows import Rows, laid
 from ..strategy import Config, Strategy
 from .distilled import join, joint_loss, predictions
-from .rehearsal import at_least
+from .rehearsal import at_least, at_once
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class KLReplayConfig(Config):
     top: int = field(default=32, metadata={"help": "log-probabilities stored for each of their tokens"})
 
     def __post_init__(self):
-        at_least(self, 0, "strength", "samples", "replay_rows")
+        at_least(self, 0, "strength")
+        at_once(self, "samples", "replay_rows")
         at_least(self, 1, "top")
 
 
@@ -30,6 +31,7 @@ class KLReplay(Strategy):
     """A step's loss: mean over the new rows, plus strength * mean KL(old || new) over sampled ones."""
 
     keeps = "synthetic"
+    needs_text = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(KLReplayConfig() if config is None else config)

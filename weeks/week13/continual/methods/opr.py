@@ -22,11 +22,13 @@ class OPR(Rehearsal):
     The score is ROUGE-L (for one word: exact match). Where the own answer scores 0 the true one is rehearsed.
     """
 
+    needs_text = True
+
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(config, seed=seed)
         self.memory = MEMORIES[self.config.memory](CANDIDATES * self.config.keep_rows, seed)  # prompts, true answers
         self.buffer = None  # Rows; None until a task is finished
-        self.report = {}  # task -> how its last answers scored
+        self.report = {}  # task -> {"median", "mean"}: how its last answers scored; "gold": kept rows with the true one
 
     def start(self, learner, task):
         learner.needs_text("on-policy replay")  # told now, not after the task
@@ -49,7 +51,11 @@ class OPR(Rehearsal):
         self.buffer = cat(parts) if sum(map(len, parts)) else None
 
     def best(self, learner, name, gold, most):
-        """At most `most` of a task's rows: the first whose own answers score at or above the median."""
+        """At most `most` of a task's rows: the first whose own answers score at or above the median.
+
+        Of an even number of scores the median is the lower of the two in the middle, as torch has it. `report` gets an
+        entry for the task.
+        """
         answered, answers = answer_rows(learner, gold)
         decode = learner.text.decode
         golds = learner.text.responses(gold)

@@ -6,6 +6,8 @@ from ..memory import MEMORIES
 from ..rows import cat
 from ..strategy import Config, Strategy
 
+MOST = 10**6  # rows of one step: more is a slip of the hand, and would fill the memory before anything is said
+
 
 @dataclass(frozen=True)
 class KeeperConfig(Config):
@@ -24,7 +26,7 @@ class RehearsalConfig(KeeperConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "replay_rows")
+        at_once(self, "replay_rows")
 
 
 def at_least(config, least, *names):
@@ -32,6 +34,14 @@ def at_least(config, least, *names):
     for name in names:
         if not getattr(config, name) >= least:
             raise ValueError(f"{name} is {getattr(config, name)}; use {least}{' (none)' * (least == 0)} or more")
+
+
+def at_once(config, *names):
+    """Refuse settings that are no number of rows for one step, or for a model to write: from 0 to MOST."""
+    at_least(config, 0, *names)
+    for name in names:
+        if getattr(config, name) > MOST:
+            raise ValueError(f"{name} is {getattr(config, name)}; use {MOST:,} at most, for all are held at once")
 
 
 class Keeper(Strategy):

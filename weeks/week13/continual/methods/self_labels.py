@@ -11,6 +11,8 @@ from .rehearsal import Rehearsal
 class SelfLabels(Rehearsal):
     """Replay, of which each kept row is answered anew, greedily and once, by the model that has just learned it."""
 
+    needs_text = True
+
     def start(self, learner, task):
         learner.needs_text("self-labelled replay")  # told now, not after the task
         return super().start(learner, task)

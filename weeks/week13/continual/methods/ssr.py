@@ -44,6 +44,7 @@ class SSR(Rehearsal):
     """Replay of made-up rows. Where few can be used, few are rehearsed; `report` says how many, task by task."""
 
     keeps = "synthetic"
+    needs_text = True
     settings = SSRConfig
 
     def __init__(self, config=None, *, seed=0, tasks=()):

@@ -155,7 +155,7 @@ def fitting(parts, text, settings):
     if short:
         raise Mistake(
             f"{short}: no answer is as short as {settings['answer']} tokens, so nothing is left to learn or to judge "
-            "by; leave this task out, or allow longer answers"
+            "by; leave this task out, or allow longer answers, as a larger --preset does"
         )
     return kept, sum(map(len, sum(parts.values(), ()))) - sum(map(len, sum(kept.values(), ())))
 

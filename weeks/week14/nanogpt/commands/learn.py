@@ -87,8 +87,13 @@ class Learn:
             raise Mistake(f"--row-length is {self.row_length}; a row needs at least 16 tokens")
         if self.max_forgetting is not None and not 0 <= self.max_forgetting < math.inf:
             raise Mistake(f"--max-forgetting is {self.max_forgetting}; it must be 0 or more")
-        method_of(self), TrainConfig(**given(self, TrainConfig)), self.lora()  # what is wrong is told before any work
+        method, _, _ = method_of(self), TrainConfig(**given(self, TrainConfig)), self.lora()  # before any work
         name, kind, content, exam = read_task(self.file, self.exam, self.name)
+        if kind == "text" and METHODS[method.name][1].needs_text:
+            raise Mistake(
+                f"--method {method.name} is for rows of prompt and response, a .jsonl file, and {self.file} is text; "
+                "choose another method, such as replay"
+            )
         device = pick_device(self.device)
         not_published(self.out)
         with locked(self.out):
@@ -252,7 +257,7 @@ def read_task(path, exam=None, name=""):
     except Mistake as error:
         raise Mistake(str(error) if exam else f"{path}: {error}") from None
     whole = path.resolve()
-    return name or (whole.parent.name if whole.stem == "train" else whole.stem) or "text", kind, content, judged
+    return name.strip() or (whole.parent.name if whole.stem == "train" else whole.stem) or "text", kind, content, judged
 
 
 def finish(course, task, config, options, device):

@@ -28,5 +28,7 @@ class Undo:
         checkpoint.read_index(self.folder)
         with locked(self.folder):
             checkpoint.undo(self.folder)
-        learned = checkpoint.read_index(self.folder)["record"].get("learned") or ["nothing"]
-        print(f"{self.folder} is now the model that learned {', '.join(learned)}; once more changes it back")
+        now = checkpoint.read_index(self.folder)["record"]
+        learned, begun = now.get("learned") or ["nothing"], now.get("progress")
+        under_way = f", stopped while it learned {begun['task']}" if begun else ""
+        print(f"{self.folder} is now the model that learned {', '.join(learned)}{under_way}; once more changes it back")

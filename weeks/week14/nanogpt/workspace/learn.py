@@ -1,5 +1,7 @@
 """Learn one task after another: validate, train and save, judge inside the method's view, decide, commit or go back."""
 
+from contextlib import contextmanager
+
 import torch
 
 from .. import checkpoint
@@ -105,13 +107,15 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
         if on_step:
             on_step(step, info)
 
+    new = folder and not checkpoint.exists(folder)
     try:
         if begun:
             losses, saved = list(begun["losses"]), begun["step"]
-        elif folder and course.learned and not checkpoint.exists(folder):
+        elif new and course.learned:
             save_course(folder, course)  # the state before, to which a refusal or `undo` goes back
         if begun.get("stage") != "judge":
-            rows = course.method.start(learner, task)
+            with telling():
+                rows = course.method.start(learner, task)
             optimizer = make_optimizer(learner.parameters(), config)
             if begun:
                 restore_training_state(optimizer, course.training)
@@ -129,7 +133,8 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
                 on_step=noted,
                 label=label or f"learn {task.name}",
             )
-            course.method.finish(learner, task)
+            with telling():
+                course.method.finish(learner, task)
             if folder:
                 save(config.steps, "judge")
         row = judge(course, learner, progress="exam")
@@ -137,12 +142,26 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
         said = f"{stop}; " if str(stop) else ""
         raise KeyboardInterrupt(f"{said}{_kept(saved, config, folder, again)}") from None
     except Mistake as error:
+        if saved is None and not isinstance(error, Diverged):
+            raise  # nothing has begun: the same command would only say the same
         again += " and a lower --lr" if isinstance(error, Diverged) else ""
         raise Mistake(f"{error}. {_kept(saved, config, folder, again)}") from error
+    finally:
+        if new and saved is None:  # the state before alone would be in the way of the next try
+            checkpoint.clear(folder)
     scores = [*course.scores, row]
     columns = [*course.columns(), list(course.exams).index(task.name)]
     decided = verdict(course.kind, scores, columns, most=most_forgetting)
     return losses, _commit(course, task, scores, decided, folder, keep_exam)
+
+
+@contextmanager
+def telling():
+    """A method's ValueError says what cannot be and what to do: to whoever typed the command it is a Mistake."""
+    try:
+        yield
+    except ValueError as error:
+        raise Mistake(str(error)) from error
 
 
 def _kept(saved, config, folder, again):

@@ -120,7 +120,8 @@ def open_course(folder, device="cpu", *, precision="float32", method=None, seed=
             taught = record["method"]
             if method is None or method[0] == taught["name"]:
                 strategy = make(taught["name"], taught["config"], seed=seed)
-                strategy.load({**record["state"], **checkpoint.load_part(folder, "state", index)})
+                state = {**record["state"], **checkpoint.load_part(folder, "state", index)}
+                remember(strategy, taught["name"], state)
             else:
                 strategy = make(*method, seed=seed)
             texts = checkpoint.load_part(folder, "exams", index)
@@ -134,6 +135,7 @@ def open_course(folder, device="cpu", *, precision="float32", method=None, seed=
                 course.training = checkpoint.load_part(folder, "training", index)
             _ = course.kind
             course.check()
+            width(course)
         except (KeyError, TypeError, ValueError) as error:
             raise Mistake(
                 f"{folder}/{checkpoint.INDEX} lacks what a course needs ({type(error).__name__}: {error}); "
@@ -142,6 +144,33 @@ def open_course(folder, device="cpu", *, precision="float32", method=None, seed=
         return course
 
     return checkpoint.steady(folder, read)
+
+
+def remember(strategy, name, state):
+    """Load a method's state; a ValueError where a value is of another kind than the method writes, is no number any
+    more, or would be forgotten."""
+    fresh = strategy.state()
+    for key, value in state.items():
+        now = fresh.get(key, value)
+        kinds = (float, type(None)) if now is None else (type(now),)  # None: a number that is not known yet
+        words = value if isinstance(value, list) else []
+        if type(value) not in kinds or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"{key} of the state of {name} is {str(value)[:40]!r}")
+        if isinstance(value, int | float) and not 0 <= value < math.inf:
+            raise ValueError(f"{key} of the state of {name} is {value}")
+        if isinstance(value, torch.Tensor) and not value.sum(dtype=torch.float64).isfinite():
+            raise ValueError(f"{key} of the state of {name} holds NaN or infinity")
+    strategy.load(state)
+    if lost := sorted(state.keys() - strategy.state().keys()):
+        raise ValueError(f"{name} does not know {', '.join(lost[:8])} of its state")
+
+
+def width(course):
+    """A ValueError where rows that the method kept are of another length than the course's: nothing could join them."""
+    for key, tensor in course.method.state().items():
+        kept = tensor.shape[1] - 1 if key.rpartition(".")[2] == "ids" else course.row_length
+        if kept != course.row_length:
+            raise ValueError(f"row_length is {course.row_length}, and {course.method_name} keeps rows of {kept} tokens")
 
 
 COPIED = ("tasks", "row_length", "learned", "scores", "progress")

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/memory.py, sha256 8f58b161ccb8d51debf1e055cb6fd9a47faf2e6eb932269c9e4fe056f341dff9; edit there, then run: make vendor
+# vendored from weeks/week13/continual/memory.py, sha256 310cfb64c4dd80042857e2c3f57aecfd713c4c85e9f6a6450bd84169f88ed335; edit there, then run: make vendor
 """Memories of past rows with a fixed budget, each with its own random generator.
 
 The budget is a number of *rows* over all tasks together: it does not grow with the number of tasks.
@@ -62,10 +62,15 @@ class Memory:
                 f"the state is of a memory of {state['budget']} rows, but this one has {self.budget}; "
                 f"build it with budget={state['budget']}"
             )
-        self.generator.set_state(state["generator"])
-        self.tasks = list(state["tasks"])
         kept = {key.removeprefix("rows."): t.clone() for key, t in state.items() if key.startswith("rows.")}
-        self.rows = Rows(**kept) if kept else None
+        rows = Rows(**kept) if kept else None
+        held = 0 if rows is None else len(rows)
+        if len(state["tasks"]) != held:
+            raise ValueError(
+                f"the state has {held} rows, and tasks for {len(state['tasks'])}; load it as it was written"
+            )
+        self.generator.set_state(state["generator"])
+        self.tasks, self.rows = list(state["tasks"]), rows
 
 
 class Reservoir(Memory):
@@ -98,6 +103,8 @@ class Reservoir(Memory):
         return {**super().state(), "seen": self.seen}
 
     def load(self, state):
+        if state["seen"] < len(state["tasks"]):
+            raise ValueError("the state holds more rows than it has seen; load it as it was written")
         super().load(state)
         self.seen = state["seen"]
 
@@ -140,6 +147,8 @@ class Balanced(Memory):
         return {**super().state(), "keys": self.keys.clone(), "names": list(self.names)}
 
     def load(self, state):
+        if len(state["keys"]) != len(state["tasks"]) or not set(state["tasks"]) <= set(state["names"]):
+            raise ValueError("the keys or names of the state are not those of its rows; load it as it was written")
         super().load(state)
         self.keys, self.names = state["keys"].clone(), list(state["names"])
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/strategy.py, sha256 16d113e56a666d000b8090aa57635f18cd08c14cbaf4abf61f857ef31a6daafd; edit there, then run: make vendor
+# vendored from weeks/week13/continual/strategy.py, sha256 c1b33741e481d9326fae4081f9071c33a94469cb4a71b7b7bbe58b56e1caad28; edit there, then run: make vendor
 """The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
 
 One task goes by like this (loop.py calls, in this order):
@@ -36,6 +36,7 @@ class Strategy:
     keeps = "nothing"
     needs_task = False  # is a task judged right only where it is named? Tables must say so
     needs_view = False  # is what is judged inside `view` another model than the weights outside?
+    needs_text = False  # must the learner read and write text? `start` of such a method refuses one that cannot
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         """`config`: an instance of the method's Config. `seed` is of what the method draws itself.

@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/config.py, sha256 d27cb1a23020bed11c7342a4f02cc2da04956cc1e6691d965695541af54bd921; edit there, then run: make vendor
+# vendored from weeks/week12/lora/config.py, sha256 ca1db1edead255e51ca21f15f9fdcc5fb52020fba6e0c1949b0be43eb04504d3; edit there, then run: make vendor
 """What an adapter is, as settings that a file can hold: which layers, how large, which kind."""
 
 import math
@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from .variants import VARIANTS
 
 BIASES = ("none", "all", "lora_only")
+MOST_RANK = 2**15  # a change of higher rank than the layer's width is no other change
 
 
 def matches(path, pattern):
@@ -48,6 +49,8 @@ class LoRAConfig:
         for rank in (self.rank, *self.rank_pattern.values()):
             if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
                 raise ValueError(f"rank must be a whole number from 1 up, got {rank!r}; 8 is a good start")
+            if rank > MOST_RANK:  # told before it fills the memory
+                raise ValueError(f"rank is {rank:,}, more than any layer is wide; 8 is a good start")
         for alpha in (self.alpha, *self.alpha_pattern.values()):
             if not is_number(alpha) or not 0 < alpha < math.inf:
                 raise ValueError(f"alpha must be a positive number, got {alpha!r}; twice the rank is a good start")

@@ -1,5 +1,7 @@
-# vendored from weeks/week13/continual/methods/__init__.py, sha256 2a90a6ad9600692015aaabaa0f3b546f1fa3a5c751c0fdefcbd26389c03ef389; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/__init__.py, sha256 b2cfb08fdc5ba87a7b3a2d882cdcc781272f69f25a7a85d7c6fe850db96a6eb4; edit there, then run: make vendor
 """The table of methods. A new one is a file here, a row below, and the exam in the tests takes it from there."""
+
+import math
 
 from ..strategy import Config, Strategy
 from .agem import AGEM, AGEMConfig
@@ -69,19 +71,38 @@ METHODS = {
     "slow-lora": (SlowLoRAConfig, SlowLoRA),
 }
 
+# type of a setting: (types of its values, what to say to any other)
+TYPES = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+}
+
 
 def make(name, config=None, *, seed=0, tasks=()):
     """A fresh method. `config`: an instance of its Config, or a dict of what differs from the defaults.
 
-    An unknown method or setting raises ValueError and names the known ones.
+    An unknown method or setting raises ValueError and names the known ones; so does a value of the wrong type.
     """
     if name not in METHODS:
         raise ValueError(f"no method is called {name!r}; choose one of {', '.join(METHODS)}")
     kind, method = METHODS[name]
     if not isinstance(config, kind):
-        unknown = sorted(set(config or {}) - set(kind.__dataclass_fields__))
-        if unknown:
-            known = ", ".join(kind.__dataclass_fields__) or "no settings at all"
-            raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {known}")
-        config = kind(**(config or {}))
+        config = kind(**typed(name, kind, {} if config is None else config))
     return method(config, seed=seed, tasks=tasks)
+
+
+def typed(name, kind, settings):
+    """The dict `settings`, once all are known and of their fields' types: a hand may have typed or edited them."""
+    if not isinstance(settings, dict):
+        raise ValueError(f"the settings of {name} are {settings!r}; give a name and a value for each")
+    fields = kind.__dataclass_fields__
+    if unknown := sorted(set(settings) - set(fields)):
+        known = ", ".join(fields) or "no settings at all"
+        raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {known}")
+    for setting, value in settings.items():
+        types, wanted = TYPES[fields[setting].type]
+        endless = isinstance(value, float) and math.isinf(value)
+        if type(value) not in types or endless:  # a bool is an int to isinstance
+            raise ValueError(f"{setting} is {value!r}; use {wanted}{' that is not infinite' * endless}")
+    return settings

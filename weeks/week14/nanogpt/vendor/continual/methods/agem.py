@@ -1,9 +1,9 @@
-# vendored from weeks/week13/continual/methods/agem.py, sha256 55a4a250c7f82b7a5bbfb190e654c3b635c5db8c654073740574eb1964474f92; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/agem.py, sha256 1515008d8887b6e94ffc00ca1c6fcaeb7cb66a0e79ac76528a290f4c9a50dc38; edit there, then run: make vendor
 """A-GEM: never step in a direction that raises the loss on the memory (Chaudhry et al. 2019, equation 11)."""
 
 from dataclasses import dataclass, field
 
-from .rehearsal import Keeper, KeeperConfig, at_least
+from .rehearsal import Keeper, KeeperConfig, at_once
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class AGEMConfig(KeeperConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "reference_rows")
+        at_once(self, "reference_rows")
 
 
 class AGEM(Keeper):

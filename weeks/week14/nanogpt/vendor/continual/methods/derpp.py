@@ -1,8 +1,10 @@
-# vendored from weeks/week13/continual/methods/derpp.py, sha256 153996dc234f3f6d5a2ff088730c40c698140f0b962ba4e32a8606fe2f8a0030; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/derpp.py, sha256 f35ea61217d8d548a48b525959fd4c960f79324604ce618dfc9d27afea64a80a; edit there, then run: make vendor
 """DER++: rehearse rows, and hold the model to the logits that it gave when they were stored (Buzzega et al. 2020).
 
-Of a vocabulary, the `top` largest logits at each position are stored, not all. With `top` at the size of the
-vocabulary (or the number of classes) this is the paper's method.
+Of a vocabulary, the `top` largest logits at each position are stored, not all; `top` at the size of the vocabulary (or
+the number of classes) stores them as the paper does. Two things differ from it. It stores a row and its logits while a
+task is still being learned; here both are stored when the task is over, as all memories of this week are. And it draws
+other rows for each of the two terms; here one draw serves both, at half the price.
 """
 
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ewc.py, sha256 dd4a00833d228241a245dcbdbf4b991be3926471aee663c78f12e078ff5ee4a4; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ewc.py, sha256 a7bf7fe1abefdf46af324c4f2d0a40f47ebd3c6e1db6f243e550b46786226e85; edit there, then run: make vendor
 """EWC: a weight matters as much as the Fisher information of the old tasks says (Kirkpatrick et al. 2017).
 
 The diagonal of the Fisher information is the mean square of the gradient of log p(target), the target drawn from the
@@ -57,6 +57,13 @@ class EWC(Quadratic):
         self.generator = torch.Generator().manual_seed(seed)
         self.gamma = self.config.gamma
 
+    def start(self, learner, task):
+        if self.config.labels == "all":  # told now by one row, not after the task
+            with learner.evaluating(), torch.no_grad():
+                row = task.train[:1]
+                affordable(learner.count(row), learner.predict(row)[0].shape[-1])
+        return super().start(learner, task)
+
     def importance(self, learner, task):
         def take(row):
             return learner.loss(row) if self.config.labels == "data" else self.sampled(learner, row)
@@ -83,11 +90,7 @@ class EWC(Quadratic):
         with learner.evaluating(), torch.enable_grad():
             for row in task.train[chosen].split(1):
                 log_p = at_judged(row, learner.logits(row)).float().log_softmax(-1)  # (n, V)
-                if log_p.numel() > ALL_MOST:
-                    raise ValueError(
-                        f"labels is 'all', but a row has {len(log_p)} targets of {log_p.shape[1]} classes, and would "
-                        f"take {log_p.numel()} gradients; use 'model'"
-                    )
+                affordable(*log_p.shape)
                 total += len(log_p)
                 for value in log_p.flatten():
                     found = torch.autograd.grad(value, list(named.values()), retain_graph=True, allow_unused=True)
@@ -110,3 +113,12 @@ class EWC(Quadratic):
     def load(self, state):
         super().load(state)
         self.generator.set_state(state["generator"])
+
+
+def affordable(targets, classes):
+    """ValueError where a row of so many targets would take more gradients than anybody waits for."""
+    if targets * classes > ALL_MOST:
+        raise ValueError(
+            f"labels is 'all', but a row has {targets} targets of {classes} classes, and would take "
+            f"{targets * classes} gradients; use 'model'"
+        )

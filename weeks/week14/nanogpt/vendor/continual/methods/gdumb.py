@@ -1,7 +1,9 @@
-# vendored from weeks/week13/continual/methods/gdumb.py, sha256 8edfd7a314b364ab2da1cf6c608d3d9488955e3520c432dbf4bfca4bc454aecd; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/gdumb.py, sha256 41617deea8eb565af28598d96a351741250481246974e8e35ac1b8c519fe2058; edit there, then run: make vendor
 """GDumb: keep a memory, and learn from nothing else (Prabhu et al. 2020).
 
 A sanity check: a method that keeps rows should beat a model that is trained from the beginning on those rows alone.
+The paper shares the memory out over classes, and trains with CutMix until the rows are learned; here the tasks share
+it, and the steps are those of every other method.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/generic.py, sha256 693e78b4d8277f361bf9559bfe0c0552c58dbbbdb0ad1304f7f6df3dec1d3b9a; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/generic.py, sha256 b2fbec8f89acd11c3c2b1aecc270264d384b03e4f5ee574fbf2183f720e856a9; edit there, then run: make vendor
 """Generic replay: rows of a fixed general text join every step, and nothing of the user's is kept.
 
 GeRe (2508.04676) and Kotha & Liang (2603.04964) find that such rows protect what a model could before, and can even
@@ -13,7 +13,7 @@ from ..rows import cat, windows
 from ..strategy import Config, Strategy
 from ...shared.errors import Mistake
 from ...shared.text import documents, read_text
-from .rehearsal import at_least
+from .rehearsal import at_least, at_once
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class GenericConfig(Config):
     generic_most: int = field(default=1000, metadata={"help": "different rows taken from it, spread over the file"})
 
     def __post_init__(self):
-        at_least(self, 0, "generic_rows")
+        at_once(self, "generic_rows")
         at_least(self, 1, "generic_most")
         if self.generic_rows and not self.generic_text:
             raise ValueError("generic_text is empty; name a text file, such as data/wiki.txt")
@@ -31,6 +31,8 @@ class GenericConfig(Config):
 
 class Generic(Strategy):
     """Add `generic_rows` rows of a text to every step, from the first task on."""
+
+    needs_text = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(GenericConfig(generic_rows=0) if config is None else config)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/hat.py, sha256 c42590c4f460b8da3b496ed98ee996a086b4d97e24f931748b8e0b95f72a7b65; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/hat.py, sha256 cacb3aa6acaa77941bd01855ed7423aa93005fb1b81243878d2cd8c52fed5986; edit there, then run: make vendor
 """HAT, hard attention to the task (Serra et al. 2018): each task learns which hidden units it uses.
 
 A task has one number e for each hidden unit, and the unit is multiplied by sigmoid(s * e). While the task is learned,
@@ -9,8 +9,9 @@ Which units: the outputs of a Linear layer, up to the layer that reads them, wri
 guards (attention, embeddings, norms) belongs to the first task. After a task its choice is made hard, so its score
 never changes: BWT is 0 to the bit, at the price of knowing the task.
 
-Two things are not the paper's. s rises once a task and then stays, for our tasks are steps, not epochs. And a held
-weight is put back after the step, for Adam makes a whole step of a gradient however much a mask has shrunk it.
+Four things are not the paper's. s rises once a task and then stays, for our tasks are steps, not epochs. A held weight
+is put back after the step, for Adam makes a whole step of a gradient however much a mask has shrunk it. A learned
+choice is on or off, where the paper's is a sigmoid at s_max, almost so. And the gradient of e lacks a factor (`grads`).
 """
 
 import math

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/kl_replay.py, sha256 7a75de959de8ec4debbbeb5d3ba2c5173fe8fb34ef23732a6f533a26bd4bdc09; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/kl_replay.py, sha256 72f43df8c72572818c5c8b32bffc7afbfa2006d234fdd77ea314d9378b94ad5b; edit there, then run: make vendor
 """Self-generated KL replay: stay near the old model's predictions on texts that it wrote itself (Marek et al. 2026).
 
 No row of the user's is kept: before each task the model writes samples, its predictions on them are stored, and every
@@ -12,7 +12,7 @@ import torch
 from ..rows import Rows, laid
 from ..strategy import Config, Strategy
 from .distilled import join, joint_loss, predictions
-from .rehearsal import at_least
+from .rehearsal import at_least, at_once
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class KLReplayConfig(Config):
     top: int = field(default=32, metadata={"help": "log-probabilities stored for each of their tokens"})
 
     def __post_init__(self):
-        at_least(self, 0, "strength", "samples", "replay_rows")
+        at_least(self, 0, "strength")
+        at_once(self, "samples", "replay_rows")
         at_least(self, 1, "top")
 
 
@@ -31,6 +32,7 @@ class KLReplay(Strategy):
     """A step's loss: mean over the new rows, plus strength * mean KL(old || new) over sampled ones."""
 
     keeps = "synthetic"
+    needs_text = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(KLReplayConfig() if config is None else config)

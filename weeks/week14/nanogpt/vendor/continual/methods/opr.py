@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/opr.py, sha256 012f2f156da5243a9f8fb59d9351c32da003e74df24cd381b12022e71a75e54d; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/opr.py, sha256 2a953ba5dd3a0d3628220556e679e35e10a96acbc823b5816cdaa09a5f3e46fc; edit there, then run: make vendor
 """On-policy replay (OPR): rehearse the newest model's own answers, but only those that are good (Chen et al. 2026).
 
 After every task the model answers old prompts again; a score against the true answer says which own answers stay.
@@ -23,11 +23,13 @@ class OPR(Rehearsal):
     The score is ROUGE-L (for one word: exact match). Where the own answer scores 0 the true one is rehearsed.
     """
 
+    needs_text = True
+
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(config, seed=seed)
         self.memory = MEMORIES[self.config.memory](CANDIDATES * self.config.keep_rows, seed)  # prompts, true answers
         self.buffer = None  # Rows; None until a task is finished
-        self.report = {}  # task -> how its last answers scored
+        self.report = {}  # task -> {"median", "mean"}: how its last answers scored; "gold": kept rows with the true one
 
     def start(self, learner, task):
         learner.needs_text("on-policy replay")  # told now, not after the task
@@ -50,7 +52,11 @@ class OPR(Rehearsal):
         self.buffer = cat(parts) if sum(map(len, parts)) else None
 
     def best(self, learner, name, gold, most):
-        """At most `most` of a task's rows: the first whose own answers score at or above the median."""
+        """At most `most` of a task's rows: the first whose own answers score at or above the median.
+
+        Of an even number of scores the median is the lower of the two in the middle, as torch has it. `report` gets an
+        entry for the task.
+        """
         answered, answers = answer_rows(learner, gold)
         decode = learner.text.decode
         golds = learner.text.responses(gold)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/rehearsal.py, sha256 366f65e81f79572cb3aede986e27adacd68f3dba80f6cf23a3a5e2f85df5ac77; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/rehearsal.py, sha256 6d152f4b8e3d6cef00531ed33557d303915c513f0131c6b3ecea05061b553d98; edit there, then run: make vendor
 """What methods with a memory share: `Keeper` fills it at the end of a task, `Rehearsal` also draws from it."""
 
 from dataclasses import dataclass, field
@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from ..memory import MEMORIES
 from ..rows import cat
 from ..strategy import Config, Strategy
+
+MOST = 10**6  # rows of one step: more is a slip of the hand, and would fill the memory before anything is said
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class RehearsalConfig(KeeperConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        at_least(self, 0, "replay_rows")
+        at_once(self, "replay_rows")
 
 
 def at_least(config, least, *names):
@@ -33,6 +35,14 @@ def at_least(config, least, *names):
     for name in names:
         if not getattr(config, name) >= least:
             raise ValueError(f"{name} is {getattr(config, name)}; use {least}{' (none)' * (least == 0)} or more")
+
+
+def at_once(config, *names):
+    """Refuse settings that are no number of rows for one step, or for a model to write: from 0 to MOST."""
+    at_least(config, 0, *names)
+    for name in names:
+        if getattr(config, name) > MOST:
+            raise ValueError(f"{name} is {getattr(config, name)}; use {MOST:,} at most, for all are held at once")
 
 
 class Keeper(Strategy):

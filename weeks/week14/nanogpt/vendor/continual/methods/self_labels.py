@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/self_labels.py, sha256 87b3c4bf9d121cf2a4c78ebdc8f4db2bf7d144423008fe35381e4f799d0a038e; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/self_labels.py, sha256 3ec07dc3eea7e40c1dd1fb49b8ea2bd73ea8e310f4dfa8b9bb2d5074a26cbb63; edit there, then run: make vendor
 """Self-labelled replay: keep what was asked, and rehearse what the model answers to it after the task.
 
 Huang et al. 2024 (SSR, figure 6): random rows with the newest model's own answers forget less than with the true ones.
@@ -11,6 +11,8 @@ from .rehearsal import Rehearsal
 
 class SelfLabels(Rehearsal):
     """Replay, of which each kept row is answered anew, greedily and once, by the model that has just learned it."""
+
+    needs_text = True
 
     def start(self, learner, task):
         learner.needs_text("self-labelled replay")  # told now, not after the task

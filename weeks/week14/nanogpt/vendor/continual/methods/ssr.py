@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ssr.py, sha256 5bedc4ad14a6bd825d7ef9b09f2b076eb028a8694599faef81382add2e6e7bc0; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ssr.py, sha256 3376c98bacbfcac28b14235e3529d4118292563f31c9803e4c88c5794945c04e; edit there, then run: make vendor
 """Self-synthesised rehearsal (SSR): rehearse rows that the model made up (Huang et al. 2024).
 
 At the end of a task: 1) the model from before all tasks writes new rows after two examples; 2) what it wrote is read
@@ -45,6 +45,7 @@ class SSR(Rehearsal):
     """Replay of made-up rows. Where few can be used, few are rehearsed; `report` says how many, task by task."""
 
     keeps = "synthetic"
+    needs_text = True
     settings = SSRConfig
 
     def __init__(self, config=None, *, seed=0, tasks=()):
