@@ -115,7 +115,7 @@ $(eval $(call week,week03-04,week03 week04,names))
 $(eval $(call week,week05,,names))
 $(eval $(call week,week06,,names))
 $(eval $(call week,week07-08,week07 week08,shakespeare names))
-$(eval $(call week,week09,,shakespeare gpt2 cl100k))
+$(eval $(call week,week09,,shakespeare gpt2 cl100k $(if $(filter full,$(PRESET)),bible recipes code)))
 $(eval $(call week,week10,,shakespeare fables bible web-bible wiki-leads recipes))
 $(eval $(call week,week11,,shakespeare fables bible web-bible wiki-leads recipes smollm2-135m))
 $(eval $(call week,week12,,shakespeare bible))
@@ -220,8 +220,17 @@ plan-check: .venv/.test ## has every day of a built week its page, exercises, te
 	@$(PY) tools/course plan-check
 
 benches := $(patsubst weeks/%/bench.py,%,$(wildcard weeks/$(if $(WEEK),$(or $(week_folder),$(WEEK)),*)/bench.py))
+# what each of them reads; the others make their own
+bench-week01-02 := mnist
+bench-week03-04 := names
+bench-week07-08 := names
+bench-week09    := shakespeare gpt2 bible recipes code
+bench-week11    := fables bible shakespeare wiki-leads recipes
+bench-week12    := reuters-r8 sms-spam smollm2-135m
+bench-week14    := sms-spam smollm2-135m
+BENCH_DATA      := $(sort $(foreach week,$(benches),$(bench-$(week))))
 
-bench: .venv/.test $(patsubst %,data/%/ORIGIN.json,mnist names reuters-r8 smollm2-135m sms-spam) ## measure every week that has a bench.py, or WEEK=09
+bench: .venv/.test $(BENCH_DATA:%=data/%/ORIGIN.json) ## measure every week that has a bench.py, or WEEK=09
 	@[ -n "$(benches)" ] || echo "no week has a bench.py yet"
 	$(foreach week,$(benches),$(strip $(PY) weeks/$(week)/bench.py $(ARGS) $(call to,$(week)))$(newline))
 

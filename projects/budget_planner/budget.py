@@ -1,7 +1,7 @@
 """What is the best language model that your machine can train in an hour? One line of budget in, a plan out.
 
     python projects/budget_planner/budget.py "2 cores x 1 hour"
-    python projects/budget_planner/budget.py "1 core x 30 minutes" --law runs/week10/frozen-default.json
+    python projects/budget_planner/budget.py "1 core x 30 minutes" --law runs/week10/results/frozen-default.json
     python projects/budget_planner/budget.py "1 core x 1 day" --rate 4e14        another machine: operations a second
 
 It asks the law that week 10 fitted to small runs. The speed of your cores is measured, which takes a few seconds.

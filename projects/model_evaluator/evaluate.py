@@ -2,7 +2,7 @@
 
     python projects/model_evaluator/evaluate.py runs/week11/models/default/model
     python projects/model_evaluator/evaluate.py MODEL OTHER_MODEL --exams grammar next-line
-    python projects/model_evaluator/evaluate.py my-course smollm2-135m --text mine.txt --training mine-train.txt
+    python projects/model_evaluator/evaluate.py checkpoints/mine smollm2-135m --text mine.txt --training mine-train.txt
 
 A MODEL is a folder of week 11 (config.json, model.safetensors, tokenizer.json), or what week 14's `nanogpt` opens: a
 folder of its own, a published model as a folder or a .gguf file, a name. Beside them stand a table of bigrams, which is

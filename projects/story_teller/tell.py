@@ -138,8 +138,9 @@ def parser():
     )  # fmt: skip
     p.add_argument("--name", required=True, help="the child's first name")
     sex = p.add_mutually_exclusive_group()
-    for word in ("girl", "boy"):
-        sex.add_argument(f"--{word}", dest="sex", action="store_const", const=word,
+    for option in ("--girl", "--boy"):
+        word = option[2:]
+        sex.add_argument(option, dest="sex", action="store_const", const=word,
                          help=f"the child is a {word} (default: the model guesses from the name)")  # fmt: skip
     p.add_argument("--friend", help="a friend's first name")
     p.add_argument("--about", help='a thing or an animal, such as "a red kite"')

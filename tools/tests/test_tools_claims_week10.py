@@ -60,7 +60,7 @@ def test_each_seed_of_the_race_is_one_number(week):
 
 
 def test_without_results_the_way_to_them_is_told(week):
-    with pytest.raises(week[0].Mistake, match="race-full.json does not exist; run: make results WEEK=10"):
+    with pytest.raises(week[0].Mistake, match="race-full.json does not exist; run: make results WEEK=10 PRESET=full"):
         week[0].CLAIMS["muon-steps"](0, None)
 
 

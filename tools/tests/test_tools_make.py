@@ -76,7 +76,8 @@ def test_options_reach_the_script_and_figures_follow(tree):
     _, calls, _ = make(tree, "week09", "PRESET=full", "SEED=3", "ARGS=--threads 1")
     assert calls[-2] == "python weeks/week09/train.py --preset full --seed 3 --threads 1"
     assert calls[-1] == f"python weeks/week09/figures.py --preset full {own('week09')}"
-    assert sorted(calls[:-2]) == [f"python tools/data make {name}" for name in ("cl100k", "gpt2", "shakespeare")]
+    full = ("bible", "cl100k", "code", "gpt2", "recipes", "shakespeare")
+    assert sorted(calls[:-2]) == [f"python tools/data make {name}" for name in full]
 
 
 def test_two_weeks_in_one_room_have_a_job_each(tree):
@@ -108,7 +109,8 @@ def test_results_of_the_other_scripts(tree):
     (tree / "weeks/week09/bench.py").write_text("")
     (tree / "weeks/week07-08/bench.py").write_text("")
     bench = "python weeks/week09/bench.py"
-    assert make(tree, "bench", "WEEK=9")[1][-1] == bench
+    read = ("bible", "code", "gpt2", "recipes", "shakespeare")
+    assert make(tree, "bench", "WEEK=9")[1] == [*(f"python tools/data make {name}" for name in read), bench]
     assert make(tree, "results", "JOB=bench", "WEEK=9")[1][-2:] == [
         f"{bench} --out weeks/week09/results", "python tools/docs.py sync"
     ]  # fmt: skip
@@ -137,8 +139,9 @@ def test_results_of_nothing_is_wrong_use(tree, options):
 
 
 def test_smoke_draws_no_figures(tree):
-    """The numbers of a run of seconds mean nothing."""
-    assert make(tree, "week09", "PRESET=smoke")[1][-1] == "python weeks/week09/train.py --preset smoke"
+    """The numbers of a run of seconds mean nothing. Nor does it wait for data that `full` alone reads."""
+    *data, last = make(tree, "week09", "PRESET=smoke")[1]
+    assert last == "python weeks/week09/train.py --preset smoke" and len(data) == 3
 
 
 def test_made_data_and_libraries_cost_nothing(tree):

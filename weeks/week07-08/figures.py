@@ -184,15 +184,17 @@ def main(argv=None):
     attention_map(metrics, trace, args.out / "attention.png")
     side_by_side = args.results / f"engines-{args.preset}.json"
     if side_by_side.exists():  # a job of its own, so it may not have run
-        engines(read_metrics(side_by_side, "python weeks/week07-08/train.py engines"), args.out / "engines.png")
+        again = f"python weeks/week07-08/train.py engines --preset {args.preset}"
+        engines(read_metrics(side_by_side, again), args.out / "engines.png")
     sampling_figure(args.out / "sampling.png")
     for job in ("induction", "ablations"):
         file = args.results / f"{job}-{args.preset}.json"
         if not file.exists():
             continue  # a job of its own, which not everyone runs
-        found = read_metrics(file, f"python weeks/week07-08/{job}.py --preset {args.preset}")
+        command = f"python weeks/week07-08/{job}.py --preset {args.preset}"
+        found = read_metrics(file, command)
         if job == "induction":
-            seen = need(args.results / "traces" / file.name, f"python weeks/week07-08/{job}.py --out {args.results}")
+            seen = need(args.results / "traces" / file.name, f"{command} --out {args.results}")
             induction_figure(found, json.loads(seen.read_text(encoding="utf-8")), args.out / "induction.png")
         else:
             ablations_figure(found, args.out / "ablations.png")

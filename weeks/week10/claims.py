@@ -32,7 +32,7 @@ RESULTS = WEEK / "results"
 
 def measured(name):
     """The metrics of one of the week's committed full runs."""
-    path = need(RESULTS / f"{name}-full.json", "make results WEEK=10")
+    path = need(RESULTS / f"{name}-full.json", "make results WEEK=10 PRESET=full")
     return json.loads(path.read_text(encoding="utf-8"))["metrics"]
 
 

@@ -46,8 +46,8 @@ class Learn:
     examples:
       nanogpt learn spam.jsonl --model smollm2-135m --out checkpoints/helper
       nanogpt learn topics.jsonl --model checkpoints/helper --out checkpoints/helper
-      nanogpt learn data/bible/train.txt --name bible --out checkpoints/two
-      nanogpt learn recipes.txt --method naive --out checkpoints/forgetful
+      nanogpt learn data/fables/train.txt --name fables --out checkpoints/two
+      nanogpt learn letters.txt --method naive --out checkpoints/forgetful
 
     --method joint --help shows another method's options. Published models: 4 replay rows, warm-up 5.
     """

@@ -26,7 +26,7 @@ class Train:
 
     examples:
       nanogpt train data/shakespeare/train.txt --out checkpoints/mine
-      nanogpt train notes.txt --out checkpoints/mine --n-embd 192 --steps 300
+      nanogpt train notes.txt --out checkpoints/mine --n-embd 240 --steps 300
       nanogpt train notes.txt --out checkpoints/mine --resume
     """
 
