@@ -51,6 +51,30 @@ def test_shared_replay_gives_old_rows_the_place_of_new_ones():
     assert set(as_counts(rows[4:])) <= set(as_counts(a.train))
 
 
+def test_shared_replay_gives_no_old_task_more_than_the_new_one():
+    """With a share of 0.7 and 12 rows a step: 6 of them old, then 8, four of each; then 0.7 of 12 and no more."""
+    method, old, new = make("shared-replay", dict(keep_rows=60, replay_rows=4, share=0.7)), [], task("z").train[:8]
+    for name in "abcd":
+        method.finish(learner(), task(name))
+        rows = method.batch(None, new)
+        old.append(next(n for n in range(13) if torch.equal(rows.ids[: 12 - n], new.ids[: 12 - n])))
+        assert len(rows) == 12
+    assert old == [6, 8, 8, 8]
+
+
+def test_shared_replay_takes_its_rows_in_turns():
+    """Six kept rows, three of them a step: two steps see all, and another two again, also after a stop between them."""
+    method, a, b = make("shared-replay", dict(keep_rows=6, replay_rows=0)), task("a"), task("b")
+    method.finish(learner(), a)
+    seen = []
+    for i in range(4):
+        if i == 1:
+            stopped, method = method, make("shared-replay", dict(keep_rows=6, replay_rows=0))
+            method.load(stopped.state())
+        seen.append(as_counts(method.batch(None, b.train[:6])[3:]))
+    assert seen[0] + seen[1] == seen[2] + seen[3] == as_counts(method.memory.rows) and seen[0] != seen[2]
+
+
 def test_cumulative_never_looks_ahead():
     """Joint with all tasks known has the second task's rows at once; cumulative has them when they have come."""
     a, b = task("a"), task("b")

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import kl_div
 
-from ..loop import Shuffle
 from ..rows import Rows, cat
 from ..weights import copied, holding, named, part
 from .rehearsal import at_least
@@ -45,9 +44,7 @@ class DistilledReplay(SharedReplay):
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(config, seed=seed, tasks=tasks)
-        self.seed = seed
         self.before = {}  # the weights at the start of the task under way; empty where nothing is rehearsed
-        self.turn = 0  # old rows that the task under way has read
         self.said = {}  # kept row -> the old model's logits where it is judged: a cache, never a state
 
     def start(self, learner, task):
@@ -58,15 +55,8 @@ class DistilledReplay(SharedReplay):
             self.before = copied(parameters)
         return super().start(learner, task)
 
-    def drawn(self, k):
-        if not len(self.memory) or k < 1:
-            return None
-        order = Shuffle(len(self.memory), 1, self.seed + len(self.memory.counts()))
-        places = torch.cat([order.at(self.turn + i) for i in range(k)])
-        self.turn += k
-        return Rows(**self.memory.rows[places].tensors, place=places)
-
-    def together(self, new, old):
+    def together(self, new, places):
+        old = Rows(**self.memory.rows[places].tensors, place=places)
         return cat([Rows(**new.tensors, place=torch.full((len(new),), NEW)), old])
 
     def loss(self, learner, batch):
@@ -93,14 +83,14 @@ class DistilledReplay(SharedReplay):
 
     def finish(self, learner, task):
         super().finish(learner, task)
-        self.before, self.turn, self.said = {}, 0, {}
+        self.before, self.said = {}, {}
 
     def state(self):
-        return super().state() | named("before", copied(self.before)) | {"turn": self.turn}
+        return super().state() | named("before", copied(self.before))
 
     def load(self, state):
         super().load(state)
-        self.before, self.turn, self.said = part(state, "before"), state.get("turn", 0), {}
+        self.before, self.said = part(state, "before"), {}
 
 
 def size(tensor):

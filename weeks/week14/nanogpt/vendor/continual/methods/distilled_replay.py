@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 803ce6b1f90218bbeac808f0953f804c93ac21d804a6763230d008d6b4177c58; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 e8b292d9e3937cd704fba17b0c493910305133a9e4eaa5d9e8f3f077e2d006e1; edit there, then run: make vendor
 """Distilled replay: shared replay whose old rows also hold the model to what it predicted there before the task.
 
 A kept row says which token came; what the old model says of it is how likely each of the others was too. The divergence
@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import kl_div
 
-from ..loop import Shuffle
 from ..rows import Rows, cat
 from ..weights import copied, holding, named, part
 from .rehearsal import at_least
@@ -46,9 +45,7 @@ class DistilledReplay(SharedReplay):
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(config, seed=seed, tasks=tasks)
-        self.seed = seed
         self.before = {}  # the weights at the start of the task under way; empty where nothing is rehearsed
-        self.turn = 0  # old rows that the task under way has read
         self.said = {}  # kept row -> the old model's logits where it is judged: a cache, never a state
 
     def start(self, learner, task):
@@ -59,15 +56,8 @@ class DistilledReplay(SharedReplay):
             self.before = copied(parameters)
         return super().start(learner, task)
 
-    def drawn(self, k):
-        if not len(self.memory) or k < 1:
-            return None
-        order = Shuffle(len(self.memory), 1, self.seed + len(self.memory.counts()))
-        places = torch.cat([order.at(self.turn + i) for i in range(k)])
-        self.turn += k
-        return Rows(**self.memory.rows[places].tensors, place=places)
-
-    def together(self, new, old):
+    def together(self, new, places):
+        old = Rows(**self.memory.rows[places].tensors, place=places)
         return cat([Rows(**new.tensors, place=torch.full((len(new),), NEW)), old])
 
     def loss(self, learner, batch):
@@ -94,14 +84,14 @@ class DistilledReplay(SharedReplay):
 
     def finish(self, learner, task):
         super().finish(learner, task)
-        self.before, self.turn, self.said = {}, 0, {}
+        self.before, self.said = {}, {}
 
     def state(self):
-        return super().state() | named("before", copied(self.before)) | {"turn": self.turn}
+        return super().state() | named("before", copied(self.before))
 
     def load(self, state):
         super().load(state)
-        self.before, self.turn, self.said = part(state, "before"), state.get("turn", 0), {}
+        self.before, self.said = part(state, "before"), {}
 
 
 def size(tensor):

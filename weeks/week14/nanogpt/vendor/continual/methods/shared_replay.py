@@ -1,20 +1,24 @@
-# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 5d4fad03c0abecd09447e06694f8fbf55dd180dd55276ae9ef34a8d31d5f2cbe; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 c6b3e014911bc7ed9cb80f7bb8e4be6d9dce78ef0476b9e65e90bede4f3c0a26; edit there, then run: make vendor
 """Shared replay: old rows take the place of new ones, so a step costs about what it costs without a memory.
 
 Replay joins old rows to all the new ones and pays for both (Chaudhry et al. 2019). Here a step has `replay_rows` more
-rows than a naive one, and of all of them `share` are old: with 16 new rows, replay_rows = 6 and share = 0.5, a step
-trains on 11 new and 11 old ones. Ibrahim et al. 2024 (arXiv:2403.08763) count replay so too, as a share of the tokens.
+rows than a naive one, and of all of them up to `share` are old: with 16 new rows, replay_rows = 6 and share = 0.5, a
+step trains on 11 new and 11 old ones. No task gets more of a step than the new one: where n tasks are old, at most
+n / (n + 1) is theirs. Ibrahim et al. 2024 (arXiv:2403.08763) count replay so too, as a share of the tokens.
 """
 
 from dataclasses import dataclass, field
 
+import torch
+
+from ..loop import Shuffle
 from ..rows import cat
 from .rehearsal import Rehearsal, RehearsalConfig
 
 
 @dataclass(frozen=True)
 class SharedReplayConfig(RehearsalConfig):
-    share: float = field(default=0.5, metadata={"help": "part of a step's rows that are old", "free": True})
+    share: float = field(default=0.5, metadata={"help": "part of a step's rows that are old, at most", "free": True})
 
     def __post_init__(self):
         super().__post_init__()
@@ -23,19 +27,39 @@ class SharedReplayConfig(RehearsalConfig):
 
 
 class SharedReplay(Rehearsal):
-    """Balanced memory; the new rows that make room are not seen in this epoch."""
+    """Balanced memory; the new rows that make room are not seen in this epoch.
+
+    The kept rows come in turns, each once before any comes twice.
+    """
 
     settings = SharedReplayConfig
 
+    def __init__(self, config=None, *, seed=0, tasks=()):
+        super().__init__(config, seed=seed, tasks=tasks)
+        self.seed = seed
+        self.turn = 0  # old rows that the task under way has read
+
     def batch(self, learner, rows):
-        total = len(rows) + self.config.replay_rows
-        wanted = round(total * self.config.share)
-        old = self.drawn(wanted)
-        return rows if old is None else self.together(rows[: max(1, total - wanted)], old)
+        total, old = len(rows) + self.config.replay_rows, len(self.memory.counts())
+        wanted = round(total * min(self.config.share, old / (old + 1)))
+        if wanted < 1:
+            return rows
+        order = Shuffle(len(self.memory), 1, self.seed + old)
+        places = torch.cat([order.at(self.turn + i) for i in range(wanted)])
+        self.turn += wanted
+        return self.together(rows[: max(1, total - wanted)], places)
 
-    def drawn(self, k):
-        """k kept Rows for a step; None where there are none."""
-        return self.memory.sample(k)
+    def together(self, new, places):
+        """Rows of one step: `new` and the kept rows at `places`."""
+        return cat([new, self.memory.rows[places]])
 
-    def together(self, new, old):
-        return cat([new, old])
+    def finish(self, learner, task):
+        super().finish(learner, task)
+        self.turn = 0
+
+    def state(self):
+        return super().state() | {"turn": self.turn}
+
+    def load(self, state):
+        super().load(state)
+        self.turn = state.get("turn", 0)  # older versions drew by chance
