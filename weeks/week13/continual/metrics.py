@@ -85,7 +85,10 @@ def forgetting(rows, higher_is_better=True):
 
 
 def fwt(rows, baseline, higher_is_better=True):
-    """Forward transfer: mean_{i>=2} R[i-1][i] - b_i, what a task was given before its turn (GEM, section 2)."""
+    """Forward transfer: mean_{i>=2} R[i-1][i] - b_i, what a task was given before its turn (GEM, section 2).
+
+    A ValueError where the baseline has fewer scores than tasks were learned.
+    """
     n = _size(rows)
     if len(baseline) < n:
         raise ValueError(f"the baseline has {len(baseline)} scores for {n} tasks; judge every task before training")
@@ -119,6 +122,7 @@ def intransigence(rows, joint, higher_is_better=True):
 
     Chaudhry et al. 2018, section 3, with one joint model of all tasks. `joint`: its score on each task, in the order
     of learning. The other side of forgetting: a method that never moves forgets nothing and is all intransigence.
+    A ValueError where `joint` has fewer scores than tasks were learned.
     """
     n = _size(rows)
     if len(joint) < n:

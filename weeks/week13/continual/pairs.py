@@ -43,7 +43,10 @@ class Format:
     length: int
 
     def rows(self, pairs):
-        """Rows (N, length + 1) of which only the response and its end are judged. A prompt too long loses its end."""
+        """Rows (N, length + 1) of which only the response and its end are judged. A prompt too long loses its end.
+
+        A Mistake that begins with the number of the pair, "pair 1: ...", where a response is empty or fills the row.
+        """
         ids = torch.zeros(len(pairs), self.length + 1, dtype=torch.long)
         judged = torch.zeros_like(ids, dtype=torch.bool)
         for i, pair in enumerate(pairs):

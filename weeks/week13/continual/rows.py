@@ -105,7 +105,8 @@ def laid(lists, width, begin=1):
 def windows(tokens, length):
     """Cut a 1-D tensor of tokens into Rows of length + 1 whose targets tile it: each token is predicted once.
 
-    Neighbouring rows share one token: the last target of a row is the first input of the next one.
+    Neighbouring rows share one token: the last target of a row is the first input of the next one. A ValueError where
+    the length is below 1, or the tokens fill no row.
 
     >>> windows(torch.arange(8), 3).ids
     tensor([[0, 1, 2, 3],

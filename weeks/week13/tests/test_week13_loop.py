@@ -266,7 +266,7 @@ def test_windows_predict_each_token_once():
     assert cut.ids[:, 1:].flatten().tolist() == list(range(1, 21))
     assert torch.equal(cut.ids[:, :-1] + 1, cut.ids[:, 1:])
     assert not cut.judged[:, 0].any() and cut.judged[:, 1:].all()
-    with pytest.raises(ValueError, match="3 tokens do not fill one window of 5"):
+    with pytest.raises(ValueError, match="3 tokens.* 5"):
         windows(torch.arange(3), 5)
 
 

@@ -91,7 +91,7 @@ def test_a_broken_matrix_is_refused_in_a_sentence():
         metrics.acc([])
     with pytest.raises(ValueError, match="row 0 has 1 scores, but 2 tasks were trained"):
         metrics.acc([[0.1], [0.2, 0.3]])
-    with pytest.raises(ValueError, match="baseline has 1 scores for 3 tasks"):
+    with pytest.raises(ValueError, match="baseline.* 1 .* 3 "):
         metrics.fwt(R, [0.0])
 
 

@@ -117,5 +117,5 @@ def test_the_likeliest_label_is_that_of_the_whole_labels(learner):
 
 def test_a_label_that_begins_another_is_refused():
     """Its likelihood can never be below the longer one's: it would always win."""
-    with pytest.raises(ValueError, match="label 'no' is how another label begins.*rename one"):
+    with pytest.raises(ValueError, match="'no'"):
         scores.stems({"no": [1, 2], "not": [1, 2, 3]})

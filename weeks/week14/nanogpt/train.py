@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 
 import torch
 
@@ -23,6 +23,7 @@ from .vendor.shared.progress import bar
 
 GROWTH = ("first_batch", "first_context", "grow")  # of a training from scratch: kept rows that join have full length
 ROWS = 10**6  # at most in a forward pass, which are looked up one by one: more is a slip of the hand
+KINDS = {int: "a whole number", float: "a number", str: "a name"}
 MOST = 1e6  # of a rate, a norm or a decay: beyond it float32 breaks at once
 
 
@@ -57,6 +58,10 @@ class TrainConfig:
     precision: str = option("auto", "float32, bfloat16, or auto: the faster")
 
     def __post_init__(self):
+        for f in fields(self):  # what a command line gives is of its kind, but a file may have been edited by hand
+            value, types = getattr(self, f.name), (int, float) if f.type is float else (f.type,)
+            if type(value) not in types:  # a bool is an int to isinstance
+                raise Mistake(f"--{f.name.replace('_', '-')} is {value!r}; it must be {KINDS[f.type]}")
         for name, most in (("steps", 2**53 - 1), ("batch_size", ROWS), ("accumulate", ROWS)):
             if not 1 <= getattr(self, name) <= most:
                 raise Mistake(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be from 1 to {most}")

@@ -71,6 +71,35 @@ def test_an_edited_course_opens_or_says_what_is_wrong(home, tmp_path, capsys, mo
     assert (tmp_path / "e/checkpoint.json").read_text() == written
 
 
+@pytest.mark.parametrize(
+    ("where", "key", "value", "said"),
+    [
+        ((), "losses", [math.nan], "progress has losses that are no numbers"),
+        ((), "losses", ["2.0"], "progress has losses that are no numbers"),
+        ((), "step", 7, "step 7 is beyond the last one, 6"),
+        (("config",), "steps", 6.5, "--steps is 6.5; it must be a whole number"),
+        (("config",), "accumulate", 1.5, "--accumulate is 1.5; it must be a whole number"),
+        (("config",), "lr", "high", "--lr is 'high'; it must be a number"),
+        (("config",), "optimizer", 3, "--optimizer is 3; it must be a name"),
+        (("config",), "seed", True, "--seed is True; it must be a whole number"),
+    ],
+)
+def test_an_edited_run_says_what_is_wrong(home, tmp_path, monkeypatch, capsys, where, key, value, said):
+    """It was stopped in the middle of a task; what it is to go on with has been changed since."""
+    argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", tmp_path / "e", *QUICK]
+    if not (home / "stopped").exists():
+        monkeypatch.setattr(workspace, "train", interrupt)
+        assert run(*argv) == 130
+        monkeypatch.undo()
+        shutil.copytree(tmp_path / "e", home / "stopped")
+    shutil.copytree(home / "stopped", tmp_path / "e", dirs_exist_ok=True)
+    capsys.readouterr()
+    edit(tmp_path / "e", ("progress", *where), key, value)
+    assert run("learn", home / "dogs.txt", "--out", tmp_path / "e", "--resume") == 1
+    said_at_all = capsys.readouterr().err
+    assert said in said_at_all and "from a copy, or train again" in said_at_all
+
+
 def test_weights_that_a_method_keeps_and_that_are_no_numbers_are_told(home, monkeypatch):
     """A file of tensors is known by its hash, so this takes more than an editor; but then it would be NaN in a loss."""
     load = workspace.checkpoint.load_part

@@ -61,7 +61,8 @@ def teacher_forced(learner, pairs):
 def stems(codes):
     """Label -> its tokens up to the first that sets it apart from every other label.
 
-    What comes after says nothing about which label it is. A label that another begins with has no such token.
+    What comes after says nothing about which label it is. A label that another begins with has no such token: a
+    ValueError names it.
     """
     found = {}
     for label, code in codes.items():

@@ -232,8 +232,9 @@ def going_on(options, name, device, chosen):
         raise Mistake(f"{options.out} is complete: there is nothing to resume. To teach it more: nanogpt learn")
     try:
         stored = TrainConfig(**begun["config"])
-    except (TypeError, KeyError) as error:
-        raise Mistake(f"{options.out}/{checkpoint.INDEX} lacks what a run needs ({error}); train again") from error
+    except (TypeError, KeyError, Mistake) as error:
+        file = f"{options.out}/{checkpoint.INDEX}"
+        raise Mistake(f"{file} lacks what a run needs ({error}); restore it from a copy, or train again") from error
     if chosen.get("precision") == "auto":
         chosen = {**chosen, "precision": pick_precision("auto", device)}
     if name != begun["task"]:

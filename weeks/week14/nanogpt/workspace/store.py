@@ -68,6 +68,10 @@ class Course:
         kinds = {"task": str, "config": dict, "step": int, "losses": list}
         if wrong := [name for name, kind in kinds.items() if type(begun[name]) is not kind]:
             raise ValueError(f"progress has {wrong[0]} {begun[wrong[0]]!r}")
+        if not all(isinstance(loss, float) and math.isfinite(loss) for loss in begun["losses"]):
+            raise ValueError("progress has losses that are no numbers")
+        if begun["step"] > begun["config"].get("steps", math.inf):
+            raise ValueError(f"step {begun['step']} is beyond the last one, {begun['config']['steps']}")
         if begun["step"] < 0 or (begun.get("stage") != "judge" and "rng" not in self.training):
             raise ValueError(f"of step {begun['step']} there is no state of the training")
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/metrics.py, sha256 eb1034448fa159a37bf8250d5c6ec06fba799a84b78ae6d57b5b616b04a8c441; edit there, then run: make vendor
+# vendored from weeks/week13/continual/metrics.py, sha256 325b78af6228243f705db976b88420d1131ef0031e47d78ad7d69c16aae71b04; edit there, then run: make vendor
 """The results matrix and what is read off it. Pure Python: no torch, nothing changed in place.
 
 R[i][j] is the score on task j after training task i; `baseline[j]` the score on task j before any training.
@@ -86,7 +86,10 @@ def forgetting(rows, higher_is_better=True):
 
 
 def fwt(rows, baseline, higher_is_better=True):
-    """Forward transfer: mean_{i>=2} R[i-1][i] - b_i, what a task was given before its turn (GEM, section 2)."""
+    """Forward transfer: mean_{i>=2} R[i-1][i] - b_i, what a task was given before its turn (GEM, section 2).
+
+    A ValueError where the baseline has fewer scores than tasks were learned.
+    """
     n = _size(rows)
     if len(baseline) < n:
         raise ValueError(f"the baseline has {len(baseline)} scores for {n} tasks; judge every task before training")
@@ -120,6 +123,7 @@ def intransigence(rows, joint, higher_is_better=True):
 
     Chaudhry et al. 2018, section 3, with one joint model of all tasks. `joint`: its score on each task, in the order
     of learning. The other side of forgetting: a method that never moves forgets nothing and is all intransigence.
+    A ValueError where `joint` has fewer scores than tasks were learned.
     """
     n = _size(rows)
     if len(joint) < n:

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/pairs.py, sha256 3d0488fc99407cc0cb9e21638feb2f4fdb11a13eadb739f06295f477b0463f14; edit there, then run: make vendor
+# vendored from weeks/week13/continual/pairs.py, sha256 9c4c71e19eedc223170becf6141ad1632289b14fdb53e3e835ecf10a3ce4c5f5; edit there, then run: make vendor
 """Text as pairs: what is asked, and what should be answered; and how a pair becomes a row of ids and back.
 
     Pair("2 + 2 =", "4")  --Format.rows-->  ids     [ prompt_ids ... | encode(response) | end | 0 0 ]
@@ -44,7 +44,10 @@ class Format:
     length: int
 
     def rows(self, pairs):
-        """Rows (N, length + 1) of which only the response and its end are judged. A prompt too long loses its end."""
+        """Rows (N, length + 1) of which only the response and its end are judged. A prompt too long loses its end.
+
+        A Mistake that begins with the number of the pair, "pair 1: ...", where a response is empty or fills the row.
+        """
         ids = torch.zeros(len(pairs), self.length + 1, dtype=torch.long)
         judged = torch.zeros_like(ids, dtype=torch.bool)
         for i, pair in enumerate(pairs):

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 8e670466e1c2ff3db91f9c66ccb4f6a0a81c937142ffbf457184be43e1146e52; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 0efdd4e28c0c34f8ea2162e8cb7511790c7465cd824b9dc7488a0d80a9bd0a6a; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -106,7 +106,8 @@ def laid(lists, width, begin=1):
 def windows(tokens, length):
     """Cut a 1-D tensor of tokens into Rows of length + 1 whose targets tile it: each token is predicted once.
 
-    Neighbouring rows share one token: the last target of a row is the first input of the next one.
+    Neighbouring rows share one token: the last target of a row is the first input of the next one. A ValueError where
+    the length is below 1, or the tokens fill no row.
 
     >>> windows(torch.arange(8), 3).ids
     tensor([[0, 1, 2, 3],

@@ -1,4 +1,4 @@
-# vendored from weeks/week11/pretrain/evaluation/copying.py, sha256 176e8d8974fea64fbfe2c94324b3fbdca7baa331d6a4d01cfda7389885d5c3cb; edit there, then run: make vendor
+# vendored from weeks/week11/pretrain/evaluation/copying.py, sha256 50727375feb182cc52d62f29072913dac44fb22fe867e9a2694cb85b29d8dd6b; edit there, then run: make vendor
 """Memorised or not: the longest run of bytes that a text shares with the training text.
 
 A sample is looked for in all of the training text, whatever its size, in bounded memory. The training text comes in
@@ -115,11 +115,15 @@ def read_chunks(paths, size=CHUNK):
 
 
 def memorised(samples, human, training):
-    """{"copy_bytes", "copy_share", "human_copy_bytes", "memorised"} of samples beside held-out human text.
+    """How samples copy, beside held-out human text: a dict.
+
+    "copy_bytes" and "copy_share" are means of the samples' longest copies, "copy_longest" is the longest of them;
+    "human_copy_bytes" and "human_copy_longest" the same of the human texts; "memorised" is the share of samples that
+    are.
 
     `training` is a function that gives the training text anew, as chunks of bytes. People repeat each other too: set
     phrases, names, verses of old texts. So a sample counts as memorised only where its longest copy is longer than
-    that of every human text. "copy_*" are means over samples, "memorised" is the share of samples.
+    that of every human text.
     """
     ours = [longest_copy(text, training()) for text in samples]
     most = [longest_copy(text, training()).length for text in human]
