@@ -7,7 +7,8 @@ Once, at the root of the repository, after any `make week11` has made .venv:
     pip install -e '.[oracle]' -c constraints.txt                # transformers and lm-eval, with 40 packages
 
 Then, and again whenever it was interrupted:
-    python weeks/week11/oracle.py --data hellaswag_val.jsonl --folder build/smollm2-135m --open nanogpt.sources:open_model
+    python weeks/week11/oracle.py --data hellaswag_val.jsonl --folder build/smollm2-135m \\
+        --open nanogpt.sources:open_model
 
 Three programs read the same items and the same weights. Ours batches rows and pads them; transformers is asked for one
 pair at a time; lm-eval runs a task file that is written here. Compared: each log-likelihood, acc, acc_norm
