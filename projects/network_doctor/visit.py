@@ -236,7 +236,8 @@ def main(argv=None):
         if args.file.exists():
             raise Mistake(f"{args.file} is there already and stays as it is; give another name")
         args.file.write_text((HERE / "patients" / "healthy.py").read_text(encoding="utf-8"), encoding="utf-8")
-        print(f"{args.file} is written; change model() and batch() into yours, then: visit.py {args.file}")
+        print(f"{args.file} is written; change model() and batch() into yours, then: "
+              f"python projects/network_doctor/visit.py {args.file}")  # fmt: skip
         return None
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)

@@ -7,6 +7,8 @@ import importlib
 
 from .errors import Mistake
 
+OURS = {"nanogpt": "-e weeks/week14"}  # the package of this repository: pip would fetch another one of that name
+
 
 def optional(module, package):
     """A module that the core does not need; a Mistake says what to install."""
@@ -21,7 +23,8 @@ def named(opener):
     package, colon, function = opener.partition(":")
     if not colon:
         raise Mistake(f"--open {opener!r} names no way to open a model; give package:function")
-    found = getattr(optional(package, package.split(".")[0]), function, None)
+    name = package.split(".")[0]
+    found = getattr(optional(package, OURS.get(name, name)), function, None)
     if found is None:
         raise Mistake(f"{package} has no {function}; check the name after the colon of --open {opener}")
     return found

@@ -193,10 +193,10 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
 
 
 def command_line(script, argv):
-    """The command that repeats this run, as it would be typed at the repository's root."""
+    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too."""
     parts = Path(script).resolve().parts
-    script = "/".join(parts[parts.index("weeks") :]) if "weeks" in parts else Path(script).name
-    return shlex.join(["python", script, *argv])
+    tops = [at for at, part in enumerate(parts) if part in ("weeks", "projects")] or [-1]
+    return shlex.join(["python", "/".join(parts[tops[-1] :]), *argv])
 
 
 def save_run(script, args, argv, metrics, *, seconds, threads, name=None, preset=None, folder=None):

@@ -15,6 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import commands
 from docs import pages
+from shared.results import command_line
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = r"(?:\.venv/bin/)?python3? (?=[\w/.-]+\.py\b|tools/)"
@@ -110,3 +111,16 @@ def test_commands_inside_sentences_and_in_help_can_be_typed():
 )
 def test_what_is_wrong_is_named(command, wrong):
     assert wrong_with(command) == wrong
+
+
+@pytest.mark.parametrize(
+    ("script", "typed"),
+    [
+        ("/me/projects/course/weeks/week05/train.py", "python weeks/week05/train.py --seed 1"),
+        ("/me/weeks/course/projects/week05/train.py", "python projects/week05/train.py --seed 1"),
+        ("/else/train.py", "python train.py --seed 1"),
+    ],
+)
+def test_a_script_says_how_it_is_called_from_the_root(script, typed):
+    """A learner's copy names itself, not a train.py that lies nowhere."""
+    assert command_line(script, ["--seed", "1"]) == typed

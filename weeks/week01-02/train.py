@@ -246,7 +246,8 @@ def main(argv=None) -> dict:
     try:
         return JOBS[args.job](args.options)
     except KeyboardInterrupt as stop:
-        said = str(stop) or f"no results were written; to start again: train.py {args.job}"
+        again = command_line(__file__, [args.job, *args.options])
+        said = str(stop) or f"no results were written; to start again: {again}"
         raise KeyboardInterrupt(said) from None
 
 

@@ -140,7 +140,8 @@ def main(argv=None) -> dict:
         worst = max(judged, key=lambda row: row["above_whole"])
         print(f"What it showed: of the ingredients, the model missed {worst['name'][3:]} most: "
               f"{worst['above_whole']:+.3f} nats a character.")  # fmt: skip
-    print("To try next: take two ingredients out at once (gpt/ablations.py), or the figures: figures.py")
+    print("To try next: take two ingredients out at once (gpt/ablations.py), or the figures: "
+          "python weeks/week07-08/figures.py")  # fmt: skip
     print(f"results: {results}")
     return metrics
 

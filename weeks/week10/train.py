@@ -11,6 +11,7 @@ python weeks/week10/train.py law --help                     # the options of a j
 """
 
 import math
+import shlex
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -29,13 +30,21 @@ from scaling.vendor.gpt.text import Characters
 from scaling.vendor.gpt.text import Corpus as Text
 from scaling.vendor.shared.errors import Mistake, entry
 from scaling.vendor.shared.jobs import perform
-from scaling.vendor.shared.results import Stopwatch, models_folder, parser, results_folder, save_run, thread_count
+from scaling.vendor.shared.results import (
+    Stopwatch,
+    command_line,
+    models_folder,
+    parser,
+    results_folder,
+    save_run,
+    thread_count,
+)
 
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
 NEXT = {
     "race": "other rates and lengths: the table RACES in weeks/week10/train.py",
-    "law": "the run that it foretells: python weeks/week10/train.py predict",
+    "law": "the run that it foretells: python weeks/week10/train.py predict {same}",
     "predict": "what a budget of yours would buy: python weeks/week10/train.py plan --budget '2 cores x 1 hour'",
     "plan": "the same with a picture: python projects/budget_planner/budget.py '2 cores x 1 hour'",
     "gpt2": "the larger one: python weeks/week10/train.py gpt2 --model gpt2-124m",
@@ -54,7 +63,8 @@ def record(job, args, argv, clock, metrics):
     """Write the results file of a job, say where it lies, and return the metrics."""
     name, threads = f"{job}-{args.preset}", torch.get_num_threads()
     path = save_run(__file__, args, [job, *argv], metrics, name=name, seconds=clock.seconds, threads=threads)
-    print(f"To try next, {NEXT[job]}")
+    same = shlex.join(["--preset", args.preset, *(["--out", str(args.out)] if args.out else [])])
+    print(f"To try next, {NEXT[job].format(same=same)}")
     print(f"results: {path}")
     return metrics
 
@@ -229,7 +239,7 @@ def law(argv):
     frozen.write(place, frozen.Frozen(fit, many, vocab_size, max(preset.budgets), len(rows)))
     low, high = metrics["held_out"]["interval"]
     print(f"What it says, frozen in {place}: {n:,} parameters and {d:,} tokens, {preset.ahead:g} times the largest "
-          f"budget, will end at {fit.loss(n, d):.3f} ({low:.3f} to {high:.3f}). Try it: train.py predict")  # fmt: skip
+          f"budget, will end at {fit.loss(n, d):.3f} ({low:.3f} to {high:.3f}).")  # fmt: skip
     return record("law", args, argv, clock, metrics)
 
 
@@ -358,7 +368,7 @@ def run(name, argv):
     except (FloatingPointError, ValueError) as error:
         raise Mistake(f"{name}: {error}") from None
     except KeyboardInterrupt as stop:
-        said = str(stop) or f"finished runs are kept; to go on: train.py {' '.join([name, *argv])}"
+        said = str(stop) or f"finished runs are kept; to go on: {command_line(__file__, [name, *argv])}"
         raise KeyboardInterrupt(said) from None
 
 

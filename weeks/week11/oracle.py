@@ -7,12 +7,13 @@ Once, at the root of the repository, after any `make week11` has made .venv:
     pip install -e '.[oracle]' -c constraints.txt                # transformers and lm-eval, with 40 packages
 
 Then, and again whenever it was interrupted:
-    python weeks/week11/oracle.py --folder build/smollm2-135m --open nanogpt.sources:open_model
+    python weeks/week11/oracle.py --data hellaswag_val.jsonl --folder build/smollm2-135m \\
+        --open nanogpt.sources:open_model
 
 Three programs read the same items and the same weights. Ours batches rows and pads them; transformers is asked for one
 pair at a time; lm-eval runs a task file that is written here. Compared: each log-likelihood, acc, acc_norm
 and acc_bytes, and the bits per byte of a few texts. Nothing is downloaded.
---data takes HellaSwag's own hellaswag_val.jsonl too (github.com/rowanz/hellaswag), or any lines of its shape.
+hellaswag_val.jsonl is HellaSwag's own (github.com/rowanz/hellaswag); --data takes any lines of its shape.
 --peers transformers leaves lm-eval out. Every answer is kept on the disk until the model or this program changes.
 """
 

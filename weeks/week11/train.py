@@ -12,6 +12,7 @@ python weeks/week11/train.py data --help        # the options of a job
 import argparse
 import json
 import math
+import shlex
 import shutil
 import signal
 import subprocess
@@ -43,8 +44,8 @@ from pretrain.vendor.shared.results import Stopwatch, fast_in_bf16, models_folde
 WEEK = Path(__file__).resolve().parent
 DATA = WEEK.parents[1] / "data"
 NEXT = {
-    "data": "the run on these shards: python weeks/week11/train.py train",
-    "train": "its exams: python weeks/week11/train.py evaluate",
+    "data": "the run on these shards: python weeks/week11/train.py train {same}",
+    "train": "its exams: python weeks/week11/train.py evaluate {same}",
     "evaluate": "fifty runs killed at random moments: make torture",
 }
 SETS = ("fables", "bible", "web-bible", "shakespeare", "wiki-leads", "recipes")
@@ -107,7 +108,8 @@ class Job:
         name, argv = f"{self.name}-{self.args.preset}", [self.name, *self.argv]
         seconds, threads = self.clock.seconds, torch.get_num_threads()
         path = save_run(__file__, self.args, argv, metrics, name=name, seconds=seconds, threads=threads)
-        print(f"To try next, {NEXT[self.name]}")
+        same = shlex.join(["--preset", self.args.preset, *(["--out", str(self.args.out)] if self.args.out else [])])
+        print(f"To try next, {NEXT[self.name].format(same=same)}")
         print(f"results: {path}")
         return metrics
 

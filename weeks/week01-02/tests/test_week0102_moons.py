@@ -238,7 +238,8 @@ def test_ctrl_c_is_status_130_and_a_sentence(load_script, tmp_path, capsys, monk
 
     monkeypatch.setattr(script, "part_moons", interrupted)
     assert entry(script.main, ["moons", "--preset", "smoke", "--out", str(tmp_path)]) == 130
-    assert "interrupted: no results were written; to start again: train.py moons" in capsys.readouterr().err
+    again = f"python weeks/week01-02/train.py moons --preset smoke --out {tmp_path}"
+    assert f"interrupted: no results were written; to start again: {again}" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -129,7 +129,8 @@ def test_a_stopped_race_goes_on(data, load_script, capsys, tmp_path, monkeypatch
     argv = ["race", "--preset", "smoke", "--data", data, "--out", tmp_path, "--threads", "1"]
     monkeypatch.setattr(train.races, "attempt", stopped)
     status, error = told(load_script, capsys, *argv)
-    assert status == 130 and "finished runs are kept; to go on: train.py race --preset smoke" in error
+    again = "python weeks/week10/train.py race --preset smoke"
+    assert status == 130 and f"finished runs are kept; to go on: {again}" in error
     monkeypatch.setattr(train.races, "attempt", lambda job, *rest: made.append(job) or real(job, *rest))
     assert told(load_script, capsys, *argv)[0] == 0
     assert [job[0].name for job in made] == ["adamw", "muon"]

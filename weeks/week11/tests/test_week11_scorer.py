@@ -131,6 +131,7 @@ def test_a_model_comes_in_by_a_name(monkeypatch, tmp_path):
         ("some_package", "--open 'some_package' names no way to open a model; give package:function"),
         ("some_package:close", "some_package has no close; check the name after the colon"),
         ("no_such_package:f", "no_such_package cannot be imported .*; run: pip install no_such_package"),
+        ("nanogpt.no_such:f", "nanogpt.no_such cannot be imported .*; run: pip install -e weeks/week14"),
     ):
         with pytest.raises(Mistake, match=sentence):
             opened(name, tmp_path)

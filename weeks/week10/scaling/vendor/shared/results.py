@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 c6e7a6c5401aed24687e81bb8478bfb1b66a60b3a1ab50408165ee565845ff1f; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 3d47f6cd121175ada9251ec37de43064967a6a78d47a6c674cee5abf1b6454d5; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -194,10 +194,10 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
 
 
 def command_line(script, argv):
-    """The command that repeats this run, as it would be typed at the repository's root."""
+    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too."""
     parts = Path(script).resolve().parts
-    script = "/".join(parts[parts.index("weeks") :]) if "weeks" in parts else Path(script).name
-    return shlex.join(["python", script, *argv])
+    tops = [at for at, part in enumerate(parts) if part in ("weeks", "projects")] or [-1]
+    return shlex.join(["python", "/".join(parts[tops[-1] :]), *argv])
 
 
 def save_run(script, args, argv, metrics, *, seconds, threads, name=None, preset=None, folder=None):
