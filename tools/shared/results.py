@@ -193,10 +193,17 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
 
 
 def command_line(script, argv):
-    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too."""
+    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too.
+
+    A path that begins at the machine's root stands by its name alone: what lies where is different on every machine.
+    """
     parts = Path(script).resolve().parts
     tops = [at for at, part in enumerate(parts) if part in ("weeks", "projects")] or [-1]
-    return shlex.join(["python", "/".join(parts[tops[-1] :]), *argv])
+    typed = []
+    for argument in argv:
+        option, equals, value = argument.rpartition("=")
+        typed.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+    return shlex.join(["python", "/".join(parts[tops[-1] :]), *typed])
 
 
 def save_run(script, args, argv, metrics, *, seconds, threads, name=None, preset=None, folder=None):

@@ -4,6 +4,7 @@
 sources.
 """
 
+import json
 import re
 import shlex
 import sys
@@ -124,3 +125,20 @@ def test_what_is_wrong_is_named(command, wrong):
 def test_a_script_says_how_it_is_called_from_the_root(script, typed):
     """A learner's copy names itself, not a train.py that lies nowhere."""
     assert command_line(script, ["--seed", "1"]) == typed
+
+
+def test_a_command_on_record_names_no_place_of_one_machine(tmp_path):
+    """A path that begins at the machine's root is its name alone, in what is written now and in all that is there."""
+    argv = [
+        "--data",
+        f"{tmp_path}/text.txt",
+        f"--peer={tmp_path}/peer",
+        "--out",
+        "weeks/week14/results",
+        "ewc:strength=1",
+    ]
+    line = command_line(ROOT / "weeks/week14/race.py", argv)
+    ours = "python weeks/week14/race.py --data text.txt --peer=peer --out weeks/week14/results ewc:strength=1"
+    assert line == ours
+    written = {path: json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("weeks/*/results/*.json")}
+    assert not [path.name for path, run in written.items() if re.search(r"[ =]/", run["command"])]

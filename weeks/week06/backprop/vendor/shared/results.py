@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 3d47f6cd121175ada9251ec37de43064967a6a78d47a6c674cee5abf1b6454d5; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 0f5a12f88108ec1b933bd98215db63e7f077333d3ed969a7a56281a6efd550c2; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -194,10 +194,17 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
 
 
 def command_line(script, argv):
-    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too."""
+    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too.
+
+    A path that begins at the machine's root stands by its name alone: what lies where is different on every machine.
+    """
     parts = Path(script).resolve().parts
     tops = [at for at, part in enumerate(parts) if part in ("weeks", "projects")] or [-1]
-    return shlex.join(["python", "/".join(parts[tops[-1] :]), *argv])
+    typed = []
+    for argument in argv:
+        option, equals, value = argument.rpartition("=")
+        typed.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+    return shlex.join(["python", "/".join(parts[tops[-1] :]), *typed])
 
 
 def save_run(script, args, argv, metrics, *, seconds, threads, name=None, preset=None, folder=None):
