@@ -150,10 +150,19 @@ def machine(threads):
 
 @functools.cache  # as it was before this command wrote its first file: what it wrote itself is no change of the code
 def commit(folder):
-    """Short hash of the checkout that holds `folder`, with `-dirty` where it was changed; "unknown" outside git."""
+    """Short hash of the checkout that holds `folder`; "unknown" outside git.
+
+    It ends in `-dirty` where a tracked file was changed that is no result: a table is measured by many commands, and
+    each writes what the next one finds changed.
+    """
+
+    def git(*words):
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        changed = git("diff", "--name-only", "HEAD", "--", ":(top)", ":(top,exclude,glob)**/results/**")
+        return git("describe", "--always", "--exclude=*") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

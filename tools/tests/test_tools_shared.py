@@ -152,17 +152,25 @@ def test_a_run_is_saved_where_its_script_says(results, tmp_path, monkeypatch, na
 
 
 def test_what_a_command_wrote_itself_is_no_change_of_the_code(results, tmp_path):
-    """A command that writes several results once called its second one's code changed: by its first one."""
+    """A command that writes several results once called its second one's code changed: by its first one. And so did the
+    next command, by the results of the one before."""
     run = lambda *words: subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
-    (tmp_path / "results.json").write_text("{}")
+    code, written = tmp_path / "week/train.py", tmp_path / "week/results/full.json"
+    for path in (code, written):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{}")
     run("init", "-q")
     run("add", "-A")
     run("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "one")
-    first = results.commit(tmp_path)
-    (tmp_path / "results.json").write_text('{"a": 1}')
-    assert results.commit(tmp_path) == first and not first.endswith("-dirty")
+    first = results.commit(code.parent)
+    assert not first.endswith("-dirty")
+    written.write_text('{"a": 1}')
     results.commit.cache_clear()
-    assert results.commit(tmp_path) == f"{first}-dirty"
+    assert results.commit(code.parent) == first
+    code.write_text("changed")
+    assert results.commit(code.parent) == first, "as it was when the command began"
+    results.commit.cache_clear()
+    assert results.commit(code.parent) == f"{first}-dirty"
 
 
 def test_committed_results_are_in_one_form(results, repo_root):

@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 0f5a12f88108ec1b933bd98215db63e7f077333d3ed969a7a56281a6efd550c2; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 3ad30407a4803fecf71cfeab619a635644f4eee3c5d9e2c4a3b92bf05dd3ef93; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -151,10 +151,19 @@ def machine(threads):
 
 @functools.cache  # as it was before this command wrote its first file: what it wrote itself is no change of the code
 def commit(folder):
-    """Short hash of the checkout that holds `folder`, with `-dirty` where it was changed; "unknown" outside git."""
+    """Short hash of the checkout that holds `folder`; "unknown" outside git.
+
+    It ends in `-dirty` where a tracked file was changed that is no result: a table is measured by many commands, and
+    each writes what the next one finds changed.
+    """
+
+    def git(*words):
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
     try:
-        command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        changed = git("diff", "--name-only", "HEAD", "--", ":(top)", ":(top,exclude,glob)**/results/**")
+        return git("describe", "--always", "--exclude=*") + ("-dirty" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
