@@ -50,7 +50,7 @@ def edit(folder, where, key, value):
         ("finch", ("state",), "learned", -1, "learned of the state of finch is -1"),
         ("finch", ("state",), "learned", None, "learned of the state of finch is 'None'"),
         ("m", ("state",), "tasks", [3] * 8, "tasks of the state of replay is"),
-        ("m", ("state",), "tasks", [], "the keys or names of the state are not those of its rows"),
+        ("m", ("state",), "tasks", [], "the state has 8 rows, and tasks for 0"),
         ("m", ("method",), "name", "ewc", "ewc has no setting keep_rows"),
         ("joint", ("method",), "name", "cumulative", None),  # it remembers the same
         ("joint", ("state",), "tasks", [], "joint does not know 0.ids, 0.judged"),
