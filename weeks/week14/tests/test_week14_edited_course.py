@@ -100,6 +100,17 @@ def test_an_edited_run_says_what_is_wrong(home, tmp_path, monkeypatch, capsys, w
     assert said in said_at_all and "from a copy, or train again" in said_at_all
 
 
+def test_an_adapter_of_another_rank_is_told(home, tmp_path):
+    """Every tensor with the shape that it has and the one that is needed, and what to do."""
+    shutil.copytree(home / "rows", tmp_path / "e")
+    path = tmp_path / "e/checkpoint.json"
+    index = json.loads(path.read_text())
+    index["adapter"]["rank"] = 3
+    path.write_text(json.dumps(index))
+    with pytest.raises(Mistake, match=r"q.lora_A has shape \(8, 32\), not \(3, 32\).* more; restore it from a copy"):
+        open_course(tmp_path / "e")
+
+
 def test_weights_that_a_method_keeps_and_that_are_no_numbers_are_told(home, monkeypatch):
     """A file of tensors is known by its hash, so this takes more than an editor; but then it would be NaN in a loss."""
     load = workspace.checkpoint.load_part
