@@ -102,9 +102,9 @@ class Reservoir(Memory):
         return {**super().state(), "seen": self.seen}
 
     def load(self, state):
-        if state["seen"] < len(state["tasks"]):
-            raise ValueError("the state holds more rows than it has seen; load it as it was written")
         super().load(state)
+        if state["seen"] < len(self):
+            raise ValueError("the state holds more rows than it has seen; load it as it was written")
         self.seen = state["seen"]
 
 
@@ -146,9 +146,9 @@ class Balanced(Memory):
         return {**super().state(), "keys": self.keys.clone(), "names": list(self.names)}
 
     def load(self, state):
-        if len(state["keys"]) != len(state["tasks"]) or not set(state["tasks"]) <= set(state["names"]):
-            raise ValueError("the keys or names of the state are not those of its rows; load it as it was written")
         super().load(state)
+        if len(state["keys"]) != len(self) or not set(self.tasks) <= set(state["names"]):
+            raise ValueError("the keys or names of the state are not those of its rows; load it as it was written")
         self.keys, self.names = state["keys"].clone(), list(state["names"])
 
 

@@ -274,7 +274,7 @@ def fit(wanted, tensors, source):
     ]
     if wrong:
         more = f" and {len(wrong) - 8} more" if len(wrong) > 8 else ""
-        raise Mistake(f"{source} does not fit its model: {'; '.join(wrong[:8])}{more}")
+        raise Mistake(f"{source} does not fit its model: {'; '.join(wrong[:8])}{more}; restore it from a copy")
 
 
 def _sha256(content):

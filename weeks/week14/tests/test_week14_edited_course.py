@@ -50,7 +50,7 @@ def edit(folder, where, key, value):
         ("finch", ("state",), "learned", -1, "learned of the state of finch is -1"),
         ("finch", ("state",), "learned", None, "learned of the state of finch is 'None'"),
         ("m", ("state",), "tasks", [3] * 8, "tasks of the state of replay is"),
-        ("m", ("state",), "tasks", [], "the keys or names of the state are not those of its rows"),
+        ("m", ("state",), "tasks", [], "the state has 8 rows, and tasks for 0"),
         ("m", ("method",), "name", "ewc", "ewc has no setting keep_rows"),
         ("joint", ("method",), "name", "cumulative", None),  # it remembers the same
         ("joint", ("state",), "tasks", [], "joint does not know 0.ids, 0.judged"),
@@ -98,6 +98,17 @@ def test_an_edited_run_says_what_is_wrong(home, tmp_path, monkeypatch, capsys, w
     assert run("learn", home / "dogs.txt", "--out", tmp_path / "e", "--resume") == 1
     said_at_all = capsys.readouterr().err
     assert said in said_at_all and "from a copy, or train again" in said_at_all
+
+
+def test_an_adapter_of_another_rank_is_told(home, tmp_path):
+    """Every tensor with the shape that it has and the one that is needed, and what to do."""
+    shutil.copytree(home / "rows", tmp_path / "e")
+    path = tmp_path / "e/checkpoint.json"
+    index = json.loads(path.read_text())
+    index["adapter"]["rank"] = 3
+    path.write_text(json.dumps(index))
+    with pytest.raises(Mistake, match=r"q.lora_A has shape \(8, 32\), not \(3, 32\).* more; restore it from a copy"):
+        open_course(tmp_path / "e")
 
 
 def test_weights_that_a_method_keeps_and_that_are_no_numbers_are_told(home, monkeypatch):

@@ -56,7 +56,11 @@ def read_text(path, column=None):
 
 
 def read_jsonl(path, column=None):
-    """The strings at `column` of a file with one JSON object a line. A Mistake names the line it cannot use."""
+    """The strings at `column` of a file with one JSON object a line.
+
+    A Mistake begins with the line that it cannot use, as in "some.jsonl, line 2: ..."; where the column is lacking it
+    names those that are there.
+    """
     column = column or COLUMN
     with open(path, "rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE + 1), b""), start=1):

@@ -99,7 +99,12 @@ class Writer:
 
 
 def open_shard(path, tokenizer_hash, sha256=None, verify=True):
-    """The ids of one shard as a read-only memory map (n,). A Mistake says what is wrong with the file.
+    """The ids of one shard as a read-only memory map (n,).
+
+    A Mistake begins with the path and says what is wrong: it "is missing", or "no token shard" (too short, or another
+    magic word), of "version 7", its "header" is damaged (a width that is not 2 or 4, or no ids), it holds ids of
+    another "tokenizer" (its first 12 digits), has "325 bytes" and not 328, is of "another run" (see sha256), or
+    "damaged".
 
     `sha256` is what the manifest says that the shard's ids have. `verify` reads them all once and looks whether they
     do; without it only the length and the header are judged.

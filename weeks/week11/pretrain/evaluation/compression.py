@@ -22,7 +22,8 @@ def windows(count, block_size, stride):
 
     Positions count from that id, which is 0. A window feeds positions begin ... stop - 1 and judges first ... stop.
     Each of 1 ... count is judged once. The first window judges as much as it can read; each later one judges `stride`
-    more and reads as far back as it can, so a token sees at least block_size - stride earlier ones.
+    more and reads as far back as it can, so a token sees at least block_size - stride earlier ones. Raises ValueError
+    for a stride that is not from 1 to block_size.
     """
     if not 1 <= stride <= block_size:
         raise ValueError(f"stride is {stride}; give 1 to {block_size}, the tokens that the model reads at once")

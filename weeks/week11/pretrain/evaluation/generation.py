@@ -34,7 +34,10 @@ def distinct(texts, n):
 
 
 def repetition(texts, n=4, seed=0):
-    """The Score of the share of runs of n words that their own text has had before (rep-n, Welleck et al. 2020)."""
+    """The Score of the share of runs of n words that their own text has had before (rep-n, Welleck et al. 2020).
+
+    Raises ValueError where no text has n words.
+    """
     rows = []
     for text in texts:
         count = Counter(grams(text, n))
@@ -50,7 +53,7 @@ def alike(samples, documents, seed=0):
     """Human passages as long as the samples: for each, one from the beginning of a document drawn at random.
 
     A passage is cut at a blank, so it may be shorter by a word. Raises ValueError where a sample is longer than every
-    document.
+    document, and names it: "sample 1" is the second.
     """
     draw, found = random.Random(seed), []
     for i, sample in enumerate(samples):
@@ -76,7 +79,8 @@ def judged(judge, samples, human, *, label=None, draws=1000, seed=0):
     """{"samples_ppl", "human_ppl", "ppl_ratio"}: Scores of samples and of human texts under one judge.
 
     A perplexity is exp(nats / token), the tokens those of the judge. The ratio is samples over human; near 1, a sample
-    surprises the judge as much as people's text does. Its interval draws from both, independently.
+    surprises the judge as much as people's text does. Its interval draws from both, independently. Raises ValueError
+    where there is no sample, or no human text.
     """
     if not samples or not human:
         raise ValueError(

@@ -39,7 +39,8 @@ def bootstrap(values, weights=None, *, transform=None, draws=DRAWS, share=SHARE,
     """The Score of sum(values) / sum(weights) over items; weights None: the mean. Pure: the same seed, the same ends.
 
     `transform` turns that ratio into the score, and must be monotone (np.exp for a perplexity). An item is drawn with
-    its value and its weight together. Raises ValueError for no items, or for weights that sum to nothing.
+    its value and its weight together. Raises ValueError for no items, for other than a weight above 0 for each, and
+    for a value that is no finite number.
     """
     values = np.asarray(values, dtype=np.float64)
     weights = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)

@@ -18,7 +18,8 @@ PLAIN = str | bool | int | None
 def pack(state):
     """Nested dicts, lists, tuples, numbers and tensors -> ({name: tensor}, tree for JSON).
 
-    A tensor that is there twice, as tied weights are, is stored once. Raises ValueError for anything else.
+    A tensor that is there twice, as tied weights are, is stored once. Raises ValueError for anything else, and says
+    where it is: "state.x.0" is the first of the list `x`.
     """
     tensors, names = {}, {}
 

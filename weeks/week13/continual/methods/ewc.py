@@ -39,7 +39,8 @@ class EWCConfig(QuadraticConfig):
 class EWC(Quadratic):
     """L2, where each weight counts by the Fisher information of all tasks so far.
 
-    gamma: 1 sums the Fishers of the tasks, less is online EWC with decay (Schwarz et al. 2018, section 3.1).
+    gamma: 1 sums the Fishers of the tasks, less is online EWC with decay (Schwarz et al. 2018, section 3.1). Their
+    penalty takes gamma times the sum once more: a factor on the strength, and nothing else.
 
     labels: "data" takes the targets of the rows (the empirical Fisher: cheap, and near 0 where the task is learned
     well); "model" draws one from the prediction (the Fisher itself, with the noise of the draw); "all" weighs every

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import Positional
 
+from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import locked
 from .options import words
 
@@ -25,6 +26,8 @@ class Undo:
     def run(self):
         from .. import checkpoint  # in here, for torch takes a second and --help does not need it
 
+        if not checkpoint.exists(self.folder):  # nothing here to open by a name, or to train first
+            raise Mistake(f"no model at {self.folder}; give the folder of one that learned something")
         checkpoint.read_index(self.folder)
         with locked(self.folder):
             checkpoint.undo(self.folder)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/memory.py, sha256 310cfb64c4dd80042857e2c3f57aecfd713c4c85e9f6a6450bd84169f88ed335; edit there, then run: make vendor
+# vendored from weeks/week13/continual/memory.py, sha256 7f845fc42377b1df70fb97eca75c87ec2dcf02439b1beaf4b24946f035724fb6; edit there, then run: make vendor
 """Memories of past rows with a fixed budget, each with its own random generator.
 
 The budget is a number of *rows* over all tasks together: it does not grow with the number of tasks.
@@ -103,9 +103,9 @@ class Reservoir(Memory):
         return {**super().state(), "seen": self.seen}
 
     def load(self, state):
-        if state["seen"] < len(state["tasks"]):
-            raise ValueError("the state holds more rows than it has seen; load it as it was written")
         super().load(state)
+        if state["seen"] < len(self):
+            raise ValueError("the state holds more rows than it has seen; load it as it was written")
         self.seen = state["seen"]
 
 
@@ -147,9 +147,9 @@ class Balanced(Memory):
         return {**super().state(), "keys": self.keys.clone(), "names": list(self.names)}
 
     def load(self, state):
-        if len(state["keys"]) != len(state["tasks"]) or not set(state["tasks"]) <= set(state["names"]):
-            raise ValueError("the keys or names of the state are not those of its rows; load it as it was written")
         super().load(state)
+        if len(state["keys"]) != len(self) or not set(self.tasks) <= set(state["names"]):
+            raise ValueError("the keys or names of the state are not those of its rows; load it as it was written")
         self.keys, self.names = state["keys"].clone(), list(state["names"])
 
 

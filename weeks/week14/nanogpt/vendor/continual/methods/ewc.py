@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ewc.py, sha256 a7bf7fe1abefdf46af324c4f2d0a40f47ebd3c6e1db6f243e550b46786226e85; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ewc.py, sha256 e04de0e76278240535aa1f3338d666a499655613416d2b2b96b5ca9fa3b279b3; edit there, then run: make vendor
 """EWC: a weight matters as much as the Fisher information of the old tasks says (Kirkpatrick et al. 2017).
 
 The diagonal of the Fisher information is the mean square of the gradient of log p(target), the target drawn from the
@@ -40,7 +40,8 @@ class EWCConfig(QuadraticConfig):
 class EWC(Quadratic):
     """L2, where each weight counts by the Fisher information of all tasks so far.
 
-    gamma: 1 sums the Fishers of the tasks, less is online EWC with decay (Schwarz et al. 2018, section 3.1).
+    gamma: 1 sums the Fishers of the tasks, less is online EWC with decay (Schwarz et al. 2018, section 3.1). Their
+    penalty takes gamma times the sum once more: a factor on the strength, and nothing else.
 
     labels: "data" takes the targets of the rows (the empirical Fisher: cheap, and near 0 where the task is learned
     well); "model" draws one from the prediction (the Fisher itself, with the noise of the draw); "all" weighs every
