@@ -188,7 +188,7 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
     """
     path = Path(path)
     record = {
-        "command": command,
+        "command": on_record(command),
         "preset": preset,
         "seed": seed,
         "commit": commit(Path(__file__).parent),
@@ -202,17 +202,22 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
 
 
 def command_line(script, argv):
-    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too.
-
-    A path that begins at the machine's root stands by its name alone: what lies where is different on every machine.
-    """
+    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too."""
     parts = Path(script).resolve().parts
     tops = [at for at, part in enumerate(parts) if part in ("weeks", "projects")] or [-1]
-    typed = []
-    for argument in argv:
-        option, equals, value = argument.rpartition("=")
-        typed.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
-    return shlex.join(["python", "/".join(parts[tops[-1] :]), *typed])
+    return shlex.join(["python", "/".join(parts[tops[-1] :]), *argv])
+
+
+def on_record(command):
+    """A command as a results file has it: a path that begins at the machine's root stands by its name alone.
+
+    What lies where is different on every machine.
+    """
+    words, short = shlex.split(command), []
+    for word in words:
+        option, equals, value = word.rpartition("=")
+        short.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+    return command if short == words else shlex.join(short)
 
 
 def save_run(script, args, argv, metrics, *, seconds, threads, name=None, preset=None, folder=None):

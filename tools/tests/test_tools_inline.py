@@ -16,7 +16,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import commands
 from docs import pages
-from shared.results import command_line
+from shared.results import command_line, on_record
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = r"(?:\.venv/bin/)?python3? (?=[\w/.-]+\.py\b|tools/)"
@@ -137,7 +137,7 @@ def test_a_command_on_record_names_no_place_of_one_machine(tmp_path):
         "weeks/week14/results",
         "ewc:strength=1",
     ]
-    line = command_line(ROOT / "weeks/week14/race.py", argv)
+    line = on_record(command_line(ROOT / "weeks/week14/race.py", argv))
     ours = "python weeks/week14/race.py --data text.txt --peer=peer --out weeks/week14/results ewc:strength=1"
     assert line == ours
     written = {path: json.loads(path.read_text(encoding="utf-8")) for path in ROOT.glob("weeks/*/results/*.json")}

@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 3ad30407a4803fecf71cfeab619a635644f4eee3c5d9e2c4a3b92bf05dd3ef93; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 3ba33d2f57fb036757191571a64939337644c7a395a5a0ddf504f0848c712653; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -189,7 +189,7 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
     """
     path = Path(path)
     record = {
-        "command": command,
+        "command": on_record(command),
         "preset": preset,
         "seed": seed,
         "commit": commit(Path(__file__).parent),
@@ -203,17 +203,22 @@ def write_results(path, *, command, preset, seed, seconds, metrics, threads):
 
 
 def command_line(script, argv):
-    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too.
-
-    A path that begins at the machine's root stands by its name alone: what lies where is different on every machine.
-    """
+    """The command that repeats this run, as it would be typed at the repository's root; a learner's copy's too."""
     parts = Path(script).resolve().parts
     tops = [at for at, part in enumerate(parts) if part in ("weeks", "projects")] or [-1]
-    typed = []
-    for argument in argv:
-        option, equals, value = argument.rpartition("=")
-        typed.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
-    return shlex.join(["python", "/".join(parts[tops[-1] :]), *typed])
+    return shlex.join(["python", "/".join(parts[tops[-1] :]), *argv])
+
+
+def on_record(command):
+    """A command as a results file has it: a path that begins at the machine's root stands by its name alone.
+
+    What lies where is different on every machine.
+    """
+    words, short = shlex.split(command), []
+    for word in words:
+        option, equals, value = word.rpartition("=")
+        short.append(option + equals + (Path(value).name if Path(value).is_absolute() else value))
+    return command if short == words else shlex.join(short)
 
 
 def save_run(script, args, argv, metrics, *, seconds, threads, name=None, preset=None, folder=None):
