@@ -1,11 +1,12 @@
-"""Answers for many prompts, from any model of the contract: plain, without a cache. What is faster must equal it.
+"""Answers for many prompts, from any model of the contract. What is faster must equal it.
 
-Prompts of one length go through the model together; every new token reads the whole row again.
-Left out: the cache, and rows of different lengths in one batch (week 14 has both).
+Prompts of one length go through the model together, and a cache keeps what attention has computed of them.
+Left out: rows of different lengths in one batch, and new prompts in the place of rows that ended (week 14 has both).
 """
 
 import torch
 
+from .vendor.gpt.cache import KVCache
 from .vendor.gpt.sampling import penalise_repetition, sample
 
 BATCH = 64  # prompts read at once
@@ -31,8 +32,11 @@ def generate(model, prompts, n, *, temperature=0.0, top_p=None, repetition_penal
         for start in range(0, len(group), BATCH):
             rows = group[start : start + BATCH]
             ids = torch.tensor([prompts[i] for i in rows], device=device)  # (B, T)
-            for _ in range(min(n, block - length)):
-                logits = model(ids)[0][:, -1].float()  # (B, V)
+            room = min(n, block - length)
+            cache = fresh_cache(model, len(rows), length + room)
+            for _ in range(room):
+                unread = ids if cache is None else ids[:, cache.offset :]
+                logits = model(unread, cache=cache)[0][:, -1].float()  # (B, V)
                 if repetition_penalty != 1.0:
                     logits = penalise_repetition(logits, ids, repetition_penalty)
                 new = sample(logits, temperature=temperature, top_p=top_p, generator=generator)  # (B,)
@@ -43,7 +47,17 @@ def generate(model, prompts, n, *, temperature=0.0, top_p=None, repetition_penal
                     answers[i].append(row)
                 if not rows:
                     break
+                if cache is not None and not go_on.all():
+                    cache.k, cache.v = cache.k[:, go_on], cache.v[:, go_on]
     return answers
+
+
+def fresh_cache(model, batch, length):
+    """A cache of `batch` rows with room for `length` tokens; None where the model's config does not tell its shape."""
+    config, weight = getattr(model, "config", None), next(model.parameters())
+    if not hasattr(config, "n_layer"):
+        return None  # every new token reads the whole row again
+    return KVCache.of(config, batch, weight.dtype, weight.device, length)
 
 
 def context(model):

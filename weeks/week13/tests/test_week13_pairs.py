@@ -3,6 +3,7 @@
 import pytest
 import torch
 from continual import Format, Learner, Pair, Task, all_judged, read_pairs
+from continual.generate import generate
 from continual.rows import Rows
 from continual.vendor.gpt.model import GPT, GPTConfig
 from continual.vendor.shared.errors import Mistake
@@ -156,6 +157,22 @@ def test_generating_is_exact_and_leaves_no_trace():
     greedy = learner.generate(prompts, 5)
     assert greedy == [learner.generate([prompt], 5)[0] for prompt in prompts]
     assert model.training and torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_cache_changes_no_answer():
+    """Rows that end at different times, each read again as a whole with every token: the same ids."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(12, 16, n_layer=2, n_head=2, n_embd=8)).double().eval()
+    model.wte.weight.data *= 20  # answers that differ
+    prompts = [[5, 6, 7], [7, 1, 1], [8, 9, 2], [3, 3, 3]]
+    stops = generate(model, prompts, 9, stop=(0, 2))
+    for prompt, answer in zip(prompts, generate(model, prompts, 9)):
+        ids = list(prompt)
+        for _ in range(9):
+            ids.append(model(torch.tensor([ids]))[0][0, -1].argmax().item())
+        assert answer == ids[3:]
+        until = next((i for i, token in enumerate(answer) if token in (0, 2)), 9)
+        assert stops.pop(0) == answer[:until]
 
 
 def test_prompts_that_cannot_be_answered_are_told():
