@@ -117,9 +117,14 @@ class Learner:
         return self.text
 
 
+def prompted(judged):
+    """(B, T+1) bool -> (B,): does the row have a prompt, two tokens or more before the first judged one?"""
+    return judged.int().argmax(dim=1) > 1  # of equal values the first
+
+
 def prompt_mask(judged):
     """(B, T+1) bool: the positions before the first judged one; where that is one token alone, all up to the last."""
     places = torch.arange(judged.shape[1], device=judged.device)
-    first = judged.int().argmax(dim=1, keepdim=True)  # (B, 1): of equal values the first
+    first = judged.int().argmax(dim=1, keepdim=True)  # (B, 1)
     last = judged.shape[1] - 1 - judged.flip(1).int().argmax(dim=1, keepdim=True)  # (B, 1)
-    return torch.where(first > 1, places < first, places < last.clamp(min=1))
+    return torch.where(prompted(judged)[:, None], places < first, places < last.clamp(min=1))

@@ -80,6 +80,7 @@ EXAM = {
     "o-lora": (dict(rank=2, alpha=4), []),
     "routed-lora": (dict(rank=2, alpha=4), []),
     "slow-lora": (dict(rank=2, alpha=4, decay=0.9), []),
+    "experts": ({}, [{}]),  # training is naive; the view is not
 }
 
 

@@ -8,6 +8,7 @@ from .derpp import DERpp, DERppConfig
 from .distilled_replay import DistilledReplay, DistilledReplayConfig
 from .ema import EMA, EMAConfig
 from .ewc import EWC, EWCConfig
+from .experts import Experts, ExpertsConfig
 from .finch import FINCH, FINCHConfig
 from .gdumb import GDumb, GDumbConfig
 from .generative import GenerativeReplay, GenerativeReplayConfig
@@ -68,6 +69,7 @@ METHODS = {
     "o-lora": (OLoRAConfig, OLoRA),
     "routed-lora": (RouterConfig, RoutedLoRA),
     "slow-lora": (SlowLoRAConfig, SlowLoRA),
+    "experts": (ExpertsConfig, Experts),
 }
 
 # type of a setting: (types of its values, what to say to any other)

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 1e2fcaf4d8a46410c4703baa1759a2674dd98058426baedf671fd9baeba4a54e; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 1c1a7cd03fb4ec7a28577ac1f428c03122d6108f41946f916aa715f6dd1772c0; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -118,9 +118,14 @@ class Learner:
         return self.text
 
 
+def prompted(judged):
+    """(B, T+1) bool -> (B,): does the row have a prompt, two tokens or more before the first judged one?"""
+    return judged.int().argmax(dim=1) > 1  # of equal values the first
+
+
 def prompt_mask(judged):
     """(B, T+1) bool: the positions before the first judged one; where that is one token alone, all up to the last."""
     places = torch.arange(judged.shape[1], device=judged.device)
-    first = judged.int().argmax(dim=1, keepdim=True)  # (B, 1): of equal values the first
+    first = judged.int().argmax(dim=1, keepdim=True)  # (B, 1)
     last = judged.shape[1] - 1 - judged.flip(1).int().argmax(dim=1, keepdim=True)  # (B, 1)
-    return torch.where(first > 1, places < first, places < last.clamp(min=1))
+    return torch.where(prompted(judged)[:, None], places < first, places < last.clamp(min=1))

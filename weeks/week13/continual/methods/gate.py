@@ -1,0 +1,127 @@
+"""The gate of methods that keep something for each task: it reads a prompt and says whose it is.
+
+It knows each task by the mean of its prompts' embeddings and takes the nearest, measured against how prompts scatter
+within a task: Fisher's linear discriminant. Plain distances are ruled by the directions in which all text varies. No
+task needs to be named; but where prompts carry an instruction that tells the task, this is as good as being told, and a
+table should say so.
+
+Keeps a mean for each task and one matrix of covariances for all, no rows. Left out: a gate that is learned, and a
+mixture for prompts (GainLoRA's gates).
+"""
+
+from contextlib import contextmanager
+
+import torch
+
+from ..rows import Rows, at
+
+WIDEST = 1024  # coordinates of an embedding: of a wider one, those that lie this far apart are summed
+RIDGE = 0.1  # of the mean variance, added to all: a direction that varied little by chance must not decide alone
+
+
+class Gate:
+    """`add` what prompts of a new task were embedded as, (N, C); `nearest` gives (N,) numbers of tasks.
+
+    All must come from one model that never changes, or the means of old tasks are no longer comparable.
+    """
+
+    def __init__(self):
+        self.means = []  # (C,) of each task
+        self.within = 0.0  # (C, C), the covariance within a task, summed over the tasks
+        self.white = None  # (C, C), in which distances are measured: made when it is first needed
+
+    def add(self, found):
+        found = folded(found)
+        self.means.append(found.mean(0))
+        self.within = self.within + (found - found.mean(0)).T @ (found - found.mean(0)) / len(found)
+        self.white = None
+
+    def nearest(self, found):
+        if self.white is None:
+            ridge = RIDGE * self.within.diagonal().mean() + 1e-12
+            scatter = self.within + ridge * torch.eye(len(self.within), device=self.within.device)
+            self.white = torch.linalg.inv(torch.linalg.cholesky(scatter)).T
+        return torch.cdist(folded(found) @ self.white, torch.stack(self.means) @ self.white).argmin(dim=1)
+
+    def state(self):
+        means = {f"mean{i}": t.clone() for i, t in enumerate(self.means)}
+        return means | ({"within": self.within.clone()} if means else {})
+
+    def load(self, state, tasks):
+        """Take back what `state` gave when it knew so many tasks."""
+        self.means = [state[f"mean{i}"].clone() for i in range(tasks)]
+        self.within, self.white = state["within"].clone() if tasks else 0.0, None
+
+
+def folded(found):
+    """(N, C), C at most WIDEST."""
+    if found.shape[1] <= WIDEST:
+        return found
+    return found.new_zeros(len(found), WIDEST).index_add_(1, torch.arange(found.shape[1]) % WIDEST, found)
+
+
+def some(rows, n):
+    """`n` of the rows, evenly spaced; all where there are fewer."""
+    n = min(n, len(rows))
+    return rows[torch.arange(n) * len(rows) // n]
+
+
+@contextmanager
+def routing(learner, route, running, mixed=None):
+    """Inside, each row that the learner is asked is answered by the weights that `running` its number puts in place.
+
+    `route` gives rows their numbers, (N,) int64. Logits come at the judged positions alone, (M, V). Rows that it gives
+    no number (-1) are answered by `mixed(forward, rows)`.
+    """
+    forward, generate = learner.forward, learner.generate
+
+    def routed_forward(rows):
+        mask = learner.mask(rows)
+        owner = torch.arange(len(rows)).repeat_interleave(mask.sum(dim=1).cpu())  # (M,) the row of each target
+        logits, total = None, 0.0
+        for number, places in groups(route(rows)):
+            if number < 0:
+                part, loss = mixed(forward, rows[places])
+            else:
+                with running(number):
+                    part, loss = forward(rows[places])
+            part = at_mask(learner, rows[places], part)
+            logits = part.new_empty(len(owner), part.shape[1]) if logits is None else logits
+            logits[torch.isin(owner, places).to(part.device)] = part
+            total = total + loss * len(part) if len(part) else total  # of nothing judged the mean is nan
+        return logits, total / len(owner)
+
+    def routed_generate(prompts, n, **options):
+        answers = [None] * len(prompts)
+        for number, places in groups(route(as_rows(prompts)) if prompts else torch.empty(0)):
+            with running(number):
+                found = generate([prompts[i] for i in places.tolist()], n, **options)
+            for i, answer in zip(places.tolist(), found):
+                answers[i] = answer
+        return answers
+
+    learner.forward, learner.generate = routed_forward, routed_generate
+    try:
+        yield
+    finally:
+        learner.forward, learner.generate = forward, generate
+
+
+def at_mask(learner, rows, logits):
+    """The learner's logits at the positions that its loss is the mean over, (M, V), in the order of the rows."""
+    return logits if logits.dim() == 2 else at(learner.mask(rows), logits)
+
+
+def groups(numbers):
+    """[(number, places (k,) that have it)] of a tensor of numbers."""
+    return [(number, (numbers == number).nonzero().flatten().cpu()) for number in numbers.unique().tolist()]
+
+
+def as_rows(prompts):
+    """Lists of ids as Rows whose prompts they are: the token after each is judged, what follows is padding."""
+    width = max(map(len, prompts)) + 1
+    ids, judged = torch.zeros(len(prompts), width, dtype=torch.long), torch.zeros(len(prompts), width, dtype=torch.bool)
+    for i, prompt in enumerate(prompts):
+        ids[i, : len(prompt)] = torch.tensor(prompt)
+        judged[i, len(prompt)] = True
+    return Rows(ids=ids, judged=judged)

@@ -1,0 +1,111 @@
+# vendored from weeks/week13/continual/methods/experts.py, sha256 bcec41b0fee953cc312a314261bf35ff974a1e934cc81f82a447419dc777c7e9; edit there, then run: make vendor
+"""Experts: after each task its weights are kept as they are, and what is read says later which of them to ask.
+
+Training is naive, so a task profits from those before it, and nothing that was learned is touched again. A question
+goes to the expert whose prompts it is like, as in Expert Gate (Aljundi et al. 2017, arXiv:1611.06194), whose gates are
+autoencoders and whose new experts begin as the most related one; here they begin as the last. Plain text has no prompt.
+There every expert predicts each token, and counts by how likely it found those before (Bayes' rule, all experts alike
+at first): no task is named, and of a row of T tokens this costs at most log2(experts) / T bits a token.
+
+Keeps all weights that learn, once more for every task, and the first ones, which embed prompts; no rows. With LoRA that
+is one adapter a task. Left out: experts that are merged, or dropped.
+"""
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from ..learner import prompted
+from ..strategy import Config, Strategy
+from ..weights import copied, named, part, swapped
+from .first import First
+from .gate import Gate, at_mask, routing, some
+from .router import ROUTER_ROWS, check_rows
+
+
+@dataclass(frozen=True)
+class ExpertsConfig(Config):
+    router_rows: int = ROUTER_ROWS
+
+    def __post_init__(self):
+        check_rows(self.router_rows)
+
+
+class Experts(Strategy):
+    """The weights of each task, and the gate."""
+
+    keeps = "weights"
+    needs_view = True
+
+    def __init__(self, config=None, *, seed=0, tasks=()):
+        super().__init__(ExpertsConfig() if config is None else config)
+        self.names = []  # tasks, the one under way included
+        self.experts = []  # {parameter: tensor} of each that has ended
+        self.first = First()
+        self.gate = Gate()
+
+    def start(self, learner, task):
+        if task.name not in self.names:
+            self.first.note(learner)
+            self.gate.add(self.embedded(learner, some(task.train, self.config.router_rows)))
+            self.names.append(task.name)
+        return super().start(learner, task)
+
+    def finish(self, learner, task):
+        place = self.names.index(task.name)
+        self.experts[place : place + 1] = [copied(learner.parameters())]
+
+    def embedded(self, learner, rows):
+        """(N, C): what the first weights make of the prompts."""
+        with self.first.back(learner):
+            return learner.embed(rows)
+
+    def route(self, learner, rows):
+        """(N,) int64: the number of the expert for each row, -1 where it has no prompt."""
+        numbers = self.gate.nearest(self.embedded(learner, rows))
+        return numbers.masked_fill(~prompted(rows.judged).to(numbers.device), -1)
+
+    def running(self, learner, number):
+        """The expert's weights; of the task that is being learned, the model's own."""
+        return swapped(learner, self.experts[number]) if number < len(self.experts) else nullcontext()
+
+    def mixed(self, learner, forward, rows):
+        """Log-probabilities (M, V) at the judged positions, of all experts together; and their mean loss."""
+        judged = learner.mask(rows)
+        targets = rows.ids.to(judged.device)[:, 1:][judged]
+        total = weight = None
+        for number in range(len(self.names)):
+            with self.running(learner, number):
+                logits, _ = forward(rows)
+            logs = at_mask(learner, rows, logits).float().log_softmax(-1)  # (M, V)
+            said = logs.gather(1, targets.to(logs.device)[:, None])[:, 0]  # (M,)
+            rows_of = logs.new_zeros(judged.shape).masked_scatter_(judged.to(logs.device), said)  # (B, T)
+            before = F.pad(rows_of.cumsum(1), (1, -1))[judged.to(logs.device)]  # (M,): of all that the row has said yet
+            logs = logs + before[:, None]
+            total = logs if total is None else torch.logaddexp(total, logs)
+            weight = before if weight is None else torch.logaddexp(weight, before)
+        mixture = total - weight[:, None]
+        return mixture, F.nll_loss(mixture, targets.to(mixture.device))
+
+    @contextmanager
+    def view(self, learner, name):
+        if not self.names:
+            yield
+            return
+        route, running = partial(self.route, learner), partial(self.running, learner)
+        with torch.no_grad(), routing(learner, route, running, partial(self.mixed, learner)):  # no expert learns more
+            yield
+
+    def state(self):
+        experts = {k: t for i, expert in enumerate(self.experts) for k, t in named(f"expert{i}", expert).items()}
+        known = {"names": list(self.names), "experts": len(self.experts)}
+        return known | copied(experts) | self.first.state() | self.gate.state()
+
+    def load(self, state):
+        self.names = list(state["names"])
+        self.experts = [part(state, f"expert{i}") for i in range(state["experts"])]
+        self.first.load(state)
+        self.gate.load(state, len(self.names))
