@@ -65,6 +65,16 @@ def cat(parts):
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
 
 
+def asked(sequences):
+    """Lists of ids as Rows in which the token after each is judged, whatever it is; what follows is padding."""
+    width = max(map(len, sequences)) + 1
+    ids = torch.zeros(len(sequences), width, dtype=torch.long)
+    judged = torch.zeros_like(ids, dtype=torch.bool)
+    for i, sequence in enumerate(sequences):
+        ids[i, : len(sequence)], judged[i, len(sequence)] = torch.tensor(sequence), True
+    return Rows(ids=ids, judged=judged)
+
+
 def at_judged(rows, logits):
     """The learner's logits at each judged target, in the order of the rows: (B, T, V) -> (n, V).
 

@@ -85,12 +85,17 @@ def write_rows(rows):
 
 
 def hold_out_rows(rows, fraction=0.1, most=100):
-    """`(train, exam)`: rows spread evenly over the file are held out, at least one."""
+    """`(train, exam)`: rows spread evenly over the file are held out, at least one. What repeats one is in neither."""
     if len(rows) < 2:
         raise Mistake("the task has only one row, so none can be held out as its exam; give more, or --exam FILE")
     count = min(max(1, int(len(rows) * fraction)), most)
     held = {int((i + 0.5) * len(rows) / count) for i in range(count)}
-    return [r for i, r in enumerate(rows) if i not in held], [r for i, r in enumerate(rows) if i in held]
+    exam = [row for i, row in enumerate(rows) if i in held]
+    asked = set(exam)
+    train = [row for row in rows if row not in asked]  # a row that is learned tells nothing as an exam
+    if not train:
+        raise Mistake("the task has one row, many times: none can be held out as its exam; give more, or --exam FILE")
+    return train, exam
 
 
 def prompt_ids(template, row, most):

@@ -163,6 +163,15 @@ def test_held_out_rows_are_spread_and_apart(n):
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
+def test_a_row_that_repeats_a_held_out_one_is_not_learned():
+    """Else the exam would ask what was learned by heart. Another answer to the same question stays."""
+    rows = [Row("a", "1"), Row("b", "2"), Row("a", "1"), Row("a", "3"), Row("c", "4")]
+    train, exam = hold_out_rows(rows)
+    assert exam == [Row("a", "1")] and train == [Row("b", "2"), Row("a", "3"), Row("c", "4")]
+    with pytest.raises(Mistake, match="the task has one row, many times: none can be held out as its exam; give more"):
+        hold_out_rows([Row("a", "1")] * 4)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_batch_equals_one_by_one(family):
     """Prompts of all lengths side by side, their common beginning read once: token for token as each goes alone."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ..rows import Rows, at
+from ..rows import asked, at
 
 WIDEST = 1024  # coordinates of an embedding: of a wider one, those that lie this far apart are summed
 RIDGE = 0.1  # of the mean variance, added to all: a direction that varied little by chance must not decide alone
@@ -93,7 +93,7 @@ def routing(learner, route, running, mixed=None):
 
     def routed_generate(prompts, n, **options):
         answers = [None] * len(prompts)
-        for number, places in groups(route(as_rows(prompts)) if prompts else torch.empty(0)):
+        for number, places in groups(route(asked(prompts)) if prompts else torch.empty(0)):
             with running(number):
                 found = generate([prompts[i] for i in places.tolist()], n, **options)
             for i, answer in zip(places.tolist(), found):
@@ -115,13 +115,3 @@ def at_mask(learner, rows, logits):
 def groups(numbers):
     """[(number, places (k,) that have it)] of a tensor of numbers."""
     return [(number, (numbers == number).nonzero().flatten().cpu()) for number in numbers.unique().tolist()]
-
-
-def as_rows(prompts):
-    """Lists of ids as Rows whose prompts they are: the token after each is judged, what follows is padding."""
-    width = max(map(len, prompts)) + 1
-    ids, judged = torch.zeros(len(prompts), width, dtype=torch.long), torch.zeros(len(prompts), width, dtype=torch.bool)
-    for i, prompt in enumerate(prompts):
-        ids[i, : len(prompt)] = torch.tensor(prompt)
-        judged[i, len(prompt)] = True
-    return Rows(ids=ids, judged=judged)

@@ -8,7 +8,7 @@ scored, only what the answer says: a model that forgets to stop has not forgotte
 import torch
 import torch.nn.functional as F
 
-from ..rows import Rows, content_only
+from ..rows import asked, content_only
 
 AT_ONCE = 32  # rows of one forward pass: what is measured must not depend on it, see the tests
 
@@ -95,13 +95,8 @@ def likeliest(learner, prompts, labels):
 
 def next_token(learner, sequences):
     """Log-probabilities (N, V) of the token after each of the sequences of ids, whatever their lengths."""
-    longest = max(map(len, sequences))
-    ids = torch.zeros(len(sequences), longest + 1, dtype=torch.long)
-    judged = torch.zeros_like(ids, dtype=torch.bool)
-    for i, sequence in enumerate(sequences):
-        ids[i, : len(sequence)], judged[i, len(sequence)] = torch.tensor(sequence), True
     logs = []
-    for part in Rows(ids=ids, judged=judged).split(AT_ONCE):
+    for part in asked(sequences).split(AT_ONCE):
         logits = learner.logits(part)
         if logits.dim() == 3:
             logits = logits[part.judged[:, 1 : logits.shape[1] + 1].to(logits.device)]

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 0efdd4e28c0c34f8ea2162e8cb7511790c7465cd824b9dc7488a0d80a9bd0a6a; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 c9f16591efc42a8e93ad38e55b33f57dfacc665c9306bae736b09d26bc39b965; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -64,6 +64,16 @@ def cat(parts):
                 f"rows of shape {shape} cannot lie beside rows of shape {shapes[0]}; cut or pad all tasks to one length"
             )
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
+
+
+def asked(sequences):
+    """Lists of ids as Rows in which the token after each is judged, whatever it is; what follows is padding."""
+    width = max(map(len, sequences)) + 1
+    ids = torch.zeros(len(sequences), width, dtype=torch.long)
+    judged = torch.zeros_like(ids, dtype=torch.bool)
+    for i, sequence in enumerate(sequences):
+        ids[i, : len(sequence)], judged[i, len(sequence)] = torch.tensor(sequence), True
+    return Rows(ids=ids, judged=judged)
 
 
 def at_judged(rows, logits):
