@@ -54,8 +54,8 @@ LAYERS = [
         "optimizers",
     },  # the merge of vendored pieces that everything above computes with
     {"tasks", "checkpoint", "formats", "quant"},
-    {"answers"},
     {"train", "infer", "sources"},
+    {"answers"},
     {"scores", "presets"},
     {"kinds"},
     {"workspace"},

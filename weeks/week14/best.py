@@ -110,10 +110,11 @@ def ensemble(folders, text):
             self.models = torch.nn.ModuleList(course.model for course in courses)
             self.config = courses[0].model.config
 
-        def forward(self, tokens):
-            """tokens (B, T) -> the logarithms (B, T, V) of the mean probabilities, which serve as logits."""
+        def forward(self, tokens, targets):
+            """tokens (B, T) -> the logarithms (B, T, V) of the mean probabilities, and their mean loss in nats."""
             parts = torch.stack([model(tokens)[0].float().log_softmax(-1) for model in self.models])
-            return parts.logsumexp(0) - math.log(len(parts)), None
+            logs = parts.logsumexp(0) - math.log(len(parts))
+            return logs, torch.nn.functional.nll_loss(logs.flatten(0, 1), targets.flatten(), ignore_index=-100)
 
     with torch.no_grad():
         bits = bits_per_byte(Learner(Mean()), courses[0].tokenizer, text, progress="judge all together")

@@ -80,15 +80,20 @@ class Learner:
         """Tokens that the model can read at once."""
         return context(self.model)
 
-    def generate(self, prompts, n, *, temperature=0.0, top_p=None, repetition_penalty=1.0, seed=None, stop=None):
-        """Up to `n` new ids for each of the prompts (lists of ids); they end before `text.end`, or an id in `stop`."""
+    def generate(
+        self, prompts, n, *, temperature=0.0, top_p=None, repetition_penalty=1.0, seed=None, stop=None, **options
+    ):
+        """Up to `n` new ids for each of the prompts (lists of ids); they end before `text.end`, or an id in `stop`.
+
+        `options` are of a faster generate, which may have more.
+        """
         stop = (self.needs_text("generating").end,) if stop is None else stop
         if not prompts:
             return []
         with self.evaluating(), torch.no_grad(), self.autocast():
             return self._generate(
                 self.model, prompts, n, temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty,
-                seed=seed, stop=stop,
+                seed=seed, stop=stop, **options,
             )  # fmt: skip
 
     def embed(self, rows):

@@ -10,7 +10,8 @@ One task goes by like this (loop.py calls, in this order):
         rate(loss)                   once: a factor on the learning rate of this step
         stepped(learner)             once: the optimizer has moved the weights
     finish(learner, task)            remember what must not be forgotten
-    with view(learner, name): ...    whenever the task of that name is judged or served
+    with view(learner, name): ...    whenever the task of that name is judged
+    with serving(learner, ids): ...  whenever a prompt is answered, and nobody says of which task it is
 
 Left out on purpose: a backward, an optimizer, a data loader. Methods return values; the loop acts.
 """
@@ -35,6 +36,7 @@ class Strategy:
     keeps = "nothing"
     needs_task = False  # is a task judged right only where it is named? Tables must say so
     needs_view = False  # is what is judged inside `view` another model than the weights outside?
+    needs_prompt = False  # is it the prompt that chooses the weights? Then there is no one model to hand on
     needs_text = False  # must the learner read and write text? `start` of such a method refuses one that cannot
 
     def __init__(self, config=None, *, seed=0, tasks=()):
@@ -79,6 +81,10 @@ class Strategy:
         A task that was never learned is judged with the weights as they are.
         """
         return nullcontext()
+
+    def serving(self, learner, prompt):
+        """A context manager that holds the weights to continue `prompt` with, a list of ids. Not for `needs_task`."""
+        return self.view(learner, "")
 
     def state(self):
         """All that a stopped run needs to go on, as a flat dict: name -> tensor or JSON value. Callable at any step."""

@@ -178,7 +178,7 @@ def test_each_row_is_answered_by_the_adapter_it_is_nearest_to():
     mixed = of_both()
     mixed.judged[:, :3] = False
     with strategy.view(learner, "low"), torch.no_grad():
-        assert strategy.route(learner, mixed).tolist() == [0, 1, 0, 1, 1, 0]
+        assert strategy.nearest(learner, mixed).tolist() == [0, 1, 0, 1, 1, 0]
         logits, loss = learner.forward(mixed)
         one_by_one = [learner.forward(mixed[i : i + 1]) for i in range(6)]
         # another batch size sums in another order: float32 leaves 1e-6 of logits of about 1

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from .chat import ordinary
+from .infer.batch import generate_batch
 from .packing import Packing
 from .tasks import about
 from .vendor.continual.learner import Learner
@@ -150,6 +151,9 @@ def make_task(name, rows, template, length):
 
 class AnswerLearner(Learner):
     """A learner whose rows are those of `make_task`: the loss is the mean over response tokens."""
+
+    def __init__(self, model, *, generate=generate_batch, **options):
+        super().__init__(model, generate=generate, **options)
 
     def forward(self, rows):
         """Rows of ids (B, T+1) -> logits (M, V) at the M judged positions, and their mean cross-entropy.

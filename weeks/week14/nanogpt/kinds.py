@@ -84,7 +84,7 @@ class Answers:
         template, tokenizer = loaded.template(), loaded.tokenizer
         ask = lambda prompt: template.encode([{"role": "user", "content": prompt}])
         text = Format(partial(ordinary, tokenizer), tokenizer.decode, ask, template.end_of_reply, length)
-        return AnswerLearner(loaded.model, autocast=autocast, text=text, generate=generate_batch)
+        return AnswerLearner(loaded.model, autocast=autocast, text=text)
 
     def score(self, learner, loaded, rows, length, progress=None):
         return exact_match(answer_all(learner, loaded.template(), rows, length=length, progress=progress), rows)

@@ -84,7 +84,7 @@ def test_a_text_beside_the_folder_one_works_in(tmp_path, monkeypatch, capsys):
 def test_a_relative_base_is_found_from_anywhere(tmp_path, monkeypatch):
     """`--model ./hf/` was kept as it was typed, and opened from nowhere else."""
     publish(tmp_path / "hf")
-    rows = write_rows(tmp_path / "a.jsonl", [("is this nice", "good")] * 4)
+    rows = write_rows(tmp_path / "a.jsonl", [(f"is this nice {i}", "good") for i in range(4)])
     monkeypatch.chdir(tmp_path)
     assert run("learn", rows, "--model", "./hf/", "--out", "m", *QUICK, "--steps", 1) == 0
     monkeypatch.chdir("/")
@@ -95,7 +95,7 @@ def test_a_relative_base_is_found_from_anywhere(tmp_path, monkeypatch):
 def test_another_base_under_an_adapter_is_told(tmp_path, capsys, name):
     """The weights alone are not the model: its rope_theta, tokenizer and template are as much of it."""
     publish(tmp_path / "hf")
-    rows = write_rows(tmp_path / "a.jsonl", [("is this nice", "good")] * 4)
+    rows = write_rows(tmp_path / "a.jsonl", [(f"is this nice {i}", "good") for i in range(4)])
     assert run("learn", rows, "--model", tmp_path / "hf", "--out", tmp_path / "m", *QUICK, "--steps", 1) == 0
     path = tmp_path / "hf" / name
     fields = json.loads(path.read_text())

@@ -332,13 +332,16 @@ def test_a_new_method_reaches_the_command_by_its_row(home, tmp_path, monkeypatch
     assert run(*more) == 0 and record(tmp_path / "o")["learned"] == ["cats", "dogs", "again"]
 
 
-def test_a_method_that_serves_other_weights_is_refused(tmp_path):
-    """What is judged in a view would not be what is saved and served; the methods that need none are named."""
-    argv = ["learn", tmp_path / "a.txt", "--model", tmp_path / "m", "--out", tmp_path / "n", "--method", "ema"]
-    with pytest.raises(Mistake, match="--method ema is judged with other weights than those that are saved; choose"):
+def test_a_method_that_cannot_be_served_is_refused(tmp_path):
+    """A chat names no task, and adapters of a method's own would be lost; the methods that can be served are named."""
+    argv = ["learn", tmp_path / "a.txt", "--model", tmp_path / "m", "--out", tmp_path / "n", "--method", "packnet"]
+    with pytest.raises(Mistake, match="--method packnet must be told the task of each prompt; choose one of naive, "):
         cli.main([*map(str, argv)])
-    argv[-1] = "eman"
-    with pytest.raises(Mistake, match="--method eman is not known; choose one of naive, (?!.*ema)"):
+    argv[-1] = "o-lora"
+    with pytest.raises(Mistake, match="--method o-lora grows adapters of its own on a bare model; choose one of naive"):
+        cli.main([*map(str, argv)])
+    argv[-1] = "packnot"
+    with pytest.raises(Mistake, match="--method packnot is not known; choose one of naive, (?!.*packnet)"):
         cli.main([*map(str, argv)])
 
 

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 
 import torch
 
+from ..learner import EMBED_BATCH, prompted
 from ..rows import asked, at
+from ..vendor.shared.progress import bar
 
 WIDEST = 1024  # coordinates of an embedding: of a wider one, those that lie this far apart are summed
 RIDGE = 0.1  # of the mean variance, added to all: a direction that varied little by chance must not decide alone
@@ -60,20 +62,34 @@ def folded(found):
     return found.new_zeros(len(found), WIDEST).index_add_(1, torch.arange(found.shape[1]) % WIDEST, found)
 
 
-def some(rows, n):
-    """`n` of the rows, evenly spaced; all where there are fewer."""
-    n = min(n, len(rows))
-    return rows[torch.arange(n) * len(rows) // n]
+def beginnings(learner, task, n):
+    """(n, C): what the prompts of `n` rows of a task, evenly spaced, are embedded as; of all where there are fewer."""
+    n = min(n, len(task.train))
+    rows = task.train[torch.arange(n) * len(task.train) // n]
+    with bar(total=n, label=f"read prompts of {task.name}", unit="row") as line:
+        found = []
+        for part in rows.split(EMBED_BATCH):
+            found.append(learner.embed(part))
+            line.update(len(part))
+    return torch.cat(found)
 
 
 @contextmanager
-def routing(learner, route, running, mixed=None):
+def routing(learner, nearest, running, mixed=None):
     """Inside, each row that the learner is asked is answered by the weights that `running` its number puts in place.
 
-    `route` gives rows their numbers, (N,) int64. Logits come at the judged positions alone, (M, V). Rows that it gives
-    no number (-1) are answered by `mixed(forward, rows)`.
+    `nearest` gives rows their numbers, (N,) int64. Logits come at the judged positions alone, (M, V). With
+    `mixed(forward, rows)` it answers rows that have no prompt.
     """
     forward, generate = learner.forward, learner.generate
+
+    def route(rows):
+        if mixed is None:
+            return nearest(rows)
+        numbers, asks = torch.full((len(rows),), -1), prompted(rows.judged)
+        if asks.any():
+            numbers[asks.cpu()] = nearest(rows[asks]).cpu()
+        return numbers
 
     def routed_forward(rows):
         mask = learner.mask(rows)
@@ -93,7 +109,7 @@ def routing(learner, route, running, mixed=None):
 
     def routed_generate(prompts, n, **options):
         answers = [None] * len(prompts)
-        for number, places in groups(route(asked(prompts)) if prompts else torch.empty(0)):
+        for number, places in groups(nearest(asked(prompts)) if prompts else torch.empty(0)):
             with running(number):
                 found = generate([prompts[i] for i in places.tolist()], n, **options)
             for i, answer in zip(places.tolist(), found):

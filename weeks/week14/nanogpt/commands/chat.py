@@ -47,9 +47,9 @@ class Chat:
         messages = read_conversation(self.load) if self.load else []
         from ..device import pick_device  # in here, for torch takes a second and --help does not need it
         from ..infer.conversation import Conversation
-        from ..sources import open_model
+        from ..workspace.store import opened
 
-        loaded = open_model(self.model, pick_device(self.device), self.precision, fold=True)
+        loaded, method = opened(self.model, pick_device(self.device), self.precision)
         talk = Conversation(loaded, self.system, messages)
         print(greeting(loaded), HELP, sep="\n")
         if messages:
@@ -67,7 +67,7 @@ class Chat:
                     if command(talk, line) == "quit":
                         return
                 elif line.strip():
-                    self.turn(talk, line)
+                    self.turn(talk, line, method)
             except KeyboardInterrupt:
                 print("(stopped before a word was said; that turn is forgotten)")
             except BrokenPipeError:  # nobody reads any more
@@ -76,8 +76,10 @@ class Chat:
                 what = "" if isinstance(error, Mistake | OSError) else f"this turn failed: {type(error).__name__}: "
                 print(f"error: {what}{error}")
 
-    def turn(self, talk, line):
+    def turn(self, talk, line, method):
         """Ask, answer, remember both; or neither, where no answer comes."""
+        from ..vendor.continual.learner import Learner
+
         before, said, count = talk.messages, [], 0
         block = talk.loaded.model.config.block_size
         try:
@@ -86,9 +88,13 @@ class Chat:
                 print(f"(the context of {block:,} tokens is full: the oldest {dropped} messages were dropped)")
             room = block - len(ids) + 1  # the token after a full context can still be foretold: it may end the answer
             n = min(self.max_tokens, room)
+            if method.needs_prompt:
+                talk.forget()  # what other weights have read of the conversation
             options = {"seed": self.seed, "stop": talk.stop, "context": talk.context, "said": said}
             drawn = drawing(talk.loaded, self, {"temperature": 0.7, "top_p": 0.95})
-            count = write_answer(talk.loaded, ids, drawn, n, **options)
+            alone = talk.template.encode([{"role": "user", "content": line}])  # as a task's prompts were learned
+            with method.serving(Learner(talk.loaded.model), alone):
+                count = write_answer(talk.loaded, ids, drawn, n, **options)
             print(flush=True)
         except BaseException as stop:
             if not said or not isinstance(stop, KeyboardInterrupt):

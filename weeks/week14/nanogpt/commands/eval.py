@@ -8,9 +8,9 @@ from tyro.conf import Positional
 from ..device import autocast_for, pick_device
 from ..kinds import KINDS, kind_of
 from ..presets import ROW_LENGTH
-from ..sources import open_model
 from ..tasks import about
 from ..vendor.shared.errors import Mistake
+from ..workspace.store import opened
 from .options import MODEL, Device, Model, Precision, Threads
 
 
@@ -40,7 +40,7 @@ class Eval:
             raise Mistake(f"--row-length is {self.row_length}; a row needs at least 16 tokens")
         contents = [(path, KINDS[kind_of(path)], KINDS[kind_of(path)].read(path)) for path in self.files]
         device = pick_device(self.device)
-        loaded = open_model(self.model, device, self.precision, fold=True)
+        loaded, method = opened(self.model, device, self.precision)
         autocast, _ = autocast_for(self.precision, device)
         most = loaded.model.config.block_size
         if self.row_length is not None and self.row_length > most:
@@ -52,5 +52,6 @@ class Eval:
             kind.check(path, content, loaded, length)
         for path, kind, content in contents:
             learner = kind.learner(loaded, autocast)
-            score = kind.score(learner, loaded, content, length, progress=path.name)
+            with method.view(learner, ""):
+                score = kind.score(learner, loaded, content, length, progress=path.name)
             print(f"{kind.told(score, content)}  {path}", flush=True)

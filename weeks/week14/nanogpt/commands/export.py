@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tyro.conf import Positional
 
+from ..vendor.shared.errors import Mistake
 from .options import MODEL, Folder, Model, new_folder
 
 
@@ -25,8 +26,19 @@ class Export:
 
     def run(self):
         from .. import formats  # in here, for torch takes a second and --help does not need it
-        from ..sources import open_model
+        from ..sources import fold_in
+        from ..vendor.continual.learner import Learner
+        from ..workspace.store import opened
 
         new_folder(self.out)
-        formats.write("huggingface", self.out, open_model(self.model, fold=True).published())
+        loaded, method = opened(self.model)
+        if method.needs_prompt:
+            raise Mistake(
+                f"{self.model} has weights for each task and chooses by the prompt, which transformers cannot; export "
+                "a model that was taught with another method, such as replay"
+            )
+        with method.view(Learner(loaded.model), ""):
+            if loaded.base and method.needs_view:
+                fold_in(loaded.model)
+            formats.write("huggingface", self.out, loaded.published())
         print(f"wrote {self.out}; in Python: AutoModelForCausalLM.from_pretrained({str(self.out)!r})")

@@ -16,6 +16,7 @@ from ..presets import ADAPT_ROWS, ADAPT_TEXT, EPOCHS, LATER, REPLAY_ROWS, ROW_LE
 from ..sources import ADAPTER, find, open_model
 from ..train import GROWTH, TrainConfig
 from ..vendor.continual.methods import METHODS, make
+from ..vendor.continual.methods.grown import Grown
 from ..vendor.continual.strategy import Config
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
@@ -175,15 +176,18 @@ def method_settings(argv):
 
 
 def offered():
-    """The methods that leave all they learned in the weights: what is saved here, and served."""
-    return {name: row for name, row in METHODS.items() if not row[1].needs_view}
+    """The methods that can be served by whoever does not name the task, and that put no adapters on a bare model."""
+    return {name: row for name, row in METHODS.items() if not row[1].needs_task and not issubclass(row[1], Grown)}
 
 
 def method_of(options, **defaults):
     """The Method that the options ask for."""
     name = options.method or "replay"
     if name not in offered():
-        why = "is judged with other weights than those that are saved" if name in METHODS else "is not known"
+        why = "is not known"
+        if name in METHODS:
+            told = METHODS[name][1].needs_task
+            why = "must be told the task of each prompt" if told else "grows adapters of its own on a bare model"
         raise Mistake(f"--method {name} {why}; choose one of {', '.join(offered())}")
     settings = METHODS[name][0]
     chosen = given(options, settings)

@@ -38,10 +38,11 @@ class Sample:
     def run(self):
         from ..chat import ordinary
         from ..device import pick_device  # in here, for torch takes a second and --help does not need it
-        from ..sources import open_model
         from ..tasks import begin_id, end_id
+        from ..vendor.continual.learner import Learner
+        from ..workspace.store import opened
 
-        loaded = open_model(self.model, pick_device(self.device), self.precision, fold=True)
+        loaded, method = opened(self.model, pick_device(self.device), self.precision)
         answer, end = loaded.chat is not None and not self.raw and self.prompt, end_id(loaded.tokenizer)
         stop = {end}
         if answer:
@@ -53,11 +54,12 @@ class Sample:
         if len(ids) > block:
             print(f"note: {len(ids)} tokens do not fit the context of {block}; using the last {block}", file=sys.stderr)
         drawn = drawing(loaded, self, {"temperature": 0.8})
-        for i in range(self.n):
-            if not answer:
-                sys.stdout.write(self.prompt)
-            write_answer(loaded, ids, drawn, self.max_tokens, seed=self.seed + i, stop=stop)
-            print(flush=True)
+        with method.serving(Learner(loaded.model), ids):
+            for i in range(self.n):
+                if not answer:
+                    sys.stdout.write(self.prompt)
+                write_answer(loaded, ids, drawn, self.max_tokens, seed=self.seed + i, stop=stop)
+                print(flush=True)
 
 
 def drawing(loaded, options, otherwise):

@@ -23,7 +23,12 @@ class Conversation:
         return [m for m in self.messages[:1] if m["role"] == "system"]
 
     def reset(self):
-        self.messages, self.context = self.system(), Context(self.loaded.model)
+        self.messages = self.system()
+        self.forget()
+
+    def forget(self):
+        """Let the model read all that was said anew: its weights are no longer those that read it."""
+        self.context = Context(self.loaded.model)
 
     def ask(self, content):
         """Add what the user says; returns the ids to continue, and how many old messages had to make way."""

@@ -8,7 +8,7 @@ import torch
 from .. import checkpoint
 from ..kinds import KINDS
 from ..sources import ADAPTER, Loaded, find, open_model
-from ..vendor.continual.methods import make
+from ..vendor.continual.methods import METHODS, make
 from ..vendor.continual.strategy import Strategy
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
@@ -184,3 +184,18 @@ def is_course(folder):
     """Whether the folder holds a course: a model with a history, not one that was published or imported."""
     folder = find(folder)
     return checkpoint.exists(folder) and checkpoint.read_index(folder)["record"].get("kind") == "course"
+
+
+def opened(source, device="cpu", precision="float32"):
+    """A model that is to be asked, and the method that says with which weights: (Loaded, Strategy).
+
+    `with method.serving(learner, ids):` holds those that continue a prompt, `method.view` those that a text is judged
+    with. Of most models these are the plain ones; then an adapter is merged for good.
+    """
+    if is_course(source):
+        taught = checkpoint.read_index(find(source))["record"].get("method")
+        name = taught.get("name") if isinstance(taught, dict) else None
+        if name in list(METHODS) and METHODS[name][1].needs_view:
+            course = open_course(source, device, precision=precision)
+            return course.loaded, course.method
+    return open_model(source, device, precision, fold=True), Strategy()

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 1c1a7cd03fb4ec7a28577ac1f428c03122d6108f41946f916aa715f6dd1772c0; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 581bc59d4ac2ceb3c11557e16ae23f7a641c8a66ab541ff6fb923480263caf47; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -81,15 +81,20 @@ class Learner:
         """Tokens that the model can read at once."""
         return context(self.model)
 
-    def generate(self, prompts, n, *, temperature=0.0, top_p=None, repetition_penalty=1.0, seed=None, stop=None):
-        """Up to `n` new ids for each of the prompts (lists of ids); they end before `text.end`, or an id in `stop`."""
+    def generate(
+        self, prompts, n, *, temperature=0.0, top_p=None, repetition_penalty=1.0, seed=None, stop=None, **options
+    ):
+        """Up to `n` new ids for each of the prompts (lists of ids); they end before `text.end`, or an id in `stop`.
+
+        `options` are of a faster generate, which may have more.
+        """
         stop = (self.needs_text("generating").end,) if stop is None else stop
         if not prompts:
             return []
         with self.evaluating(), torch.no_grad(), self.autocast():
             return self._generate(
                 self.model, prompts, n, temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty,
-                seed=seed, stop=stop,
+                seed=seed, stop=stop, **options,
             )  # fmt: skip
 
     def embed(self, rows):

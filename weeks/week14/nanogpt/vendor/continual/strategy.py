@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/strategy.py, sha256 c1b33741e481d9326fae4081f9071c33a94469cb4a71b7b7bbe58b56e1caad28; edit there, then run: make vendor
+# vendored from weeks/week13/continual/strategy.py, sha256 16546644c21fb284fe5d4c2960346c49dcfb2649a0eac07092a85dab5aa7d985; edit there, then run: make vendor
 """The contract of a continual-learning method. The defaults train naively: a method overrides only what it changes.
 
 One task goes by like this (loop.py calls, in this order):
@@ -11,7 +11,8 @@ One task goes by like this (loop.py calls, in this order):
         rate(loss)                   once: a factor on the learning rate of this step
         stepped(learner)             once: the optimizer has moved the weights
     finish(learner, task)            remember what must not be forgotten
-    with view(learner, name): ...    whenever the task of that name is judged or served
+    with view(learner, name): ...    whenever the task of that name is judged
+    with serving(learner, ids): ...  whenever a prompt is answered, and nobody says of which task it is
 
 Left out on purpose: a backward, an optimizer, a data loader. Methods return values; the loop acts.
 """
@@ -36,6 +37,7 @@ class Strategy:
     keeps = "nothing"
     needs_task = False  # is a task judged right only where it is named? Tables must say so
     needs_view = False  # is what is judged inside `view` another model than the weights outside?
+    needs_prompt = False  # is it the prompt that chooses the weights? Then there is no one model to hand on
     needs_text = False  # must the learner read and write text? `start` of such a method refuses one that cannot
 
     def __init__(self, config=None, *, seed=0, tasks=()):
@@ -80,6 +82,10 @@ class Strategy:
         A task that was never learned is judged with the weights as they are.
         """
         return nullcontext()
+
+    def serving(self, learner, prompt):
+        """A context manager that holds the weights to continue `prompt` with, a list of ids. Not for `needs_task`."""
+        return self.view(learner, "")
 
     def state(self):
         """All that a stopped run needs to go on, as a flat dict: name -> tensor or JSON value. Callable at any step."""

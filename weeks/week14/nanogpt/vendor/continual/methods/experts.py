@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/experts.py, sha256 bcec41b0fee953cc312a314261bf35ff974a1e934cc81f82a447419dc777c7e9; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/experts.py, sha256 fb3cf95f69e534e24941016aab11717b7ebe8c3367d64c35021eb61aceace461; edit there, then run: make vendor
 """Experts: after each task its weights are kept as they are, and what is read says later which of them to ask.
 
 Training is naive, so a task profits from those before it, and nothing that was learned is touched again. A question
@@ -18,11 +18,11 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from ..learner import prompted
+from ..rows import asked
 from ..strategy import Config, Strategy
 from ..weights import copied, named, part, swapped
 from .first import First
-from .gate import Gate, at_mask, routing, some
+from .gate import Gate, at_mask, beginnings, routing
 from .router import ROUTER_ROWS, check_rows
 
 
@@ -38,7 +38,7 @@ class Experts(Strategy):
     """The weights of each task, and the gate."""
 
     keeps = "weights"
-    needs_view = True
+    needs_view = needs_prompt = True
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(ExpertsConfig() if config is None else config)
@@ -50,7 +50,8 @@ class Experts(Strategy):
     def start(self, learner, task):
         if task.name not in self.names:
             self.first.note(learner)
-            self.gate.add(self.embedded(learner, some(task.train, self.config.router_rows)))
+            with self.first.back(learner):
+                self.gate.add(beginnings(learner, task, self.config.router_rows))
             self.names.append(task.name)
         return super().start(learner, task)
 
@@ -58,15 +59,10 @@ class Experts(Strategy):
         place = self.names.index(task.name)
         self.experts[place : place + 1] = [copied(learner.parameters())]
 
-    def embedded(self, learner, rows):
-        """(N, C): what the first weights make of the prompts."""
+    def nearest(self, learner, rows):
+        """(N,) int64: the number of the expert for each row, by its prompt."""
         with self.first.back(learner):
-            return learner.embed(rows)
-
-    def route(self, learner, rows):
-        """(N,) int64: the number of the expert for each row, -1 where it has no prompt."""
-        numbers = self.gate.nearest(self.embedded(learner, rows))
-        return numbers.masked_fill(~prompted(rows.judged).to(numbers.device), -1)
+            return self.gate.nearest(learner.embed(rows))
 
     def running(self, learner, number):
         """The expert's weights; of the task that is being learned, the model's own."""
@@ -95,9 +91,14 @@ class Experts(Strategy):
         if not self.names:
             yield
             return
-        route, running = partial(self.route, learner), partial(self.running, learner)
-        with torch.no_grad(), routing(learner, route, running, partial(self.mixed, learner)):  # no expert learns more
+        parts = (partial(part, learner) for part in (self.nearest, self.running, self.mixed))
+        with torch.no_grad(), routing(learner, *parts):  # no expert learns more
             yield
+
+    def serving(self, learner, prompt):
+        if not self.names:
+            return nullcontext()
+        return self.running(learner, *self.nearest(learner, asked([prompt[-learner.context() :]])).tolist())
 
     def state(self):
         experts = {k: t for i, expert in enumerate(self.experts) for k, t in named(f"expert{i}", expert).items()}

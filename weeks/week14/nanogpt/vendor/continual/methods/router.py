@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/router.py, sha256 b43794fa17f3fc788af689c72d83040ec4287b3587e0e323bc2de824e919bc9c; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/router.py, sha256 4e92ec7b239e6e3f8ff34edecf3e36ee0404f85f076cf59f4bc8539fafd5f02f; edit there, then run: make vendor
 """An adapter for each task, learned on the bare base, and a gate that reads the prompt and chooses one of them.
 
 Nothing learned is ever touched again, so all that can be lost is lost by routing: `routed` says how well that goes.
@@ -9,8 +9,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
+from ..rows import asked
 from ...lora.adapter import BASE, using
-from .gate import Gate, routing, some
+from .gate import Gate, beginnings, routing
 from .grown import AdapterConfig, Grown, label
 
 ROUTER_ROWS = field(default=256, metadata={"help": "training rows of a task that its prompts' mean is taken of"})
@@ -33,6 +34,8 @@ def check_rows(router_rows):
 class RoutedLoRA(Grown):
     """One adapter a task, each on the bare base; every row is answered by the adapter that its prompt is nearest to."""
 
+    needs_prompt = True
+
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(RouterConfig() if config is None else config, seed=seed)
         self.gate = Gate()
@@ -43,27 +46,33 @@ class RoutedLoRA(Grown):
     def start(self, learner, task):
         rows = super().start(learner, task)
         if len(self.gate.means) < len(self.names):
-            self.gate.add(self.embedded(learner, some(task.train, self.config.router_rows)))
+            with using(learner.model, BASE):
+                self.gate.add(beginnings(learner, task, self.config.router_rows))
         return rows
 
-    def embedded(self, learner, rows):
-        """(N, C): what the base makes of the prompts."""
-        with using(learner.model, BASE):
-            return learner.embed(rows)
-
-    def route(self, learner, rows):
+    def nearest(self, learner, rows):
         """The number of the task, for each row: (N,) int64."""
-        return self.gate.nearest(self.embedded(learner, rows))
+        with using(learner.model, BASE):
+            return self.gate.nearest(learner.embed(rows))
 
     def routed(self, learner, name, rows):
         """Share of these rows of the task `name` that its own adapter answers."""
-        return (self.route(learner, rows) == self.names.index(name)).double().mean().item()
+        return (self.nearest(learner, rows) == self.names.index(name)).double().mean().item()
 
     def view(self, learner, name):
         self.place(learner.model)
         if not self.names:
             return nullcontext()
-        return routing(learner, partial(self.route, learner), lambda number: using(learner.model, label(number)))
+        return routing(learner, partial(self.nearest, learner), partial(self.answering, learner))
+
+    def answering(self, learner, number):
+        return using(learner.model, label(number))
+
+    def serving(self, learner, prompt):
+        self.place(learner.model)
+        if not self.names:
+            return nullcontext()
+        return self.answering(learner, *self.nearest(learner, asked([prompt[-learner.context() :]])).tolist())
 
     def state(self):
         return super().state() | self.gate.state()
