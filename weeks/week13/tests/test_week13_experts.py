@@ -83,19 +83,19 @@ def test_a_batch_may_hold_both_and_plain_text():
 
 
 def test_plain_text_is_predicted_by_bayes_rule():
-    """The oracle: the probability of a whole row is the mean of what each expert gives it, whatever its task."""
+    """The oracle: the probability of a whole row is the mean of what the first model and each expert give it."""
     both = tasks(prompt=0)
     learner, strategy = learned(both)
-    owns = snapshots(both)
+    owns = [gpt(), *snapshots(both)]
     for task in both:
         for row in task.train[:5].split(1):
             with strategy.view(learner, task.name), torch.no_grad():
                 logits, loss = learner.predict(row)
             each = torch.tensor([-own.loss(row).item() * T for own in owns], dtype=torch.float64)  # log-probabilities
-            wanted = torch.logsumexp(each, 0).item() - math.log(2)
+            wanted = torch.logsumexp(each, 0).item() - math.log(3)
             assert -loss.item() * T == pytest.approx(wanted, rel=1e-5)
             assert torch.allclose(logits.exp().sum(1), torch.ones(T)), "a distribution at each position"
-            assert -loss.item() * T > each.max().item() - math.log(2) - 1e-4  # at most one bit a row below the best
+            assert -loss.item() * T > each.max().item() - math.log(3) - 1e-4  # a row costs at most log2(3) bits more
 
 
 def test_what_comes_later_changes_no_earlier_prediction():
@@ -123,6 +123,24 @@ def test_answers_are_written_by_the_expert_of_the_prompt():
         assert learner.generate([], 1, stop=()) == []
     assert answers == [[7, 8, 9, 2], [1, 2, 1], [10, 6, 7, 2], [3, 4, 5, 1]]
     assert [torch.equal(t, strategy.experts[i]["wte.weight"]) for i, t in enumerate(held)] == [True, True]
+
+
+def test_text_is_continued_by_whoever_finds_it_likeliest():
+    """Without prompts to be like, the beginning itself decides; of a single token nobody can say, and the newest goes
+    on. What the model knew before it learned anything counts too."""
+    both = tasks(prompt=0)
+    learner, strategy = learned(both)
+    owns = [gpt(), *snapshots(both)]
+    with torch.no_grad():  # text that only the first model expects
+        other = [3]
+        for _ in range(5):
+            logs = torch.stack([own.model(torch.tensor([other]))[0][0, -1].log_softmax(-1) for own in owns])
+            other.append((logs[0] - logs[1:].max(0).values).argmax().item())
+    prompts = [both[0].train.ids[0, :5].tolist(), both[1].train.ids[0, :5].tolist(), other, [4]]
+    assert strategy.chosen(learner, prompts).tolist() == [0, 1, -1, 1]
+    for prompt, own in zip(prompts, [owns[1], owns[2], owns[0], owns[2]]):
+        with strategy.serving(learner, prompt), torch.no_grad():
+            assert torch.equal(learner.model(torch.tensor([prompt]))[0], own.model(torch.tensor([prompt]))[0])
 
 
 def test_no_expert_learns_more():

@@ -75,12 +75,13 @@ def beginnings(learner, task, n):
 
 
 @contextmanager
-def routing(learner, nearest, running, mixed=None):
+def routing(learner, nearest, running, mixed=None, chosen=None):
     """Inside, each row that the learner is asked is answered by the weights that `running` its number puts in place.
 
-    `nearest` gives rows their numbers, (N,) int64. Logits come at the judged positions alone, (M, V). With
-    `mixed(forward, rows)` it answers rows that have no prompt.
+    `nearest` gives rows their numbers, (N,) int64, and `chosen` lists of ids, if that is not the same. Logits come at
+    the judged positions alone, (M, V). With `mixed(forward, rows)` it answers rows that have no prompt.
     """
+    chosen = chosen or (lambda prompts: nearest(asked(prompts)))
     forward, generate = learner.forward, learner.generate
 
     def route(rows):
@@ -109,7 +110,7 @@ def routing(learner, nearest, running, mixed=None):
 
     def routed_generate(prompts, n, **options):
         answers = [None] * len(prompts)
-        for number, places in groups(nearest(asked(prompts)) if prompts else torch.empty(0)):
+        for number, places in groups(chosen(prompts) if prompts else torch.empty(0)):
             with running(number):
                 found = generate([prompts[i] for i in places.tolist()], n, **options)
             for i, answer in zip(places.tolist(), found):

@@ -1,14 +1,15 @@
-# vendored from weeks/week13/continual/methods/experts.py, sha256 fb3cf95f69e534e24941016aab11717b7ebe8c3367d64c35021eb61aceace461; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/experts.py, sha256 27adeb3cd640df17b8dfd3a0f67142451903147e4677bfb783d6cc566991ff8a; edit there, then run: make vendor
 """Experts: after each task its weights are kept as they are, and what is read says later which of them to ask.
 
 Training is naive, so a task profits from those before it, and nothing that was learned is touched again. A question
 goes to the expert whose prompts it is like, as in Expert Gate (Aljundi et al. 2017, arXiv:1611.06194), whose gates are
 autoencoders and whose new experts begin as the most related one; here they begin as the last. Plain text has no prompt.
-There every expert predicts each token, and counts by how likely it found those before (Bayes' rule, all experts alike
-at first): no task is named, and of a row of T tokens this costs at most log2(experts) / T bits a token.
+There every expert, and the model as it was at first, predicts each token, and counts by how likely it found those
+before (Bayes' rule, all alike at first): no task is named, and of a row of T tokens this costs at most
+log2(experts + 1) / T bits a token.
 
-Keeps all weights that learn, once more for every task, and the first ones, which embed prompts; no rows. With LoRA that
-is one adapter a task. Left out: experts that are merged, or dropped.
+Keeps all weights that learn, once more for every task, and the first ones, which also embed prompts; no rows. With LoRA
+that is one adapter a task. Left out: experts that are merged, or dropped.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -18,7 +19,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from ..rows import asked
+from ..learner import prompted
+from ..rows import all_judged, asked
 from ..strategy import Config, Strategy
 from ..weights import copied, named, part, swapped
 from .first import First
@@ -45,6 +47,7 @@ class Experts(Strategy):
         self.names = []  # tasks, the one under way included
         self.experts = []  # {parameter: tensor} of each that has ended
         self.first = First()
+        self.plain = True  # has no task a prompt?
         self.gate = Gate()
 
     def start(self, learner, task):
@@ -53,6 +56,7 @@ class Experts(Strategy):
             with self.first.back(learner):
                 self.gate.add(beginnings(learner, task, self.config.router_rows))
             self.names.append(task.name)
+            self.plain = self.plain and not prompted(task.train.judged).any().item()
         return super().start(learner, task)
 
     def finish(self, learner, task):
@@ -64,8 +68,25 @@ class Experts(Strategy):
         with self.first.back(learner):
             return self.gate.nearest(learner.embed(rows))
 
+    def chosen(self, learner, prompts):
+        """(N,) int64: the number of the expert that continues each list of ids: of text, who finds it likeliest."""
+        if not self.plain:
+            return self.nearest(learner, asked(prompts))
+        losses = [[self.loss_of(learner, number, ids) for number in range(-1, len(self.names))] for ids in prompts]
+        return torch.tensor(losses).flip(1).argmin(1).neg() + len(self.names) - 1  # of equal ones the newest
+
+    @torch.no_grad()
+    def loss_of(self, learner, number, ids):
+        """Mean loss of the ids, at most a context of the last ones; 0 for one alone."""
+        if len(ids) < 2:
+            return 0.0
+        with self.running(learner, number):
+            return learner.loss(all_judged(torch.tensor([ids[-learner.context() - 1 :]]))).item()
+
     def running(self, learner, number):
-        """The expert's weights; of the task that is being learned, the model's own."""
+        """The expert's weights, the first ones for -1; of the task that is being learned, the model's own."""
+        if number < 0:
+            return self.first.back(learner)
         return swapped(learner, self.experts[number]) if number < len(self.experts) else nullcontext()
 
     def mixed(self, learner, forward, rows):
@@ -73,7 +94,7 @@ class Experts(Strategy):
         judged = learner.mask(rows)
         targets = rows.ids.to(judged.device)[:, 1:][judged]
         total = weight = None
-        for number in range(len(self.names)):
+        for number in range(-1, len(self.names)):
             with self.running(learner, number):
                 logits, _ = forward(rows)
             logs = at_mask(learner, rows, logits).float().log_softmax(-1)  # (M, V)
@@ -91,22 +112,22 @@ class Experts(Strategy):
         if not self.names:
             yield
             return
-        parts = (partial(part, learner) for part in (self.nearest, self.running, self.mixed))
+        parts = (partial(part, learner) for part in (self.nearest, self.running, self.mixed, self.chosen))
         with torch.no_grad(), routing(learner, *parts):  # no expert learns more
             yield
 
     def serving(self, learner, prompt):
         if not self.names:
             return nullcontext()
-        return self.running(learner, *self.nearest(learner, asked([prompt[-learner.context() :]])).tolist())
+        return self.running(learner, *self.chosen(learner, [prompt[-learner.context() :]]).tolist())
 
     def state(self):
         experts = {k: t for i, expert in enumerate(self.experts) for k, t in named(f"expert{i}", expert).items()}
-        known = {"names": list(self.names), "experts": len(self.experts)}
+        known = {"names": list(self.names), "experts": len(self.experts), "plain": self.plain}
         return known | copied(experts) | self.first.state() | self.gate.state()
 
     def load(self, state):
-        self.names = list(state["names"])
+        self.names, self.plain = list(state["names"]), state["plain"]
         self.experts = [part(state, f"expert{i}") for i in range(state["experts"])]
         self.first.load(state)
         self.gate.load(state, len(self.names))
