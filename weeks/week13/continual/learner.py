@@ -106,12 +106,14 @@ class Learner:
         with self.evaluating(), torch.no_grad():
             for part in rows.split(EMBED_BATCH):
                 part = part.to(next(self.model.parameters()).device)
+                mask = prompt_mask(part.judged)[:, :-1, None]  # (B, T, 1)
+                read = part.ids[:, : int(mask.any(dim=0).sum())]  # no padding, nor what comes after all prompts
+                mask = mask[:, : read.shape[1]]
                 with self.autocast():
                     if hasattr(self.model, "hidden"):
-                        states = self.model.hidden(part.ids[:, :-1]).float()  # (B, T, C)
+                        states = self.model.hidden(read).float()  # (B, T, C)
                     else:
-                        states = self.model(part.ids[:, :-1])[0].float().softmax(dim=-1)  # (B, T, V)
-                mask = prompt_mask(part.judged)[:, :-1, None]  # (B, T, 1)
+                        states = self.model(read)[0].float().softmax(dim=-1)  # (B, T, V)
                 parts.append(((states * mask).sum(dim=1) / mask.sum(dim=1)).cpu())
         return torch.cat(parts)
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 581bc59d4ac2ceb3c11557e16ae23f7a641c8a66ab541ff6fb923480263caf47; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 8ec38e983e35905c9a1b55e15e38b76996f938f72237ac376682253223340110; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -107,12 +107,14 @@ class Learner:
         with self.evaluating(), torch.no_grad():
             for part in rows.split(EMBED_BATCH):
                 part = part.to(next(self.model.parameters()).device)
+                mask = prompt_mask(part.judged)[:, :-1, None]  # (B, T, 1)
+                read = part.ids[:, : int(mask.any(dim=0).sum())]  # no padding, nor what comes after all prompts
+                mask = mask[:, : read.shape[1]]
                 with self.autocast():
                     if hasattr(self.model, "hidden"):
-                        states = self.model.hidden(part.ids[:, :-1]).float()  # (B, T, C)
+                        states = self.model.hidden(read).float()  # (B, T, C)
                     else:
-                        states = self.model(part.ids[:, :-1])[0].float().softmax(dim=-1)  # (B, T, V)
-                mask = prompt_mask(part.judged)[:, :-1, None]  # (B, T, 1)
+                        states = self.model(read)[0].float().softmax(dim=-1)  # (B, T, V)
                 parts.append(((states * mask).sum(dim=1) / mask.sum(dim=1)).cpu())
         return torch.cat(parts)
 
