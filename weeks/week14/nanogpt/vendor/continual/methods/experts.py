@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/experts.py, sha256 27adeb3cd640df17b8dfd3a0f67142451903147e4677bfb783d6cc566991ff8a; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/experts.py, sha256 c06f1e58b3f3a0de027ae66232f09b6f1183597477f00362e7552e6ad4ee42fc; edit there, then run: make vendor
 """Experts: after each task its weights are kept as they are, and what is read says later which of them to ask.
 
 Training is naive, so a task profits from those before it, and nothing that was learned is touched again. A question
@@ -47,16 +47,17 @@ class Experts(Strategy):
         self.names = []  # tasks, the one under way included
         self.experts = []  # {parameter: tensor} of each that has ended
         self.first = First()
-        self.plain = True  # has no task a prompt?
+        self.asking = []  # those whose rows have prompts: the gate knows them
         self.gate = Gate()
 
     def start(self, learner, task):
         if task.name not in self.names:
             self.first.note(learner)
-            with self.first.back(learner):
-                self.gate.add(beginnings(learner, task, self.config.router_rows))
+            if prompted(task.train.judged).any():
+                with self.first.back(learner):
+                    self.gate.add(beginnings(learner, task, self.config.router_rows))
+                self.asking.append(task.name)
             self.names.append(task.name)
-            self.plain = self.plain and not prompted(task.train.judged).any().item()
         return super().start(learner, task)
 
     def finish(self, learner, task):
@@ -64,13 +65,16 @@ class Experts(Strategy):
         self.experts[place : place + 1] = [copied(learner.parameters())]
 
     def nearest(self, learner, rows):
-        """(N,) int64: the number of the expert for each row, by its prompt."""
+        """(N,) int64: the number of the expert for each row, by its prompt; -1 where no task has prompts."""
+        if not self.asking:
+            return torch.full((len(rows),), -1)
         with self.first.back(learner):
-            return self.gate.nearest(learner.embed(rows))
+            found = self.gate.nearest(learner.embed(rows))
+        return torch.tensor([self.names.index(name) for name in self.asking])[found.cpu()]
 
     def chosen(self, learner, prompts):
         """(N,) int64: the number of the expert that continues each list of ids: of text, who finds it likeliest."""
-        if not self.plain:
+        if self.asking:
             return self.nearest(learner, asked(prompts))
         losses = [[self.loss_of(learner, number, ids) for number in range(-1, len(self.names))] for ids in prompts]
         return torch.tensor(losses).flip(1).argmin(1).neg() + len(self.names) - 1  # of equal ones the newest
@@ -123,11 +127,11 @@ class Experts(Strategy):
 
     def state(self):
         experts = {k: t for i, expert in enumerate(self.experts) for k, t in named(f"expert{i}", expert).items()}
-        known = {"names": list(self.names), "experts": len(self.experts), "plain": self.plain}
+        known = {"names": list(self.names), "asking": list(self.asking), "experts": len(self.experts)}
         return known | copied(experts) | self.first.state() | self.gate.state()
 
     def load(self, state):
-        self.names, self.plain = list(state["names"]), state["plain"]
+        self.names, self.asking = list(state["names"]), list(state["asking"])
         self.experts = [part(state, f"expert{i}") for i in range(state["experts"])]
         self.first.load(state)
-        self.gate.load(state, len(self.names))
+        self.gate.load(state, len(self.asking))
