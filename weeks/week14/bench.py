@@ -213,7 +213,7 @@ def replaying(seed):
     from nanogpt.vendor.continual.methods import make
     from nanogpt.vendor.continual.rows import windows
     from nanogpt.vendor.continual.task import Task
-    from train import METHODS, presets
+    from train import ARMS, METHODS, presets
 
     keep_memory()
     setting, (autocast, precision) = presets()["default"], autocast_for("auto", torch.device("cpu"))
@@ -224,9 +224,9 @@ def replaying(seed):
         for i in range(BATCHED_PAIRS + 1)
     ]
     sides = {}
-    for arm, method in METHODS.items():
+    for arm in ARMS:
         learner = Learner(GPT(GPTConfig(**shape)).train(), autocast=autocast)
-        sides[arm] = learner, make(method, setting.get(arm, {}), seed=seed)
+        sides[arm] = learner, make(METHODS[arm], setting.get(arm, {}), seed=seed)
         sides[arm][1].finish(learner, tasks[0])  # its rows are those that are kept
     pairs, ratios = [], []  # seconds of a step; of a whole domain, one arm over the other
     for task in tasks[1:]:

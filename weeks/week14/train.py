@@ -2,7 +2,8 @@
 
 The same pretrained model learns Shakespeare, recipes and Python code, once naively and once with replay;
 after each domain it is examined on all four. What is left behind: runs/week14/results/<preset>.json, and models for
-`nanogpt sample` and `nanogpt chat` in checkpoints/week14-<preset>/.
+`nanogpt sample` and `nanogpt chat` in checkpoints/week14-<preset>/. With --arms naive experts the second one keeps the
+weights of each domain instead; that leaves <preset>-naive-experts.json and models beside the others.
 """
 
 import shlex
@@ -15,7 +16,9 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PRETRAIN, LATER = "bible", ("shakespeare", "recipes", "code")
 DOMAINS = (PRETRAIN, *LATER)
-METHODS = {"naive": "naive", "replay": "distilled-replay"}  # what an arm is called here, and the method that it is
+METHODS = {"naive": "naive", "replay": "distilled-replay", "experts": "experts"}  # an arm's name here, and its method
+ARMS = ("naive", "replay")
+KEEPS = {"naive": "nothing", "replay": "{kept_pct:.1f} % of the rows", "experts": "the weights of each domain"}
 
 PROMPTS = {
     "bible": "And the Lord said to Moses, Say to the children of Israel,",
@@ -53,14 +56,20 @@ def presets():
 
 def main(argv=None):
     """Run the main job and return its metrics."""
+    from nanogpt.vendor.shared.errors import Mistake
     from nanogpt.vendor.shared.results import parser, save_run, thread_count
 
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/train.py --preset default --seed 1")
     p.add_argument("--work", type=Path, help="folder for the models (default: checkpoints/week14-<preset>)")
+    p.add_argument("--arms", nargs=2, choices=METHODS, default=ARMS, metavar="ARM",
+                   help=f"two of {', '.join(METHODS)} (default: {' '.join(ARMS)})")  # fmt: skip
     p.add_argument("--fresh", action="store_true", help="start over instead of going on with a run that was stopped")
     args = p.parse_args(argv)
-    threads = thread_count(args.threads)
-    work = args.work or ROOT / "checkpoints" / f"week14-{args.preset}"
+    threads, arms = thread_count(args.threads), tuple(args.arms)
+    if len(set(arms)) < 2:
+        raise Mistake(f"--arms names {arms[0]} twice; give two that differ")
+    name = args.preset if arms == ARMS else "-".join([args.preset, *arms])
+    work = args.work or ROOT / "checkpoints" / f"week14-{name}"
     print(f"week14 {args.preset}: {', '.join(DOMAINS)}; {threads} threads; models go to {work}", flush=True)
 
     import torch  # after the first line, so that a user sees at once that something happens
@@ -68,31 +77,32 @@ def main(argv=None):
     torch.set_num_threads(threads)
     setting, runs = presets()[args.preset], []
     for seed in range(args.seed, args.seed + setting["seeds"]):
-        runs.append(run(setting, seed, args.data, work / f"seed{seed}" if setting["seeds"] > 1 else work, args.fresh))
-    metrics = summary(runs)
-    path = save_run(__file__, args, argv, metrics, seconds=sum(r["main_job_seconds"] for r in runs), threads=threads)
-    print(finding(metrics, runs, work / f"seed{args.seed}" if setting["seeds"] > 1 else work))
+        folder = work / f"seed{seed}" if setting["seeds"] > 1 else work
+        runs.append(run(setting, seed, args.data, folder, args.fresh, arms))
+    metrics, seconds = summary(runs), sum(r["main_job_seconds"] for r in runs)
+    path = save_run(__file__, args, argv, metrics, seconds=seconds, threads=threads, name=name)
+    print(finding(metrics, runs, work / f"seed{args.seed}" if setting["seeds"] > 1 else work, arms))
     print(f"results: {path}")
     return metrics
 
 
-def finding(metrics, runs, work):
+def finding(metrics, runs, work, arms):
     """The last lines: what was done, what it showed, where the models are, what to type next."""
     cut = metrics.get("forgetting_cut_pct")
     compared = "" if cut is None else f": {abs(cut):.1f} % {'less' if cut >= 0 else 'more'}"
-    sample = shlex.join([".venv/bin/nanogpt", "sample", "--model", str(work / "replay"), "--prompt", PROMPTS[PRETRAIN]])
+    sample = shlex.join([".venv/bin/nanogpt", "sample", "--model", str(work / arms[1]), "--prompt", PROMPTS[PRETRAIN]])
+    ways = ", ".join(f"once {arm} (keeps {KEEPS[arm].format(**runs[0])})" for arm in arms)
+    worse = [f"{arm} by {metrics[f'{arm}_forgetting_bpb']:.3f}" for arm in arms]
     return (
         f"\nWhat it did: a model of {runs[0]['n_params']:,} numbers learned {PRETRAIN}, then {', '.join(LATER)}, one "
-        f"after another: once naively, once with replay, which keeps {runs[0]['kept_pct']:.1f} % of the rows. "
-        f"It took {sum(r['main_job_seconds'] for r in runs):.0f} s.\n"
-        f"What it showed: on what it knew before, the naive model got worse by {metrics['naive_forgetting_bpb']:.3f} "
-        f"bits per byte, the one with replay by {metrics['replay_forgetting_bpb']:.3f}{compared}.\n"
-        f"Where it lies: the models in {work} (pretrained, naive, replay); `make week14` draws the figures.\n"
+        f"after another: {ways}. It took {sum(r['main_job_seconds'] for r in runs):.0f} s.\n"
+        f"What it showed: on what it knew before, the model got worse in bits per byte: {', '.join(worse)}{compared}.\n"
+        f"Where it lies: the models in {work} (pretrained, {', '.join(arms)}); `make week14` draws the figures.\n"
         f"To try next: {sample}   (or: chat, eval, learn)"
     )
 
 
-def run(setting, seed, data, work, fresh):
+def run(setting, seed, data, work, fresh, arms=ARMS):
     """One seed of the whole job. A run that was stopped goes on from its last saved step."""
     from nanogpt.device import autocast_for, pick_device
     from nanogpt.workspace.runlog import begin, clocked
@@ -100,14 +110,14 @@ def run(setting, seed, data, work, fresh):
 
     device = pick_device("cpu")
     autocast, precision = autocast_for("auto", device)
-    log = begin(work, {**setting, "seed": seed, "precision": precision}, ("pretrained", *METHODS), fresh)
+    log = begin(work, {**setting, "seed": seed, "precision": precision}, ("pretrained", *arms), fresh)
     log.setdefault("rows", {})
     with clocked(work, log):
         domains = {name: read(data, name, setting) for name in DOMAINS}
         course = pretrained(setting, seed, domains, work, autocast, device, log)
         print_samples(f"after {PRETRAIN}", course, [PRETRAIN], seed)
         matrices, samples = {}, {}
-        for method in METHODS:
+        for method in arms:
             print(f"\n-- three more domains, {method} --", flush=True)
             folder = work / method
             begun = folder if (folder / "checkpoint.json").exists() else work / "pretrained"
@@ -184,14 +194,16 @@ def print_samples(title, course, names, seed):
     """One sample a domain, printed and returned."""
     from nanogpt.infer.generate import generate
     from nanogpt.vendor.bpe.stream import decode_stream
+    from nanogpt.vendor.continual.learner import Learner
     from nanogpt.vendor.shared.text import END
 
     end, samples = course.tokenizer.special_tokens[END], {}
     for name in names:
         ids = [end, *course.tokenizer.encode_ordinary(PROMPTS[name])]
         ids = ids[-course.model.config.block_size :]
-        tokens = generate(course.model, ids, 80, temperature=0.7, top_p=0.95, seed=seed, stop={end})
-        samples[name] = PROMPTS[name] + "".join(decode_stream(course.tokenizer, tokens))
+        with course.method.serving(Learner(course.model), ids):
+            tokens = generate(course.model, ids, 80, temperature=0.7, top_p=0.95, seed=seed, stop={end})
+            samples[name] = PROMPTS[name] + "".join(decode_stream(course.tokenizer, tokens))
         print(f"\n[{title}: {name}]\n{samples[name]}", flush=True)
     return samples
 
@@ -216,31 +228,28 @@ def measured(setting, seed, course, matrices, log, samples, precision):
     """The metrics of one seed."""
     from nanogpt.vendor.continual.metrics import acc, forgetting_cut, rise
 
-    naive, replay = rise(matrices["naive"]), rise(matrices["replay"])
-    cut = forgetting_cut(replay, naive)
+    (first, before), (second, after) = ((arm, rise(rows)) for arm, rows in matrices.items())
+    cut = forgetting_cut(after, before)
     rows, pretrain = sum(log["rows"].values()), setting["pretrain"]
     tokens, step = pretrain["batch_size"] * setting["shape"]["block_size"], log["step_seconds"].get(f"train {PRETRAIN}")
-    said = "there was nothing to cut" if cut is None else f"replay cuts it by {100 * cut:.1f} %"
-    print(f"\nforgetting: naive {naive:.3f}, replay {replay:.3f} bits per byte; {said}")
+    said = "there was nothing to cut" if cut is None else f"{second} cuts it by {100 * cut:.1f} %"
+    print(f"\nforgetting: {first} {before:.3f}, {second} {after:.3f} bits per byte; {said}")
+    learned = {arm: statistics.mean(rows[i][i] for i in range(1, len(DOMAINS))) for arm, rows in matrices.items()}
+    replay = {"keep_rows": setting["replay"]["keep_rows"], "kept_pct": 100 * setting["replay"]["keep_rows"] / rows}
     return {
         "seed": seed,
         "forgetting_cut_pct": None if cut is None else 100 * cut,
         "main_job_seconds": log["elapsed"],
-        "pretrain_val_bpb": matrices["naive"][0][0],
+        "pretrain_val_bpb": matrices[first][0][0],
         "tokens_per_second": step and tokens * pretrain["accumulate"] / step,
-        "naive_forgetting_bpb": naive,
-        "replay_forgetting_bpb": replay,
-        "naive_mean_bpb": acc(matrices["naive"]),
-        "replay_mean_bpb": acc(matrices["replay"]),
-        "naive_learned_bpb": statistics.mean(matrices["naive"][i][i] for i in range(1, len(DOMAINS))),
-        "replay_learned_bpb": statistics.mean(matrices["replay"][i][i] for i in range(1, len(DOMAINS))),
+        **{f"{arm}_forgetting_bpb": rise(rows) for arm, rows in matrices.items()},
+        **{f"{arm}_mean_bpb": acc(rows) for arm, rows in matrices.items()},
+        **{f"{arm}_learned_bpb": value for arm, value in learned.items()},
         "n_params": course.model.n_params(),
-        "keep_rows": setting["replay"]["keep_rows"],
-        "kept_pct": 100 * setting["replay"]["keep_rows"] / rows,
+        **(replay if "replay" in matrices else {}),
         "precision": precision,
         "domains": list(DOMAINS),
-        "matrix_naive": matrices["naive"],
-        "matrix_replay": matrices["replay"],
+        **{f"matrix_{arm}": rows for arm, rows in matrices.items()},
         "vocab_size": course.tokenizer.vocab_size,
         "losses": log["losses"],
         "block_tokens": tokens,
@@ -257,7 +266,7 @@ def summary(runs):
         if isinstance(value, float):
             values = [r[name] for r in runs]
             out |= {name: statistics.mean(values), f"{name}_sd": statistics.stdev(values), f"{name}_each": values}
-    for name in ("matrix_naive", "matrix_replay"):
+    for name in (name for name in runs[0] if name.startswith("matrix_")):
         out[name] = [
             [statistics.mean(cell) for cell in zip(*rows, strict=True)]
             for rows in zip(*(r[name] for r in runs), strict=True)

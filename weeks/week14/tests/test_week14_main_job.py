@@ -1,6 +1,7 @@
 """The main job in small, from text to results and figures, stopped and continued."""
 
 import json
+import math
 
 import pytest
 
@@ -63,6 +64,24 @@ def test_naive_forgets_and_replay_forgets_less(job):
     assert metrics["naive_forgetting_bpb"] > 0.5
     assert metrics["replay_forgetting_bpb"] < 0.5 * metrics["naive_forgetting_bpb"]
     assert metrics["replay_learned_bpb"] < metrics["matrix_naive"][0][1]  # and still learns what is new
+
+
+def test_experts_forget_little_and_learn_as_naively(job, data, load_script, tmp_path, capsys):
+    """Other arms leave another results file. Of a text that was learned no more is lost than Bayes' rule costs, and the
+    new texts are learned by the same steps as in naive training."""
+    script, argv, _, naive = job
+    own = ["--work", str(tmp_path / "w"), "--out", str(tmp_path / "out"), "--arms", "naive", "experts"]
+    metrics = script.main([*argv, *own])
+    record = json.loads((tmp_path / "out" / "smoke-naive-experts.json").read_text())
+    assert record["metrics"]["matrix_naive"] == naive["matrix_naive"] and "kept_pct" not in metrics
+    worst = math.log2(4) / script.presets()["smoke"]["shape"]["block_size"]  # bits a token, which is a byte or more
+    for i in range(4):
+        best = naive["matrix_naive"][i][i]
+        assert all(row[i] <= best + worst + 1e-6 for row in metrics["matrix_experts"][i:])
+    assert metrics["experts_forgetting_bpb"] < 0.1 * metrics["naive_forgetting_bpb"]
+    assert "once experts (keeps the weights of each domain)" in capsys.readouterr().out
+    with pytest.raises(Exception, match="--arms names naive twice; give two that differ"):
+        script.main([*argv, "--arms", "naive", "naive"])
 
 
 def test_models_are_left_for_sample_and_chat(job, capsys):
