@@ -153,20 +153,22 @@ def ingredients(metrics, plt):
 
 
 def stories(metrics, plt):
-    """What the later domains do to the stories that the shipped model wrote itself, naively and with replay."""
+    """What the later domains do to the stories that the shipped model wrote itself, in each way of learning them."""
     names = metrics["domains"]
     fig, ax = plt.subplots(figsize=(7.5, 4.3), layout="constrained")
-    for method, colour in (("naive", "tab:orange"), ("replay", "tab:blue")):
+    for method, colour in (("naive", "tab:orange"), ("replay", "tab:blue"), ("experts", "tab:green")):
         values = [row[0] for row in metrics[f"matrix_{method}"]]
         ax.plot(range(len(names)), values, "o-", color=colour, label=method)
         ax.annotate(f"{values[-1]:.2f}", (len(names) - 1, values[-1]), (6, 0), textcoords="offset points", va="center")
     ax.set_xticks(range(len(names)), ["before", *(f"after {name}" for name in names[1:])])
     ax.set_ylabel("bits per byte of stories\nthe axis does not start at 0")
     ax.margins(x=0.08)
-    before, naive, replay = (metrics[f"stories_{name}_bpb"] for name in ("before", "naive", "replay"))
+    naive, replay, experts = (
+        metrics[f"stories_{name}_bpb"] - metrics["stories_before_bpb"] for name in ("naive", "replay", "experts")
+    )
     ax.set_title(
-        f"Three later domains make the stories {naive - before:+.2f} bits per byte worse naively,\n"
-        f"{replay - before:+.2f} with stories that the model wrote itself ({whose(metrics)})", fontsize=11,
+        f"Three later domains make the stories {naive:+.2f} bits per byte worse naively, {replay:+.2f} with\n"
+        f"stories that the model wrote itself, {experts:+.2f} with the weights of each ({whose(metrics)})", fontsize=11,
     )  # fmt: skip
     ax.legend()
     return fig

@@ -1,9 +1,9 @@
 """Forgetting that can be read: the story model learns Shakespeare, code and recipes, and is asked for a story again.
 
-Once naively, once with replay. The rows that replay joins are stories which the model wrote itself before: they ship
-with it, and nothing of the text that it was trained on is needed. What is left behind:
-runs/week14/results/forgetting-<preset>.json, and two models in checkpoints/week14-forgetting-<preset>/. Stopped, the
-same command goes on.
+Once naively, once with replay, once with the weights of each text kept (experts). The rows that replay joins are
+stories which the model wrote itself before: they ship with it, and nothing of the text that it was trained on is
+needed. What is left behind: runs/week14/results/forgetting-<preset>.json, and three models in
+checkpoints/week14-forgetting-<preset>/. Stopped, the same command goes on.
 """
 
 import shlex
@@ -13,7 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 LATER = ("shakespeare", "code", "recipes")
-METHODS = {"naive": "naive", "replay": "shared-replay"}  # what an arm is called here, and the method that it is
+METHODS = {"naive": "naive", "replay": "shared-replay", "experts": "experts"}  # an arm's name here, and its method
 PROMPT = "One day, a little girl named Lily found a key in the garden. She"
 DEFAULT = {
     "learn": {"steps": 36, "batch_size": 4, "lr": 0.005, "warmup": 4},
@@ -27,7 +27,7 @@ PRESETS = {"smoke": SMOKE, "default": DEFAULT, "full": FULL}
 
 
 def main(argv=None):
-    """Teach both arms, print the three stories, and return the metrics."""
+    """Teach all arms, print a story of each, and return the metrics."""
     from nanogpt.vendor.shared.results import parser, save_run, thread_count
 
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/forgetting.py --preset default")
@@ -48,14 +48,14 @@ def main(argv=None):
     )
     for name, story in metrics["told"].items():
         print(f"\n[{name}: {metrics[f'stories_{name}_bpb']:.2f} bits per byte of stories]\n{story}")
-    print(f"\nIt took {log['elapsed']:.0f} s. Both models lie in {work}.")
+    print(f"\nIt took {log['elapsed']:.0f} s. The models lie in {work}.")
     ask = [".venv/bin/nanogpt", "sample", "--model", str(work / "naive"), "--prompt", PROMPT]
     print(f"To try next: {shlex.join(ask)}\nresults: {path}")
     return metrics
 
 
 def run(setting, args, work):
-    """Both arms from the same start. A run that was stopped goes on from its last saved step."""
+    """All arms from the same start. A run that was stopped goes on from its last saved step."""
     from nanogpt.device import autocast_for, pick_device
     from nanogpt.workspace.learn import judge
     from nanogpt.workspace.runlog import begin, clocked
@@ -66,7 +66,7 @@ def run(setting, args, work):
     chosen = {**setting, "seed": args.seed, "precision": precision, "model": args.model}
     log = begin(work, chosen, tuple(METHODS), args.fresh)
     domains = {name: read(args.data, name, setting) for name in LATER}
-    matrices, told = {}, {}
+    matrices, told, kept = {}, {}, {}
     with clocked(work, log):
         for method, name in METHODS.items():
             folder = work / method
@@ -81,7 +81,8 @@ def run(setting, args, work):
                     learn_one(course, domain, domains[domain][0], setting, args.seed, folder, autocast, log, method)
             matrices[method] = course.scores
             told[method] = story(course, setting, args.seed)
-    return log, summary(matrices, {"before": log["before"], **told}, log, course)
+            kept |= course.method.memory.counts() if method == "replay" else {}
+    return log, summary(matrices, {"before": log["before"], **told}, log, course, kept)
 
 
 def read(data, name, setting):
@@ -111,17 +112,18 @@ def story(course, setting, seed):
     from nanogpt.infer.generate import generate
     from nanogpt.tasks import end_id
     from nanogpt.vendor.bpe.stream import decode_stream
+    from nanogpt.vendor.continual.learner import Learner
 
     end = end_id(course.tokenizer)
     ids = [end, *course.tokenizer.encode_ordinary(PROMPT)]
     drawn = {**course.loaded.sample, "seed": seed, "stop": {end}}
     course.model.eval()
-    return PROMPT + "".join(
-        decode_stream(course.tokenizer, generate(course.model, ids, setting["story_tokens"], **drawn))
-    )
+    with course.method.serving(Learner(course.model), ids):
+        tokens = generate(course.model, ids, setting["story_tokens"], **drawn)
+        return PROMPT + "".join(decode_stream(course.tokenizer, tokens))
 
 
-def summary(matrices, told, log, course):
+def summary(matrices, told, log, course, kept):
     """The metrics: what happened to the stories, and what each arm learned."""
     from nanogpt.vendor.continual.metrics import forgetting_cut, rise
 
@@ -136,11 +138,11 @@ def summary(matrices, told, log, course):
             f"{method}_step_seconds": sum(seconds.get(f"{method}: {name}") or 0 for name in LATER) / len(LATER),
         }
     cut = forgetting_cut(metrics["replay_forgetting_bpb"], metrics["naive_forgetting_bpb"])
-    both = [metrics[f"{method}_step_seconds"] for method in METHODS]
+    both = [metrics[f"{method}_step_seconds"] for method in ("naive", "replay")]
     return metrics | {
         "forgetting_cut_pct": None if cut is None else 100 * cut,
         "replay_vs_naive_time_ratio": both[1] / both[0] if all(both) else None,
-        "kept": course.method.memory.counts(),
+        "kept": kept,
         "seed": log["setting"]["seed"],
         "n_params": course.model.n_params(),
         "precision": log["setting"]["precision"],

@@ -94,12 +94,12 @@ def test_without_the_stories_it_says_how_to_get_them(job, tmp_path):
 
 
 def test_forgetting_can_be_read(job, data, load_script, tmp_path):
-    """Both arms from one start, the same prompt; the second run has nothing left to train."""
+    """All arms from one start, with the same prompt."""
     folder, script = job[2], load_script("week14", "forgetting")
     argv = ["--preset", "smoke", "--model", str(folder), "--data", str(data), "--work", str(tmp_path / "work")]
     argv += ["--out", str(tmp_path), "--threads", "1"]
     metrics = script.main(argv)
-    assert list(metrics["told"]) == ["before", "naive", "replay"]
+    assert list(metrics["told"]) == ["before", "naive", "replay", "experts"]
     assert all(text.startswith(script.PROMPT) for text in metrics["told"].values())
     assert metrics["matrix_naive"][0] == metrics["matrix_replay"][0]
     assert metrics["domains"] == ["stories", *OTHER] and [len(row) for row in metrics["matrix_naive"]] == [4] * 4
