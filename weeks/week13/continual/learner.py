@@ -107,15 +107,18 @@ class Learner:
             for part in rows.split(EMBED_BATCH):
                 part = part.to(next(self.model.parameters()).device)
                 mask = prompt_mask(part.judged)[:, :-1, None]  # (B, T, 1)
-                read = part.ids[:, : int(mask.any(dim=0).sum())]  # no padding, nor what comes after all prompts
-                mask = mask[:, : read.shape[1]]
-                with self.autocast():
-                    if hasattr(self.model, "hidden"):
-                        states = self.model.hidden(read).float()  # (B, T, C)
-                    else:
-                        states = self.model(read)[0].float().softmax(dim=-1)  # (B, T, V)
+                width = int(mask.any(dim=0).sum())  # no padding is read, nor what comes after all prompts
+                mask = mask[:, :width]
+                states = self.states(part.ids[:, :width], mask.sum(dim=(1, 2))).float()
                 parts.append(((states * mask).sum(dim=1) / mask.sum(dim=1)).cpu())
         return torch.cat(parts)
+
+    def states(self, ids, lengths):
+        """ids (B, T), of which row b holds lengths[b] -> (B, T, C), what the model makes of each; the rest is free."""
+        with self.autocast():
+            if hasattr(self.model, "hidden"):
+                return self.model.hidden(ids)
+            return self.model(ids)[0].float().softmax(dim=-1)  # (B, T, V)
 
     def needs_text(self, who):
         """The Format of this learner; a Mistake where it has none, named after `who` asks."""

@@ -175,3 +175,10 @@ class AnswerLearner(Learner):
             states = self.model.hidden(packing.ids[None], positions=places, packing=packing, keep=keep)
             logits = self.model.logits(states[0])  # (M, V)
         return logits, F.cross_entropy(logits.float(), targets[judged])
+
+    def states(self, ids, lengths):
+        """As the learner's own, but no padding is computed, and what prompts begin with alike only once."""
+        packing = Packing(ids, lengths)
+        with self.autocast():
+            states = self.model.hidden(packing.ids[None], positions=packing.positions[None], packing=packing)[0]
+        return states[packing.place]  # (B, T, C)

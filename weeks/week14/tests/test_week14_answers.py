@@ -21,6 +21,8 @@ from nanogpt.infer.batch import common_prefix, generate_batch
 from nanogpt.infer.generate import generate
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.scores import answer_all, exact_match
+from nanogpt.vendor.continual.learner import Learner
+from nanogpt.vendor.continual.rows import Rows
 from nanogpt.vendor.shared.errors import Mistake
 from week14_tiny import CHATML, tiny_model
 
@@ -161,6 +163,18 @@ def test_held_out_rows_are_spread_and_apart(n):
     assert sorted(train + exam) == rows and len(exam) == min(max(1, n // 10), 100) and train
     gaps = [b - a for a, b in zip(exam, exam[1:])]
     assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_prompts_are_embedded_without_padding_as_with_it():
+    """What prompts begin with alike is read once: the same means of hidden states as the plain learner's."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(60, block_size=24, n_layer=2, n_head=2, n_kv_head=1, n_embd=16)).eval()
+    ids, judged = torch.randint(60, (6, 21)), torch.zeros(6, 21, dtype=torch.bool)
+    ids[:, :5] = ids[0, :5]
+    for row, length in enumerate((5, 20, 9, 9, 2, 13)):
+        judged[row, length] = True
+    rows = Rows(ids=ids, judged=judged)
+    torch.testing.assert_close(AnswerLearner(model).embed(rows), Learner(model).embed(rows), rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_that_repeats_a_held_out_one_is_not_learned():

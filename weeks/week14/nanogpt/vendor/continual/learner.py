@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 8ec38e983e35905c9a1b55e15e38b76996f938f72237ac376682253223340110; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 d259a31cd173abafcf3986c3ffc0895adf757b49acec350013ba2586f709319f; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -108,15 +108,18 @@ class Learner:
             for part in rows.split(EMBED_BATCH):
                 part = part.to(next(self.model.parameters()).device)
                 mask = prompt_mask(part.judged)[:, :-1, None]  # (B, T, 1)
-                read = part.ids[:, : int(mask.any(dim=0).sum())]  # no padding, nor what comes after all prompts
-                mask = mask[:, : read.shape[1]]
-                with self.autocast():
-                    if hasattr(self.model, "hidden"):
-                        states = self.model.hidden(read).float()  # (B, T, C)
-                    else:
-                        states = self.model(read)[0].float().softmax(dim=-1)  # (B, T, V)
+                width = int(mask.any(dim=0).sum())  # no padding is read, nor what comes after all prompts
+                mask = mask[:, :width]
+                states = self.states(part.ids[:, :width], mask.sum(dim=(1, 2))).float()
                 parts.append(((states * mask).sum(dim=1) / mask.sum(dim=1)).cpu())
         return torch.cat(parts)
+
+    def states(self, ids, lengths):
+        """ids (B, T), of which row b holds lengths[b] -> (B, T, C), what the model makes of each; the rest is free."""
+        with self.autocast():
+            if hasattr(self.model, "hidden"):
+                return self.model.hidden(ids)
+            return self.model(ids)[0].float().softmax(dim=-1)  # (B, T, V)
 
     def needs_text(self, who):
         """The Format of this learner; a Mistake where it has none, named after `who` asks."""
