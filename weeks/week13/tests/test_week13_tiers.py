@@ -61,6 +61,15 @@ def test_every_row_of_always_is_there_once(filled):
     assert replay["extra_bytes"][-1] > 12 * 13 * 8, "twelve rows of thirteen numbers of eight bytes"
 
 
+def test_what_else_was_lost_is_told_of_the_model_that_is_served():
+    """EMA with a decay near 1 serves the first weights: nothing is lost, though the trained ones lost much."""
+    cell = table.measure(scenario(), "ema:decay=0.999999", "forward", 0)
+    before, after = cell["generic"]
+    assert after == pytest.approx(before, abs=1e-3)
+    before, after = table.measure(scenario(), "naive", "forward", 0)["generic"]
+    assert abs(after - before) > 0.05
+
+
 def test_a_stopped_table_goes_on_and_measures_nothing_twice(filled, tmp_path, monkeypatch):
     """Stopped in the fifth cell, started again: four are read, and the whole is bit for bit an undisturbed table."""
     _, whole = filled

@@ -200,6 +200,8 @@ def sequence(scenario, tasks, spec, seed):
             on_task=on_task, seed=seed, **settings,
         )  # fmt: skip
     moments = each.rows()
+    with strategy.view(learner, tasks[-1].name):  # the model that is served, as everywhere
+        after = generic(scenario, learner)
     numbers = {
         "final": moments[-1],
         "matrix": {score: [moment[score] for moment in moments] for score in moments[0]},
@@ -207,7 +209,7 @@ def sequence(scenario, tasks, spec, seed):
         "cpu_seconds": [cpu for _, cpu in seconds],
         "judging_seconds": round(each.spent[0], 3),
         "extra_bytes": kept,
-        "generic": before + generic(scenario, learner),
+        "generic": before + after,
         "last": [[round(x, 4) for x in next(iter(scores.values()))] for scores in each.seen[-len(tasks) :]],
     }
     if name != "joint" and len(matrix.rows) > 1:
