@@ -137,7 +137,10 @@ def test_text_is_continued_by_whoever_finds_it_likeliest():
             logs = torch.stack([own.model(torch.tensor([other]))[0][0, -1].log_softmax(-1) for own in owns])
             other.append((logs[0] - logs[1:].max(0).values).argmax().item())
     prompts = [both[0].train.ids[0, :5].tolist(), both[1].train.ids[0, :5].tolist(), other, [4]]
-    assert strategy.chosen(learner, prompts).tolist() == [0, 1, -1, 1]
+    assert strategy.chosen(learner, learner.forward, prompts).tolist() == [0, 1, -1, 1]
+    with strategy.view(learner, "low"):
+        answers = learner.generate(prompts, 1, stop=())
+    assert answers == [own.generate([ids], 1, stop=())[0] for ids, own in zip(prompts, (owns[i] for i in (1, 2, 0, 2)))]
     for prompt, own in zip(prompts, [owns[1], owns[2], owns[0], owns[2]]):
         with strategy.serving(learner, prompt), torch.no_grad():
             assert torch.equal(learner.model(torch.tensor([prompt]))[0], own.model(torch.tensor([prompt]))[0])

@@ -78,10 +78,10 @@ def beginnings(learner, task, n):
 def routing(learner, nearest, running, mixed=None, chosen=None):
     """Inside, each row that the learner is asked is answered by the weights that `running` its number puts in place.
 
-    `nearest` gives rows their numbers, (N,) int64, and `chosen` lists of ids, if that is not the same. Logits come at
-    the judged positions alone, (M, V). With `mixed(forward, rows)` it answers rows that have no prompt.
+    `nearest` gives rows their numbers, (N,) int64; `chosen(forward, prompts)` lists of ids, if that is not the same.
+    `mixed(forward, rows)` answers rows that have no prompt. Logits come at the judged positions alone, (M, V).
     """
-    chosen = chosen or (lambda prompts: nearest(asked(prompts)))
+    chosen = chosen or (lambda forward, prompts: nearest(asked(prompts)))
     forward, generate = learner.forward, learner.generate
 
     def route(rows):
@@ -110,7 +110,7 @@ def routing(learner, nearest, running, mixed=None, chosen=None):
 
     def routed_generate(prompts, n, **options):
         answers = [None] * len(prompts)
-        for number, places in groups(chosen(prompts) if prompts else torch.empty(0)):
+        for number, places in groups(chosen(forward, prompts) if prompts else torch.empty(0)):
             with running(number):
                 found = generate([prompts[i] for i in places.tolist()], n, **options)
             for i, answer in zip(places.tolist(), found):

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/experts.py, sha256 c06f1e58b3f3a0de027ae66232f09b6f1183597477f00362e7552e6ad4ee42fc; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/experts.py, sha256 ea85e55425ad25da3259036a2c7136adfb915709813bc82f3e3913e1eec4ec09; edit there, then run: make vendor
 """Experts: after each task its weights are kept as they are, and what is read says later which of them to ask.
 
 Training is naive, so a task profits from those before it, and nothing that was learned is touched again. A question
@@ -72,20 +72,21 @@ class Experts(Strategy):
             found = self.gate.nearest(learner.embed(rows))
         return torch.tensor([self.names.index(name) for name in self.asking])[found.cpu()]
 
-    def chosen(self, learner, prompts):
+    def chosen(self, learner, forward, prompts):
         """(N,) int64: the number of the expert that continues each list of ids: of text, who finds it likeliest."""
         if self.asking:
             return self.nearest(learner, asked(prompts))
-        losses = [[self.loss_of(learner, number, ids) for number in range(-1, len(self.names))] for ids in prompts]
+        numbers = range(-1, len(self.names))
+        losses = [[self.loss_of(learner, forward, number, ids) for number in numbers] for ids in prompts]
         return torch.tensor(losses).flip(1).argmin(1).neg() + len(self.names) - 1  # of equal ones the newest
 
     @torch.no_grad()
-    def loss_of(self, learner, number, ids):
+    def loss_of(self, learner, forward, number, ids):
         """Mean loss of the ids, at most a context of the last ones; 0 for one alone."""
         if len(ids) < 2:
             return 0.0
         with self.running(learner, number):
-            return learner.loss(all_judged(torch.tensor([ids[-learner.context() - 1 :]]))).item()
+            return forward(all_judged(torch.tensor([ids[-learner.context() - 1 :]])))[1].item()
 
     def running(self, learner, number):
         """The expert's weights, the first ones for -1; of the task that is being learned, the model's own."""
@@ -123,7 +124,8 @@ class Experts(Strategy):
     def serving(self, learner, prompt):
         if not self.names:
             return nullcontext()
-        return self.running(learner, *self.chosen(learner, [prompt[-learner.context() :]]).tolist())
+        prompt = prompt[-learner.context() :]
+        return self.running(learner, *self.chosen(learner, learner.forward, [prompt]).tolist())
 
     def state(self):
         experts = {k: t for i, expert in enumerate(self.experts) for k, t in named(f"expert{i}", expert).items()}
