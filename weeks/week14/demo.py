@@ -201,9 +201,10 @@ class Unmasked(torch.nn.Module):
         super().__init__()
         self.model, self.config = model, model.config
 
-    def forward(self, tokens):
+    def forward(self, tokens, targets):
         T = tokens.shape[1]
-        return self.model.logits(self.model.hidden(tokens, mask=torch.ones(T, T, dtype=torch.bool))), None
+        logits = self.model.logits(self.model.hidden(tokens, mask=torch.ones(T, T, dtype=torch.bool)))
+        return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
 def measured(model, text):

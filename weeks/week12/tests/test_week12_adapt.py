@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
         model.config, weights, tokenizer, CHATML, "<|im_start|>", "<|im_end|>"
     )
     product("formats.hf_folder").write(root / "hf", published)
-    rows = [{"prompt": f"is this good {i % 5}", "response": "good"} for i in range(20)]
+    rows = [{"prompt": f"is this good {i}", "response": "good"} for i in range(20)]
     (root / "mood.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (root / "cats.txt").write_text("The cat sat on the mat and looked at the moon.\n" * 60)
     return root
