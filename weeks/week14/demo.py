@@ -202,8 +202,7 @@ class Unmasked(torch.nn.Module):
         self.model, self.config = model, model.config
 
     def forward(self, tokens, targets):
-        T = tokens.shape[1]
-        logits = self.model.logits(self.model.hidden(tokens, mask=torch.ones(T, T, dtype=torch.bool)))
+        logits = self.model.logits(self.model.hidden(tokens, mask=torch.ones(2 * tokens.shape[1:], dtype=torch.bool)))
         return logits, torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
