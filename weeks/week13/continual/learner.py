@@ -57,7 +57,7 @@ class Learner:
     def predict(self, rows):
         """The logits at these positions alone, (M, V), row by row; and the scalar mean loss over them."""
         logits, loss = self.forward(rows)
-        return logits if logits.dim() == 2 else at(self.mask(rows), logits), loss
+        return at(self.mask(rows), logits), loss
 
     def gradient(self, rows):
         """Gradient of `loss(rows)` by parameter name. A training step's own `.grad` is neither read nor written."""

@@ -75,16 +75,14 @@ def asked(sequences):
     return Rows(ids=ids, judged=judged)
 
 
-def at_judged(rows, logits):
-    """The learner's logits at each judged target, in the order of the rows: (B, T, V) -> (n, V).
-
-    A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
-    """
-    return logits if logits.dim() == 2 else at(rows.judged[:, 1:], logits)
-
-
 def at(mask, logits):
-    """(B, T) bool, (B, T, V) -> (n, V). Where all is judged nothing is picked, for picking costs as much as a layer."""
+    """A learner's logits (B, T, V) at the positions of its mask (B, T), in the order of the rows: (M, V).
+
+    A learner may give no others in the first place, (M, V): these stay as they are. Where all is judged nothing is
+    picked, for picking costs as much as a layer.
+    """
+    if logits.dim() == 2:
+        return logits
     return logits.flatten(0, 1) if mask.all() else logits[mask.to(logits.device)]
 
 

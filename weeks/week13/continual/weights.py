@@ -23,13 +23,14 @@ def part(state, start):
 def holding(learner, values):
     """Run the block with `values` themselves in the parameters that they name; afterwards every bit is back.
 
-    Nothing is copied, so it may stand in every step. What the block writes to a parameter it writes to `values`.
+    Nothing is copied but what lies elsewhere than the parameter, so it may stand in every step. What the block writes
+    to a parameter it writes to `values`.
     """
     parameters = {name: p for name, p in learner.model.named_parameters() if name in values}
     before = {name: p.data for name, p in parameters.items()}
     try:
         for name, p in parameters.items():
-            p.data = values[name]
+            p.data = values[name].to(p)
         yield
     finally:
         for name, p in parameters.items():

@@ -5,44 +5,19 @@ import torch
 from continual import METHODS, Learner, Task, all_judged, judge, learn, learn_sequence, make
 from continual.methods.gate import folded
 from continual.methods.grown import Grown
-from continual.vendor.gpt.model import GPT, GPTConfig
 from continual.vendor.lora.adapter import LoRAConfig, adapters, attach, base_state, layers
+from week13_tokens import V, gpt, settings, tasks
 
 pytestmark = pytest.mark.day(90)
 
-V, T = 12, 6
 SMALL = dict(rank=2, alpha=4)
 FAMILY = [name for name, (_, method) in METHODS.items() if issubclass(method, Grown)]
-
-
-def gpt(**options):
-    """A base whose tokens are as different as in a trained one: fresh, all its states are nearly 0."""
-    torch.manual_seed(0)
-    model = GPT(GPTConfig(V, T, n_layer=1, n_head=2, n_embd=8))
-    with torch.no_grad():
-        model.wte.weight *= 30
-    return Learner(model, **options)
-
-
-def tasks():
-    """Two tasks of disjoint tokens, 0-5 and 6-11; of each row the first three tokens are the prompt."""
-    g = torch.Generator().manual_seed(0)
-    rows = [all_judged(torch.randint(start, start + 6, (16, T + 1), generator=g)) for start in (0, 6)]
-    for part in rows:
-        part.judged[:, :3] = False
-    return [Task("low", rows[0]), Task("high", rows[1])]
 
 
 def of_both():
     """Three rows of each task, of tasks 0, 1, 0, 1, 1, 0."""
     low, high = (task.train[:3] for task in tasks())
     return all_judged(torch.cat([low.ids, high.ids])[[0, 3, 1, 4, 5, 2]])
-
-
-def settings(steps):
-    return dict(
-        steps=steps, batch_size=4, make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=2e-2)
-    )  # fmt: skip
 
 
 def run(learner, strategy, tasks, steps=8):

@@ -5,36 +5,11 @@ import math
 
 import pytest
 import torch
-from continual import Learner, Task, all_judged, judge, learn, learn_sequence, make
-from continual.vendor.gpt.model import GPT, GPTConfig
+from continual import Learner, all_judged, judge, learn, learn_sequence, make
+from continual.vendor.gpt.model import GPT
+from week13_tokens import T, gpt, settings, tasks
 
 pytestmark = pytest.mark.day(90)
-
-V, T = 12, 6
-
-
-def gpt(**options):
-    """Tokens as different as in a trained model: fresh, all its states are nearly 0."""
-    torch.manual_seed(0)
-    model = GPT(GPTConfig(V, T, n_layer=1, n_head=2, n_embd=8))
-    with torch.no_grad():
-        model.wte.weight *= 30
-    return Learner(model, **options)
-
-
-def tasks(prompt):
-    """Two tasks of disjoint tokens, 0-5 and 6-11; of each row so many tokens are not judged."""
-    g = torch.Generator().manual_seed(0)
-    rows = [all_judged(torch.randint(start, start + 6, (16, T + 1), generator=g)) for start in (0, 6)]
-    for part in rows:
-        part.judged[:, :prompt] = False
-    return [Task("low", rows[0]), Task("high", rows[1])]
-
-
-def settings(steps=12):
-    return dict(
-        steps=steps, batch_size=4, make_optimizer=lambda named: torch.optim.AdamW(named.values(), lr=2e-2)
-    )  # fmt: skip
 
 
 def learned(tasks, **options):

@@ -84,8 +84,9 @@ def test_a_pair_of_one_learner_is_scored_alike_by_a_learner_of_judged_positions(
     """(B, T, V) or (M, V): the learner that computes less gives the same log-probabilities."""
 
     class Judged(Learner):
-        def logits(self, rows):
-            return super().logits(rows)[rows.judged[:, 1:]]
+        def forward(self, rows):
+            logits, loss = super().forward(rows)
+            return logits[rows.judged[:, 1:]], loss
 
     rows, other = learner.text.rows(PAIRS), Judged(learner.model, text=learner.text)
     with torch.no_grad():

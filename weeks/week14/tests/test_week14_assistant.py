@@ -177,6 +177,7 @@ def test_a_base_that_is_gone_or_changed_is_told(home, tmp_path):
     [
         (["learn", "MOOD", "--model", "BASE", "--out", "BASE"], "is a published model, and stays as it is"),
         (["learn", "MOOD", "--model", "ONE", "--out", "X"], "already learned 'mood'"),
+        (["learn", "MOOD", "--model", "ONE", "--out", "X", "--name", "new"], "already learned the rows of"),
         (["learn", "MOOD", "--model", "BASE", "--out", "X", "--rank", "0"], "rank must be a whole number"),
         (["learn", "MOOD", "--model", "BASE", "--out", "X", "--targets", "attn.z"], "matches no linear layer"),
         (["learn", "MOOD", "--model", "BASE", "--out", "X", "--row-length", "4"], "--row-length is 4"),

@@ -52,8 +52,12 @@ def test_learn_keeps_the_old_domain_in_view(trained, capsys):
     assert record["learned"] == ["cats", "dogs"] and [len(r) for r in record["scores"]] == [1, 2]
     assert run("info", "--model", trained / "two") == 0
     assert "'cats': 4, 'dogs': 4" in capsys.readouterr().out
-    assert run("learn", trained / "dogs.txt", "--model", trained / "two", "--out", trained / "three") == 1
+    again = ["learn", trained / "dogs.txt", "--model", trained / "two", "--out", trained / "three"]
+    assert run(*again) == 1
     assert "already learned 'dogs'" in capsys.readouterr().err
+    assert run(*again, "--name", "puppies") == 1
+    assert "dogs.txt, as 'dogs'; give another file, or an --exam FILE" in capsys.readouterr().err
+    assert run(*again, "--name", "puppies", "--exam", trained / "dogs.txt", *QUICK, "--steps", 1) == 0
 
 
 def test_what_cannot_be_exported_says_how_one_that_can_is_trained(trained, tmp_path, capsys):

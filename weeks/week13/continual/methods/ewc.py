@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..rows import at_judged
 from .quadratic import Quadratic, QuadraticConfig, per_row
 
 ALL_MOST = 1000  # gradients that labels="all" may take for a row
@@ -79,7 +78,7 @@ class EWC(Quadratic):
 
     def sampled(self, learner, row):
         """Mean loss of a row on targets that the model itself draws. What is read stays the data."""
-        logits = at_judged(row, learner.logits(row)).float()  # (n, V)
+        logits = learner.predict(row)[0].float()  # (n, V)
         drawn = torch.multinomial(logits.detach().softmax(-1).cpu(), 1, generator=self.generator)[:, 0]
         return cross_entropy(logits, drawn.to(logits.device))
 
@@ -89,7 +88,7 @@ class EWC(Quadratic):
         chosen = torch.randperm(len(task.train), generator=self.generator)[: self.config.fisher_rows]
         with learner.evaluating(), torch.enable_grad():
             for row in task.train[chosen].split(1):
-                log_p = at_judged(row, learner.logits(row)).float().log_softmax(-1)  # (n, V)
+                log_p = learner.predict(row)[0].float().log_softmax(-1)  # (n, V)
                 affordable(*log_p.shape)
                 total += len(log_p)
                 for value in log_p.flatten():

@@ -5,7 +5,7 @@ With an adapter these are the adapter's first weights, which change nothing: the
 
 import torch
 
-from ..weights import copied, named, part, swapped
+from ..weights import copied, holding, named, part
 
 
 class First:
@@ -25,8 +25,8 @@ class First:
                 p.copy_(self.weights[name])
 
     def back(self, learner):
-        """Run the block with the first weights; then the newest come back, also after an error."""
-        return swapped(learner, self.weights)
+        """Run the block with the first weights, for reading alone; then the newest come back, also after an error."""
+        return holding(learner, self.weights)
 
     def state(self):
         return named("first", copied(self.weights))

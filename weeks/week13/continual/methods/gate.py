@@ -10,6 +10,7 @@ mixture for prompts (GainLoRA's gates).
 """
 
 from contextlib import contextmanager
+from dataclasses import field
 
 import torch
 
@@ -19,6 +20,12 @@ from ..vendor.shared.progress import bar
 
 WIDEST = 1024  # coordinates of an embedding: of a wider one, those that lie this far apart are summed
 RIDGE = 0.1  # of the mean variance, added to all: a direction that varied little by chance must not decide alone
+ROUTER_ROWS = field(default=256, metadata={"help": "training rows of a task that its prompts' mean is taken of"})
+
+
+def check_rows(router_rows):
+    if router_rows < 2:
+        raise ValueError(f"router_rows is {router_rows}; use 2 or more, for a spread needs two")
 
 
 class Gate:
@@ -102,7 +109,7 @@ def routing(learner, nearest, running, mixed=None, chosen=None):
             else:
                 with running(number):
                     part, loss = forward(rows[places])
-            part = at_mask(learner, rows[places], part)
+            part = at(learner.mask(rows[places]), part)
             logits = part.new_empty(len(owner), part.shape[1]) if logits is None else logits
             logits[torch.isin(owner, places).to(part.device)] = part
             total = total + loss * len(part) if len(part) else total  # of nothing judged the mean is nan
@@ -122,11 +129,6 @@ def routing(learner, nearest, running, mixed=None, chosen=None):
         yield
     finally:
         learner.forward, learner.generate = forward, generate
-
-
-def at_mask(learner, rows, logits):
-    """The learner's logits at the positions that its loss is the mean over, (M, V), in the order of the rows."""
-    return logits if logits.dim() == 2 else at(learner.mask(rows), logits)
 
 
 def groups(numbers):

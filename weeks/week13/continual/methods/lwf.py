@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import kl_div
 
-from ..rows import at_judged
 from ..strategy import Config, Strategy
 from ..weights import copied, holding, named, part
 
@@ -50,9 +49,9 @@ class LwF(Strategy):
         if share == 0:
             return super().loss(learner, batch)
         with torch.no_grad(), learner.evaluating(), holding(learner, self.old):
-            said = learner.logits(batch)
-        logits, loss = learner.forward(batch)
-        return (1 - share) * loss + share * self.distillation(at_judged(batch, logits), at_judged(batch, said))
+            said = learner.predict(batch)[0]
+        logits, loss = learner.predict(batch)
+        return (1 - share) * loss + share * self.distillation(logits, said)
 
     def distillation(self, new, old):
         """(n, V) logits of both -> scalar, the mean over n."""

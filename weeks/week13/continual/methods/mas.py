@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..rows import at_judged
 from .quadratic import Quadratic, QuadraticConfig, per_row
 
 
@@ -38,7 +37,7 @@ class MAS(Quadratic):
 
     def importance(self, learner, task):
         def norm(row):
-            return at_judged(row, learner.logits(row)).float().square().sum(-1).mean()  # (n, V) -> scalar
+            return learner.predict(row)[0].float().square().sum(-1).mean()  # (n, V) -> scalar
 
         felt, total = {name: torch.zeros_like(p) for name, p in learner.parameters().items()}, 0
         for count, gradient in per_row(learner, task.train, self.config.importance_rows, self.generator, norm):

@@ -5,15 +5,13 @@ What prompts are embedded with (Learner.embed) is the base with no adapter runni
 """
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from ..rows import asked
 from ..vendor.lora.adapter import BASE, using
-from .gate import Gate, beginnings, routing
+from .gate import ROUTER_ROWS, Gate, beginnings, check_rows, routing
 from .grown import AdapterConfig, Grown, label
-
-ROUTER_ROWS = field(default=256, metadata={"help": "training rows of a task that its prompts' mean is taken of"})
 
 
 @dataclass(frozen=True)
@@ -23,11 +21,6 @@ class RouterConfig(AdapterConfig):
     def __post_init__(self):
         super().__post_init__()
         check_rows(self.router_rows)
-
-
-def check_rows(router_rows):
-    if router_rows < 2:
-        raise ValueError(f"router_rows is {router_rows}; use 2 or more, for a spread needs two")
 
 
 class RoutedLoRA(Grown):

@@ -26,9 +26,7 @@ def at_targets(learner, rows):
     logs, hits = [], []
     for part in rows.split(AT_ONCE):
         judged = part.judged[:, 1:]  # (B, T)
-        logits = learner.logits(part)
-        if logits.dim() == 3:  # a learner may also give the judged positions alone, (M, V)
-            logits = logits[:, : judged.shape[1]][judged.to(logits.device)]
+        logits = learner.predict(part)[0]  # (M, V)
         targets = part.ids[:, 1:][judged].to(logits.device)  # (M,)
         log = torch.zeros(judged.shape).masked_scatter_(
             judged, -F.cross_entropy(logits.float(), targets, reduction="none").cpu()
@@ -97,8 +95,5 @@ def next_token(learner, sequences):
     """Log-probabilities (N, V) of the token after each of the sequences of ids, whatever their lengths."""
     logs = []
     for part in asked(sequences).split(AT_ONCE):
-        logits = learner.logits(part)
-        if logits.dim() == 3:
-            logits = logits[part.judged[:, 1 : logits.shape[1] + 1].to(logits.device)]
-        logs.append(logits.float().log_softmax(-1).cpu())
+        logs.append(learner.predict(part)[0].float().log_softmax(-1).cpu())
     return torch.cat(logs)

@@ -18,10 +18,10 @@ class Info:
 
     def run(self):
         from ..sources import open_model  # in here, for torch takes a second and --help does not need it
-        from ..workspace.store import is_course, open_course
+        from ..workspace.store import course_of, open_course
         from .learn import matrix_table
 
-        course = open_course(self.model) if is_course(self.model) else None
+        course = open_course(self.model) if course_of(self.model) else None
         loaded = course.loaded if course else open_model(self.model)
         net, config = loaded.model, loaded.model.config
         print(f"{self.model}: {net.n_params():,} parameters")

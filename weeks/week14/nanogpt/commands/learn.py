@@ -23,7 +23,7 @@ from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import locked
 from ..workspace import gate
 from ..workspace.learn import course_on, learn
-from ..workspace.store import is_course, open_course
+from ..workspace.store import course_of, open_course
 from .options import MODEL, Count, Device, Folder, Model, Name, Threads
 from .settings import given, option, options_of, settle
 
@@ -107,7 +107,14 @@ class Learn:
                     f"{self.model} learns {course.tasks}, and {self.file} holds {kind}: one course has one kind; start "
                     "another from a published model, such as --model smollm2-135m"
                 )
-            course.exams[name] = course.kind.dump(exam)
+            judged = course.kind.dump(exam)
+            same = [other for other in course.learned if course.exams[other] == judged]
+            if same and not (self.exam or self.resume):  # somebody may judge two tasks by one file
+                raise Mistake(
+                    f"{self.model} already learned the rows of {self.file}, as {same[0]!r}; give another file, or an "
+                    "--exam FILE for this task"
+                )
+            course.exams[name] = judged
             task, note = course.kind.task(name, content, course.loaded, course.row_length)
             if note:
                 print(f"note: {note}", file=sys.stderr)
@@ -132,7 +139,7 @@ class Learn:
         seed, precision = getattr(self, "seed", None) or 0, getattr(self, "precision", None) or "auto"
         if not here and checkpoint.exists(self.out):
             raise Mistake(f"{self.out} already holds a model; give another --out")
-        if not is_course(self.model):
+        if not course_of(self.model):
             if here:
                 raise Mistake(f"{self.model} is a published model, and stays as it is; give another --out")
             loaded, method = open_model(self.model, device, precision), method_of(self, replay_rows=REPLAY_ROWS)

@@ -180,10 +180,11 @@ def width(course):
 COPIED = ("tasks", "row_length", "learned", "scores", "progress")
 
 
-def is_course(folder):
-    """Whether the folder holds a course: a model with a history, not one that was published or imported."""
-    folder = find(folder)
-    return checkpoint.exists(folder) and checkpoint.read_index(folder)["record"].get("kind") == "course"
+def course_of(source):
+    """The record of the course that a folder holds; {} where none is: what was published or imported has no history."""
+    folder = find(source)
+    record = checkpoint.read_index(folder)["record"] if checkpoint.exists(folder) else {}
+    return record if record.get("kind") == "course" else {}
 
 
 def opened(source, device="cpu", precision="float32"):
@@ -192,10 +193,9 @@ def opened(source, device="cpu", precision="float32"):
     `with method.serving(learner, ids):` holds those that continue a prompt, `method.view` those that a text is judged
     with. Of most models these are the plain ones; then an adapter is merged for good.
     """
-    if is_course(source):
-        taught = checkpoint.read_index(find(source))["record"].get("method")
-        name = taught.get("name") if isinstance(taught, dict) else None
-        if name in list(METHODS) and METHODS[name][1].needs_view:
-            course = open_course(source, device, precision=precision)
-            return course.loaded, course.method
+    taught = course_of(source).get("method")
+    name = taught.get("name") if isinstance(taught, dict) else None
+    if name in list(METHODS) and METHODS[name][1].needs_view:
+        course = open_course(source, device, precision=precision)
+        return course.loaded, course.method
     return open_model(source, device, precision, fold=True), Strategy()

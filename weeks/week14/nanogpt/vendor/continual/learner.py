@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/learner.py, sha256 d259a31cd173abafcf3986c3ffc0895adf757b49acec350013ba2586f709319f; edit there, then run: make vendor
+# vendored from weeks/week13/continual/learner.py, sha256 09382448e5a004d2e86309fc98609830aded5e1378ee956c56fff054abc361bb; edit there, then run: make vendor
 """What a strategy may ask of a model: its parameters, a loss, logits, a gradient, answers. Nothing that changes it.
 
 The model's contract: `logits, loss = model(tokens, targets=None, cache=None)`, the loss a mean over targets != -100.
@@ -58,7 +58,7 @@ class Learner:
     def predict(self, rows):
         """The logits at these positions alone, (M, V), row by row; and the scalar mean loss over them."""
         logits, loss = self.forward(rows)
-        return logits if logits.dim() == 2 else at(self.mask(rows), logits), loss
+        return at(self.mask(rows), logits), loss
 
     def gradient(self, rows):
         """Gradient of `loss(rows)` by parameter name. A training step's own `.grad` is neither read nor written."""

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 c9f16591efc42a8e93ad38e55b33f57dfacc665c9306bae736b09d26bc39b965; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 dc887fe8312e08c294dc4ad395301ed46d9888990fd307109e37ad678393af4f; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -76,16 +76,14 @@ def asked(sequences):
     return Rows(ids=ids, judged=judged)
 
 
-def at_judged(rows, logits):
-    """The learner's logits at each judged target, in the order of the rows: (B, T, V) -> (n, V).
-
-    A learner may give no others in the first place, (n, V), and does so for pictures: these stay as they are.
-    """
-    return logits if logits.dim() == 2 else at(rows.judged[:, 1:], logits)
-
-
 def at(mask, logits):
-    """(B, T) bool, (B, T, V) -> (n, V). Where all is judged nothing is picked, for picking costs as much as a layer."""
+    """A learner's logits (B, T, V) at the positions of its mask (B, T), in the order of the rows: (M, V).
+
+    A learner may give no others in the first place, (M, V): these stay as they are. Where all is judged nothing is
+    picked, for picking costs as much as a layer.
+    """
+    if logits.dim() == 2:
+        return logits
     return logits.flatten(0, 1) if mask.all() else logits[mask.to(logits.device)]
 
 

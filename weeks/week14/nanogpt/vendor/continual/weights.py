@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/weights.py, sha256 6e6a6c989e1115f48b98165984b9bbc992f0c5694136e59c0678d887aa5a43a0; edit there, then run: make vendor
+# vendored from weeks/week13/continual/weights.py, sha256 9af65ad9216d00e6fa063548a26f2c72ac792fab681ba09efd10e163e8a04874; edit there, then run: make vendor
 """Weights as a dict: name -> tensor. What a method remembers of a model, and how it is served for a while."""
 
 from contextlib import contextmanager
@@ -24,13 +24,14 @@ def part(state, start):
 def holding(learner, values):
     """Run the block with `values` themselves in the parameters that they name; afterwards every bit is back.
 
-    Nothing is copied, so it may stand in every step. What the block writes to a parameter it writes to `values`.
+    Nothing is copied but what lies elsewhere than the parameter, so it may stand in every step. What the block writes
+    to a parameter it writes to `values`.
     """
     parameters = {name: p for name, p in learner.model.named_parameters() if name in values}
     before = {name: p.data for name, p in parameters.items()}
     try:
         for name, p in parameters.items():
-            p.data = values[name]
+            p.data = values[name].to(p)
         yield
     finally:
         for name, p in parameters.items():

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ewc.py, sha256 e04de0e76278240535aa1f3338d666a499655613416d2b2b96b5ca9fa3b279b3; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ewc.py, sha256 115a41b7b65ee5908a497522ffd2094050361eff541bec2c8a65f6ecafa3bef9; edit there, then run: make vendor
 """EWC: a weight matters as much as the Fisher information of the old tasks says (Kirkpatrick et al. 2017).
 
 The diagonal of the Fisher information is the mean square of the gradient of log p(target), the target drawn from the
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import cross_entropy
 
-from ..rows import at_judged
 from .quadratic import Quadratic, QuadraticConfig, per_row
 
 ALL_MOST = 1000  # gradients that labels="all" may take for a row
@@ -80,7 +79,7 @@ class EWC(Quadratic):
 
     def sampled(self, learner, row):
         """Mean loss of a row on targets that the model itself draws. What is read stays the data."""
-        logits = at_judged(row, learner.logits(row)).float()  # (n, V)
+        logits = learner.predict(row)[0].float()  # (n, V)
         drawn = torch.multinomial(logits.detach().softmax(-1).cpu(), 1, generator=self.generator)[:, 0]
         return cross_entropy(logits, drawn.to(logits.device))
 
@@ -90,7 +89,7 @@ class EWC(Quadratic):
         chosen = torch.randperm(len(task.train), generator=self.generator)[: self.config.fisher_rows]
         with learner.evaluating(), torch.enable_grad():
             for row in task.train[chosen].split(1):
-                log_p = at_judged(row, learner.logits(row)).float().log_softmax(-1)  # (n, V)
+                log_p = learner.predict(row)[0].float().log_softmax(-1)  # (n, V)
                 affordable(*log_p.shape)
                 total += len(log_p)
                 for value in log_p.flatten():

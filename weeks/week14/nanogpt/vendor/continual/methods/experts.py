@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/experts.py, sha256 ea85e55425ad25da3259036a2c7136adfb915709813bc82f3e3913e1eec4ec09; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/experts.py, sha256 564f1032813b50b1d9687dce0a385e60f0fdcc83e04dd1af24eff3635d1ab63e; edit there, then run: make vendor
 """Experts: after each task its weights are kept as they are, and what is read says later which of them to ask.
 
 Training is naive, so a task profits from those before it, and nothing that was learned is touched again. A question
@@ -9,7 +9,9 @@ before (Bayes' rule, all alike at first): no task is named, and of a row of T to
 log2(experts + 1) / T bits a token.
 
 Keeps all weights that learn, once more for every task, and the first ones, which also embed prompts; no rows. With LoRA
-that is one adapter a task. Left out: experts that are merged, or dropped.
+that is one adapter a task. Left out: experts that are merged, or dropped; and snapshots of a rehearsed model. Tried on
+tier 1's texts (one seed), these predicted worse than its newest weights alone, with 92.7 % recovered for 95.4: the
+newest know old text best, and not to know whom to ask costs the bits above.
 """
 
 from contextlib import contextmanager, nullcontext
@@ -20,12 +22,11 @@ import torch
 import torch.nn.functional as F
 
 from ..learner import prompted
-from ..rows import all_judged, asked
+from ..rows import all_judged, asked, at
 from ..strategy import Config, Strategy
-from ..weights import copied, named, part, swapped
+from ..weights import copied, holding, named, part
 from .first import First
-from .gate import Gate, at_mask, beginnings, routing
-from .router import ROUTER_ROWS, check_rows
+from .gate import ROUTER_ROWS, Gate, beginnings, check_rows, routing
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,9 @@ class Experts(Strategy):
 
     def running(self, learner, number):
         """The expert's weights, the first ones for -1; of the task that is being learned, the model's own."""
-        if number < 0:
-            return self.first.back(learner)
-        return swapped(learner, self.experts[number]) if number < len(self.experts) else nullcontext()
+        if number >= len(self.experts):
+            return nullcontext()
+        return self.first.back(learner) if number < 0 else holding(learner, self.experts[number])  # for reading alone
 
     def mixed(self, learner, forward, rows):
         """Log-probabilities (M, V) at the judged positions, of all experts together; and their mean loss."""
@@ -102,7 +103,7 @@ class Experts(Strategy):
         for number in range(-1, len(self.names)):
             with self.running(learner, number):
                 logits, _ = forward(rows)
-            logs = at_mask(learner, rows, logits).float().log_softmax(-1)  # (M, V)
+            logs = at(learner.mask(rows), logits).float().log_softmax(-1)  # (M, V)
             said = logs.gather(1, targets.to(logs.device)[:, None])[:, 0]  # (M,)
             rows_of = logs.new_zeros(judged.shape).masked_scatter_(judged.to(logs.device), said)  # (B, T)
             before = F.pad(rows_of.cumsum(1), (1, -1))[judged.to(logs.device)]  # (M,): of all that the row has said yet

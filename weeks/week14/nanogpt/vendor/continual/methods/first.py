@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/first.py, sha256 4443dfe09d75f8111a1ed8e4bf4dc7c2fe742f2a9f56559e3abddc84dc26db08; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/first.py, sha256 fd0fd80644abd7649b818fa4ce84b63de90cd0a22388d2932332399f1c528fc7; edit there, then run: make vendor
 """The trainable weights as they were before the first task, for methods that go back to them.
 
 With an adapter these are the adapter's first weights, which change nothing: the model without it.
@@ -6,7 +6,7 @@ With an adapter these are the adapter's first weights, which change nothing: the
 
 import torch
 
-from ..weights import copied, named, part, swapped
+from ..weights import copied, holding, named, part
 
 
 class First:
@@ -26,8 +26,8 @@ class First:
                 p.copy_(self.weights[name])
 
     def back(self, learner):
-        """Run the block with the first weights; then the newest come back, also after an error."""
-        return swapped(learner, self.weights)
+        """Run the block with the first weights, for reading alone; then the newest come back, also after an error."""
+        return holding(learner, self.weights)
 
     def state(self):
         return named("first", copied(self.weights))

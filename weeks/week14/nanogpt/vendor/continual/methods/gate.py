@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/gate.py, sha256 1a702a974f09987c49d0e21c5f9af6c6ed205a0fd848b6f73cabe51550066f4f; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/gate.py, sha256 f0e0ddd72052164e3e1b0ac19f7e323e866ac9c30a9138a13829a04ead2dff5b; edit there, then run: make vendor
 """The gate of methods that keep something for each task: it reads a prompt and says whose it is.
 
 It knows each task by the mean of its prompts' embeddings and takes the nearest, measured against how prompts scatter
@@ -11,6 +11,7 @@ mixture for prompts (GainLoRA's gates).
 """
 
 from contextlib import contextmanager
+from dataclasses import field
 
 import torch
 
@@ -20,6 +21,12 @@ from ...shared.progress import bar
 
 WIDEST = 1024  # coordinates of an embedding: of a wider one, those that lie this far apart are summed
 RIDGE = 0.1  # of the mean variance, added to all: a direction that varied little by chance must not decide alone
+ROUTER_ROWS = field(default=256, metadata={"help": "training rows of a task that its prompts' mean is taken of"})
+
+
+def check_rows(router_rows):
+    if router_rows < 2:
+        raise ValueError(f"router_rows is {router_rows}; use 2 or more, for a spread needs two")
 
 
 class Gate:
@@ -103,7 +110,7 @@ def routing(learner, nearest, running, mixed=None, chosen=None):
             else:
                 with running(number):
                     part, loss = forward(rows[places])
-            part = at_mask(learner, rows[places], part)
+            part = at(learner.mask(rows[places]), part)
             logits = part.new_empty(len(owner), part.shape[1]) if logits is None else logits
             logits[torch.isin(owner, places).to(part.device)] = part
             total = total + loss * len(part) if len(part) else total  # of nothing judged the mean is nan
@@ -123,11 +130,6 @@ def routing(learner, nearest, running, mixed=None, chosen=None):
         yield
     finally:
         learner.forward, learner.generate = forward, generate
-
-
-def at_mask(learner, rows, logits):
-    """The learner's logits at the positions that its loss is the mean over, (M, V), in the order of the rows."""
-    return logits if logits.dim() == 2 else at(learner.mask(rows), logits)
 
 
 def groups(numbers):

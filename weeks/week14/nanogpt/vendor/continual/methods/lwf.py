@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/lwf.py, sha256 dfa53a8b263b38a83262adbde5a765a4d1c805e08842f11c307e8f996b6c8f62; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/lwf.py, sha256 3407b77dfb8db994ccfa814727cea7d25418a09d5522552cce0d936847a76532; edit there, then run: make vendor
 """LwF, learning without forgetting: on the new rows, still say what the old model said (Li & Hoiem 2016).
 
 The old model is the weights as they were after the last task. Nothing of the old data is needed; where new rows look
@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import kl_div
 
-from ..rows import at_judged
 from ..strategy import Config, Strategy
 from ..weights import copied, holding, named, part
 
@@ -51,9 +50,9 @@ class LwF(Strategy):
         if share == 0:
             return super().loss(learner, batch)
         with torch.no_grad(), learner.evaluating(), holding(learner, self.old):
-            said = learner.logits(batch)
-        logits, loss = learner.forward(batch)
-        return (1 - share) * loss + share * self.distillation(at_judged(batch, logits), at_judged(batch, said))
+            said = learner.predict(batch)[0]
+        logits, loss = learner.predict(batch)
+        return (1 - share) * loss + share * self.distillation(logits, said)
 
     def distillation(self, new, old):
         """(n, V) logits of both -> scalar, the mean over n."""

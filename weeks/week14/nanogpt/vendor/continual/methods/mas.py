@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/mas.py, sha256 2f253737b5d4dce0be49b34a29a41923c833cbb689c13f340ac48195a708a398; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/mas.py, sha256 7b69260cbd21f01a30f6ff1d71145a7239f9a3d5f1ee971bd9d1c899cfcf853e; edit there, then run: make vendor
 """MAS, memory aware synapses: a weight matters as much as the outputs feel it, right or wrong (Aljundi et al. 2018).
 
 The importance is the mean |d ||f(x)||^2 / dw| over rows x, f the logits. No target is looked at, so rows without labels
@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..rows import at_judged
 from .quadratic import Quadratic, QuadraticConfig, per_row
 
 
@@ -39,7 +38,7 @@ class MAS(Quadratic):
 
     def importance(self, learner, task):
         def norm(row):
-            return at_judged(row, learner.logits(row)).float().square().sum(-1).mean()  # (n, V) -> scalar
+            return learner.predict(row)[0].float().square().sum(-1).mean()  # (n, V) -> scalar
 
         felt, total = {name: torch.zeros_like(p) for name, p in learner.parameters().items()}, 0
         for count, gradient in per_row(learner, task.train, self.config.importance_rows, self.generator, norm):

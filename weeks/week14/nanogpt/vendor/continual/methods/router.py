@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/router.py, sha256 4e92ec7b239e6e3f8ff34edecf3e36ee0404f85f076cf59f4bc8539fafd5f02f; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/router.py, sha256 3cd2e7fed7e3752032e16e06880f4c5e6891d0b1c7e1e364dc78eca42c59d6e2; edit there, then run: make vendor
 """An adapter for each task, learned on the bare base, and a gate that reads the prompt and chooses one of them.
 
 Nothing learned is ever touched again, so all that can be lost is lost by routing: `routed` says how well that goes.
@@ -6,15 +6,13 @@ What prompts are embedded with (Learner.embed) is the base with no adapter runni
 """
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from ..rows import asked
 from ...lora.adapter import BASE, using
-from .gate import Gate, beginnings, routing
+from .gate import ROUTER_ROWS, Gate, beginnings, check_rows, routing
 from .grown import AdapterConfig, Grown, label
-
-ROUTER_ROWS = field(default=256, metadata={"help": "training rows of a task that its prompts' mean is taken of"})
 
 
 @dataclass(frozen=True)
@@ -24,11 +22,6 @@ class RouterConfig(AdapterConfig):
     def __post_init__(self):
         super().__post_init__()
         check_rows(self.router_rows)
-
-
-def check_rows(router_rows):
-    if router_rows < 2:
-        raise ValueError(f"router_rows is {router_rows}; use 2 or more, for a spread needs two")
 
 
 class RoutedLoRA(Grown):
