@@ -157,6 +157,12 @@ def test_the_report_follows_the_cells(filled):
     assert "bits per byte; 2 seed(s)" in text and len(text.splitlines()) == 2 + 6 + 1
     assert "separate *" in text and text.endswith("* is told which task it is judged on")
     assert report.best(metrics) == "replay" and report.best(metrics, without_rows=True) is None
+    of_reverse = [sum(r["final"]["bits"]) / 3 for r in pick("replay") if r["order"] == "reverse"]
+    assert metrics["replay"]["runs"] == 4 and metrics["replay"]["reverse"]["runs"] == len(of_reverse) == 2
+    assert metrics["replay"]["reverse"]["acc"] == pytest.approx(sum(of_reverse) / 2, abs=1e-4)
+    assert metrics["joint"]["runs"] == 2 and "forward" not in metrics["joint"], "it knows no order"
+    lucky = {**metrics["replay"], "runs": 1, "recovery_pct": 500.0}
+    assert report.best({**metrics, "ewc": lucky}) == "replay", "one run is not the best of four"
 
 
 def test_other_settings_than_those_of_the_cells_are_refused(tmp_path):

@@ -25,9 +25,13 @@ COLUMNS = {
     "time_ratio": ("x naive", ".2f"),  # of the processors' time, whatever else the machine did
 }
 
+IN_ORDER = ("acc", "bwt", "intransigence", "recovery_pct", "generic_rise")  # told of each order of the tasks, too
+
 
 def summarise(records, ratios=None):
     """The records of one tier -> {"tasks", "unit", ..., method: {column: mean, column_sd: ..., "matrix": ...}}.
+
+    A method has the mean of all its "runs", and under the name of each order that of those in that order.
 
     What a record is compared with has its own seed and order: naive and joint training, and the base. `ratios`, {row:
     time_ratio} of costs.py, take the place of the seconds of cells, which were measured on different days; a row that
@@ -41,14 +45,17 @@ def summarise(records, ratios=None):
             name: found.get((name, None if name in ORDERLESS else order or "forward", seed))
             for name in ("base", *BOUND)
         }
-        numbers.setdefault(spec, []).append(row(record, **beside))
+        numbers.setdefault(spec, []).append((order, row(record, **beside)))
         if "matrix" in record and order in (None, "forward"):
             drawn.setdefault(spec, []).append((record, beside["base"]))
     first = next((r for r in records if r["order"] == "forward"), records[0])
     out = {"tasks": first["tasks"], "unit": first["unit"], "higher_is_better": first["higher_is_better"]}
     out |= {"seeds": len(seeds), "orders": sorted({r["order"] for r in records if r["method"] not in ORDERLESS})}
     for spec in sorted(numbers, key=place):
-        out[spec] = with_spread(numbers[spec])
+        out[spec] = with_spread([cell for _, cell in numbers[spec]]) | {"runs": len(numbers[spec])}
+        for order in dict(numbers[spec]).keys() - {None}:
+            cells = [{k: v for k, v in cell.items() if k in IN_ORDER} for o, cell in numbers[spec] if o == order]
+            out[spec][order] = with_spread(cells) | {"runs": len(cells)}
         if ratios:
             out[spec] = {k: v for k, v in out[spec].items() if not k.startswith("time_ratio")}
             out[spec] |= {"time_ratio": ratios[spec]} if spec in ratios else {}
@@ -147,12 +154,14 @@ def knows(spec):
 def best(metrics, without_rows=False):
     """The row of the highest recovery that keeps less than everything and is told no task; None where there is none.
 
-    without_rows: among those that keep no row of the data.
+    Only rows with as many runs as naive training has: one lucky run is not the best. without_rows: among those that
+    keep no row of the data.
     """
     rows = [
         name
         for name in methods_of(metrics)
         if name not in (*ALWAYS, EVERYTHING) and "recovery_pct" in metrics[name] and not knows(name)
+        if metrics[name]["runs"] >= metrics["naive"]["runs"]
         if not (without_rows and keeps(name) == "rows")
     ]
     return max(rows, key=lambda name: metrics[name]["recovery_pct"], default=None)
