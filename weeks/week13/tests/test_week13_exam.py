@@ -284,19 +284,20 @@ def test_what_needs_no_view_is_the_same_without(name):
 def test_a_prompt_is_served_with_the_weights_it_is_judged_with(name):
     """Nobody says which task a prompt is of. Loaded into a model that never saw a start, it serves the same bits; and
     afterwards every bit is back."""
-    run = Run(fresh(name)).sequence(tasks())
-    high = tasks()[1].train[:1]
-    prompt = high.ids[0, :3].tolist()
+    both = tasks()
+    both[0].train.judged[:, 1:3] = False  # now both have prompts
+    run = Run(fresh(name)).sequence(both)
     loaded = fresh(name)
     loaded.load(through_files(run.strategy.state()))
     run.learner.model.eval()
     for strategy in (run.strategy, loaded):
-        before = run.weights()
-        with torch.no_grad(), strategy.view(run.learner, "high"):
-            wanted = run.learner.predict(high)[0]
-        with torch.no_grad(), strategy.serving(run.learner, prompt):
-            assert torch.equal(run.learner.predict(high)[0], wanted)
-        assert same(before, run.weights())
+        for task in both:
+            rows, before = task.train[:1], run.weights()
+            with torch.no_grad(), strategy.view(run.learner, task.name):
+                wanted = run.learner.predict(rows)[0]
+            with torch.no_grad(), strategy.serving(run.learner, rows.ids[0, :3].tolist()):
+                assert torch.equal(run.learner.predict(rows)[0], wanted)
+            assert same(before, run.weights())
 
 
 @pytest.mark.parametrize("name", EXAM)

@@ -238,7 +238,8 @@ def test_a_text_can_be_rehearsed_without_keeping_a_row_of_it(home, tmp_path):
     theirs, own = set(map(tuple, task.train.ids.tolist())), course.method.memory.rows.ids
     assert course.method.memory.counts() == {"dogs": 6} and own.shape[1] == task.train.ids.shape[1]
     assert not theirs & set(map(tuple, own.tolist()))
-    more = ["learn", home / "cats.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
+    (tmp_path / "fish.txt").write_text("A fish swam under the bridge.\n" * 120)
+    more = ["learn", tmp_path / "fish.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
     assert run(*more) == 0 and open_course(tmp_path / "o").method.memory.counts() == {"dogs": 3, "again": 3}
 
 
@@ -247,7 +248,8 @@ def test_a_setting_that_two_methods_share_needs_no_method(home, tmp_path):
     out = tmp_path / "n"
     argv = ["learn", home / "dogs.txt", "--model", home / "m", "--out", out, "--method", "shared-replay", *QUICK]
     assert run(*argv, "--keep-rows", "4", "--replay-rows", "2") == 0
-    more = ["learn", home / "cats.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
+    (tmp_path / "fish.txt").write_text("A fish swam under the bridge.\n" * 120)
+    more = ["learn", tmp_path / "fish.txt", "--model", out, "--out", tmp_path / "o", *QUICK]
     with pytest.raises(Mistake, match="taught with shared-replay, has --keep-rows 4, not 3"):
         cli.main([*map(str, more), "--keep-rows", "3"])
     assert run(*more, "--replay-rows", "1") == 0

@@ -18,7 +18,10 @@ from ..weights import copied, named, part, swapped
 
 @dataclass(frozen=True)
 class EMAConfig(Config):
-    decay: float = field(default=0.995, metadata={"help": "share of the slow weights that a step leaves in place"})
+    decay: float = field(
+        default=0.995,
+        metadata={"help": "share of the slow weights that a step leaves; they lag 1 / (1 - decay) steps"},
+    )
 
     def __post_init__(self):
         check_decay(self.decay)

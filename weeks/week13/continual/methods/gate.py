@@ -60,6 +60,8 @@ class Gate:
         """Take back what `state` gave when it knew so many tasks."""
         self.means = [state[f"mean{i}"].clone() for i in range(tasks)]
         self.within, self.white = state["within"].clone() if tasks else 0.0, None
+        if any(self.within.shape != (len(mean), len(mean)) for mean in self.means):
+            raise ValueError("the state's means and covariances are of different widths; load it as it was written")
 
 
 def folded(found):

@@ -88,12 +88,14 @@ class Chat:
                 print(f"(the context of {block:,} tokens is full: the oldest {dropped} messages were dropped)")
             room = block - len(ids) + 1  # the token after a full context can still be foretold: it may end the answer
             n = min(self.max_tokens, room)
+            asks = ids  # a text goes on as a whole; of a conversation the newest line asks, as a task's prompts did
             if method.needs_prompt:
-                talk.forget()  # what other weights have read of the conversation
+                talk.forget()  # what other weights have read
+                if talk.loaded.chat is not None:
+                    asks = talk.template.encode([*talk.system(), {"role": "user", "content": line}])
             options = {"seed": self.seed, "stop": talk.stop, "context": talk.context, "said": said}
             drawn = drawing(talk.loaded, self, {"temperature": 0.7, "top_p": 0.95})
-            alone = talk.template.encode([{"role": "user", "content": line}])  # as a task's prompts were learned
-            with method.serving(Learner(talk.loaded.model), alone):
+            with method.serving(Learner(talk.loaded.model), asks):
                 count = write_answer(talk.loaded, ids, drawn, n, **options)
             print(flush=True)
         except BaseException as stop:

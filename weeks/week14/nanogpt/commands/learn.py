@@ -98,10 +98,11 @@ class Learn:
         device = pick_device(self.device)
         not_published(self.out)
         with locked(self.out):
+            config = successor = None
             if self.resume:
                 course, config = going_on(self, name, device, given(self, TrainConfig))
             else:
-                course, config = self.course(kind, name, device), None
+                course, successor = self.course(kind, name, device)
             if kind != course.tasks:
                 raise Mistake(
                     f"{self.model} learns {course.tasks}, and {self.file} holds {kind}: one course has one kind; start "
@@ -118,7 +119,7 @@ class Learn:
             task, note = course.kind.task(name, content, course.loaded, course.row_length)
             if note:
                 print(f"note: {note}", file=sys.stderr)
-            finish(course, task, config or self.config(course, task), self, device)
+            finish(course, task, config or self.config(course, task), self, device, successor)
 
     def lora(self):
         return Lora(**given(self, Lora)).config()
@@ -134,7 +135,8 @@ class Learn:
         return config
 
     def course(self, kind, name, device):
-        """The course that is to go on, or a new one on a published model."""
+        """The course that is to go on, or a new one on a published model; and (Strategy, name) of another method that
+        is to take over, or None."""
         here = self.out.resolve() == find(self.model).resolve()
         seed, precision = getattr(self, "seed", None) or 0, getattr(self, "precision", None) or "auto"
         if not here and checkpoint.exists(self.out):
@@ -149,7 +151,7 @@ class Learn:
                 raise Mistake(f"--row-length is {self.row_length}, and the context of {self.model} holds {most}")
             length = self.row_length or min(ROW_LENGTH, most)
             return course_on(loaded, self.lora(), tasks=kind, row_length=length, method=method.name,
-                             method_config=method.config, seed=seed)  # fmt: skip
+                             method_config=method.config, seed=seed), None  # fmt: skip
         method, course = method_of(self), open_taught(self, self.model, device, precision, seed)
         if course.progress:
             raise Mistake(
@@ -164,9 +166,16 @@ class Learn:
                     f"{self.model} was taught with {course.method_name}; with --method {method.name} what that method "
                     "remembers would be lost there: give another --out"
                 )
-            print(f"note: what {course.method_name} remembers is not taken along", file=sys.stderr)
-            course.method, course.method_name = make(*method[:2], seed=seed), method.name
-        return course
+            if METHODS[method.name][1].needs_prompt and course.tasks == "answers":
+                raise Mistake(
+                    f"--method {method.name} sends a prompt to the task that it is like, and of {self.model} it would "
+                    f"know no prompt of {', '.join(course.learned)}: teach these with it too, from a published --model"
+                )
+            newest = f", and training goes on from the weights of {course.learned[-1]}"
+            several = newest if course.method.needs_prompt else ""
+            print(f"note: what {course.method_name} remembers is not taken along{several}", file=sys.stderr)
+            return course, (make(*method[:2], seed=seed), method.name)
+        return course, None
 
 
 def not_published(folder):
@@ -272,7 +281,7 @@ def read_task(path, exam=None, name=""):
     return name.strip() or (whole.parent.name if whole.stem == "train" else whole.stem) or "text", kind, content, judged
 
 
-def finish(course, task, config, options, device):
+def finish(course, task, config, options, device, successor=None):
     """Say what runs on what, learn, and print the matrix and the verdict."""
     autocast, precision = autocast_for(config.precision, device)
     config, model, folder = replace(config, precision=precision), course.model, options.out
@@ -285,7 +294,8 @@ def finish(course, task, config, options, device):
     print(f"{model.n_params():,} parameters{share} on {device} in {precision}; {what}", file=sys.stderr)
     keep_exam = getattr(options, "keep_exam", "yes") == "yes"
     _, verdict = learn(course, task, config, autocast=autocast, folder=folder, save_every=options.save_every,
-                       most_forgetting=getattr(options, "max_forgetting", None), keep_exam=keep_exam)  # fmt: skip
+                       most_forgetting=getattr(options, "max_forgetting", None), keep_exam=keep_exam,
+                       successor=successor)  # fmt: skip
     print(reported(course.method, task.name), file=sys.stderr, end="")
     print(matrix_table(course))
     if not verdict.keep:

@@ -10,6 +10,7 @@ from ..sources import ADAPTER, Loaded, digest, lasting
 from ..train import Diverged, make_optimizer, restore_training_state, train, training_state
 from ..vendor.bpe.fast import Tokenizer
 from ..vendor.continual.methods import make
+from ..vendor.continual.weights import copied
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.text import END, documents
@@ -74,14 +75,14 @@ def judge(course, learner, *, progress=None):
 
 
 def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=None, label=None, most_forgetting=None,
-          keep_exam=True, again="the same command plus --resume"):  # fmt: skip
+          keep_exam=True, again="the same command plus --resume", successor=None):  # fmt: skip
     """Train on `task`, judge, decide. Returns (training losses, the gate's Verdict).
 
     The course must hold an exam called `task.name`; an exam that cannot be judged is a Mistake before any work. With a
     `folder` the state before is kept there, training is saved before anything is judged, and a course opened from it
     goes on where it stopped, to the same weights bit for bit (on a CPU, with the same threads). What the gate refuses
     is undone: the folder holds the state before, and `undo` brings the other one back. `again` is what to type after a
-    stop.
+    stop. `successor`, (Strategy, its name), takes over from the course's method once the state before is kept.
     """
     check_exams(course)
     learner, saved = course.kind.learner(course.loaded, autocast, course.row_length), None
@@ -113,6 +114,8 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
             losses, saved = list(begun["losses"]), begun["step"]
         elif new and course.learned:
             save_course(folder, course)  # the state before, to which a refusal or `undo` goes back
+        if successor:
+            hand_over(course, learner, *successor)
         if begun.get("stage") != "judge":
             with telling():
                 rows = course.method.start(learner, task)
@@ -153,6 +156,19 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     columns = [*course.columns(), list(course.exams).index(task.name)]
     decided = verdict(course.kind, scores, columns, most=most_forgetting)
     return losses, _commit(course, task, scores, decided, folder, keep_exam)
+
+
+def hand_over(course, learner, method, name):
+    """Another method from here on. It goes on from the weights that were judged; where a prompt or a text chose among
+    several, from the newest.
+    """
+    if course.method.needs_view and not course.method.needs_prompt:
+        with course.method.view(learner, ""):
+            served = copied(learner.parameters())
+        with torch.no_grad():
+            for key, p in learner.parameters().items():
+                p.copy_(served[key])
+    course.method, course.method_name = method, name
 
 
 @contextmanager

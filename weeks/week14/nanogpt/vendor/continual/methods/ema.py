@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/ema.py, sha256 991f23bcc45790201e4d323b4167711ce81d1d0bf6efcef464333d4ab8812f87; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/ema.py, sha256 41a70c322201231b76fabece523b9ff2e3dc1ba19c86d1972c21ab8727e6c218; edit there, then run: make vendor
 """EMA: beside the weights that learn, slow ones follow them, and these are what is served.
 
     slow <- decay * slow + (1 - decay) * w          after every step
@@ -19,7 +19,10 @@ from ..weights import copied, named, part, swapped
 
 @dataclass(frozen=True)
 class EMAConfig(Config):
-    decay: float = field(default=0.995, metadata={"help": "share of the slow weights that a step leaves in place"})
+    decay: float = field(
+        default=0.995,
+        metadata={"help": "share of the slow weights that a step leaves; they lag 1 / (1 - decay) steps"},
+    )
 
     def __post_init__(self):
         check_decay(self.decay)

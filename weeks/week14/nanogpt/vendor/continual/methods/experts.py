@@ -1,12 +1,14 @@
-# vendored from weeks/week13/continual/methods/experts.py, sha256 564f1032813b50b1d9687dce0a385e60f0fdcc83e04dd1af24eff3635d1ab63e; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/experts.py, sha256 1cd8d9fc1e3f22089b5c8b95403a678d9c5554a642d24c27ee0d1af3070e9b22; edit there, then run: make vendor
 """Experts: after each task its weights are kept as they are, and what is read says later which of them to ask.
 
 Training is naive, so a task profits from those before it, and nothing that was learned is touched again. A question
 goes to the expert whose prompts it is like, as in Expert Gate (Aljundi et al. 2017, arXiv:1611.06194), whose gates are
-autoencoders and whose new experts begin as the most related one; here they begin as the last. Plain text has no prompt.
-There every expert, and the model as it was at first, predicts each token, and counts by how likely it found those
-before (Bayes' rule, all alike at first): no task is named, and of a row of T tokens this costs at most
-log2(experts + 1) / T bits a token.
+autoencoders and whose new experts begin as the most related one; here they begin as the last. A prompt of no task goes
+to one of them too, not to the model as it was at first. Plain text has no prompt. To predict it every expert, and the
+first weights, say how likely each next token is: p(next) = sum of w_k p_k(next), w_k in proportion to the probability
+that expert k gave all that the row has said so far (Bayes' rule; before the first token all are alike). No task is
+named, and of a row of T tokens this costs at most log2(experts + 1) / T bits a token. What continues a text is one
+expert to its end: the one who finds the beginning likeliest.
 
 Keeps all weights that learn, once more for every task, and the first ones, which also embed prompts; no rows. With LoRA
 that is one adapter a task. Left out: experts that are merged, or dropped; and snapshots of a rehearsed model. Tried on
@@ -52,6 +54,10 @@ class Experts(Strategy):
         self.gate = Gate()
 
     def start(self, learner, task):
+        if task.name in self.names[: len(self.experts)]:
+            raise ValueError(
+                f"{task.name!r} was learned before and its weights are kept; give the new rows a name of their own"
+            )
         if task.name not in self.names:
             self.first.note(learner)
             if prompted(task.train.judged).any():
@@ -62,8 +68,7 @@ class Experts(Strategy):
         return super().start(learner, task)
 
     def finish(self, learner, task):
-        place = self.names.index(task.name)
-        self.experts[place : place + 1] = [copied(learner.parameters())]
+        self.experts.append(copied(learner.parameters()))
 
     def nearest(self, learner, rows):
         """(N,) int64: the number of the expert for each row, by its prompt; -1 where no task has prompts."""
@@ -74,7 +79,10 @@ class Experts(Strategy):
         return torch.tensor([self.names.index(name) for name in self.asking])[found.cpu()]
 
     def chosen(self, learner, forward, prompts):
-        """(N,) int64: the number of the expert that continues each list of ids: of text, who finds it likeliest."""
+        """(N,) int64: the number of the expert that continues each list of ids.
+
+        Where any task has prompts each list is taken for one; else it is text, and who finds it likeliest goes on.
+        """
         if self.asking:
             return self.nearest(learner, asked(prompts))
         numbers = range(-1, len(self.names))
@@ -96,7 +104,10 @@ class Experts(Strategy):
         return self.first.back(learner) if number < 0 else holding(learner, self.experts[number])  # for reading alone
 
     def mixed(self, learner, forward, rows):
-        """Log-probabilities (M, V) at the judged positions, of all experts together; and their mean loss."""
+        """Log-probabilities (M, V) at the judged positions, of all experts together; and their mean loss.
+
+        The rows have no prompt. `forward(rows)` is the learner's own: `learner.forward` comes back to this method.
+        """
         judged = learner.mask(rows)
         targets = rows.ids.to(judged.device)[:, 1:][judged]
         total = weight = None
@@ -138,3 +149,12 @@ class Experts(Strategy):
         self.experts = [part(state, f"expert{i}") for i in range(state["experts"])]
         self.first.load(state)
         self.gate.load(state, len(self.asking))
+        under_way, wanted = len(self.names) - len(self.experts), shapes(self.first.weights)
+        once = all(len(set(names)) == len(names) for names in (self.names, self.asking))
+        whole = bool(self.names) == bool(wanted) and all(shapes(expert) == wanted for expert in self.experts)
+        if under_way not in (0, 1) or not once or not whole or not set(self.asking) <= set(self.names):
+            raise ValueError("the state's names and weights are not of the same tasks; load it as it was written")
+
+
+def shapes(tensors):
+    return {name: t.shape for name, t in tensors.items()}

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/gate.py, sha256 f0e0ddd72052164e3e1b0ac19f7e323e866ac9c30a9138a13829a04ead2dff5b; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/gate.py, sha256 39624047edc9771ce1ccf95c9ca8e53aa5261706c0f10199303589bc2ebcfdc9; edit there, then run: make vendor
 """The gate of methods that keep something for each task: it reads a prompt and says whose it is.
 
 It knows each task by the mean of its prompts' embeddings and takes the nearest, measured against how prompts scatter
@@ -61,6 +61,8 @@ class Gate:
         """Take back what `state` gave when it knew so many tasks."""
         self.means = [state[f"mean{i}"].clone() for i in range(tasks)]
         self.within, self.white = state["within"].clone() if tasks else 0.0, None
+        if any(self.within.shape != (len(mean), len(mean)) for mean in self.means):
+            raise ValueError("the state's means and covariances are of different widths; load it as it was written")
 
 
 def folded(found):
