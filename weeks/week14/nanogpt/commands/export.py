@@ -14,6 +14,7 @@ class Export:
 
     An adapter is added to the weights of its base. A model that was trained here has ingredients that transformers
     lacks, but for one that began as: nanogpt train TEXT --out DIR --set mlp=swiglu ngram=1 qk_norm=false
+    One that was taught with `experts` has several sets of weights, and stays here.
 
     examples:
       nanogpt export exported/mine --model checkpoints/mine
