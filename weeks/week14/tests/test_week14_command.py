@@ -51,7 +51,8 @@ def test_learn_keeps_the_old_domain_in_view(trained, capsys):
     record = json.loads((trained / "two" / "checkpoint.json").read_text())["record"]
     assert record["learned"] == ["cats", "dogs"] and [len(r) for r in record["scores"]] == [1, 2]
     assert run("info", "--model", trained / "two") == 0
-    assert "'cats': 4, 'dogs': 4" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "'cats': 4, 'dogs': 4" in told and re.search(r"  [\d,]{5,} bytes beside the model", told)
     again = ["learn", trained / "dogs.txt", "--model", trained / "two", "--out", trained / "three"]
     assert run(*again) == 1
     assert "already learned 'dogs'" in capsys.readouterr().err

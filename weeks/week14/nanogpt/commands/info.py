@@ -42,7 +42,7 @@ class Info:
         if memory := getattr(course.method, "memory", None):
             print(f"  {len(memory)} rows kept: {memory.counts()}")
         if kept := sum(t.nbytes for t in course.method.state().values() if hasattr(t, "nbytes")):
-            print(f"  {kept / 1e6:.1f} MB beside the model are what the method remembers")
+            print(f"  {kept:,} bytes beside the model are what the method remembers")
         if course.progress:
             begun = course.progress
             print(f"  stopped at step {begun['step']} of learning {begun['task']}; the same `nanogpt train`", end="")
