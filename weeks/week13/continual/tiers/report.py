@@ -161,7 +161,7 @@ def best(metrics, without_rows=False):
         name
         for name in methods_of(metrics)
         if name not in (*ALWAYS, EVERYTHING) and "recovery_pct" in metrics[name] and not knows(name)
-        if metrics[name]["runs"] >= metrics["naive"]["runs"]
+        if metrics[name].get("runs", 0) >= metrics["naive"].get("runs", 0)  # older results do not say
         if not (without_rows and keeps(name) == "rows")
     ]
     return max(rows, key=lambda name: metrics[name]["recovery_pct"], default=None)
