@@ -149,13 +149,14 @@ def test_a_method_that_cannot_begin_leaves_the_folder_free(home, tmp_path, monke
     assert run(*argv, "--labels", "model") == 0 and record(out)["learned"] == ["cats", "dogs"]
 
 
-def test_what_lay_there_before_stays_where_a_method_cannot_begin(home, tmp_path):
+def test_what_lay_there_before_stays_where_a_method_cannot_begin(home, tmp_path, capsys):
     """In the model's own folder nothing is taken away, and a file of somebody else's never is."""
     shutil.copytree(home / "ewc", tmp_path / "m")
     (tmp_path / "m/notes.txt").write_text("mine")
     edit(tmp_path / "m", ("method", "config"), "labels", "all")
-    argv = ["learn", home / "cats.txt", "--name", "more", "--model", tmp_path / "m", "--out", tmp_path / "m", *QUICK]
-    assert run(*argv) == 1
+    (tmp_path / "fish.txt").write_text("A fish swam under the bridge.\n" * 120)
+    argv = ["learn", tmp_path / "fish.txt", "--model", tmp_path / "m", "--out", tmp_path / "m", *QUICK]
+    assert run(*argv) == 1 and "labels" in capsys.readouterr().err
     assert same_weights(tmp_path / "m", home / "ewc") and (tmp_path / "m/notes.txt").read_text() == "mine"
 
 

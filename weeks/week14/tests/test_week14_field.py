@@ -117,8 +117,9 @@ def test_a_tilde_behind_an_equals_sign_is_the_home(tmp_path, monkeypatch, capsys
     text.write_text("the sky is blue, the sea is red, lovely nice.\n" * 60)
     assert run("train", text, "--out=~/my m", *SIZES) == 0 and not (tmp_path / "~").exists()
     assert capsys.readouterr().out.endswith(f"; try: nanogpt sample --model '{tmp_path}/home/my m'\n")  # to be typed
-    assert run("learn", text, "--name", "again", "--model=~/my m", "--out=~/my m", "--steps", 1) == 0
-    assert checkpoint.read_index(tmp_path / "home/my m")["record"]["learned"] == ["sea", "again"]
+    (tmp_path / "sky.txt").write_text("the sea is red, the sky is awful.\n" * 60)
+    assert run("learn", tmp_path / "sky.txt", "--model=~/my m", "--out=~/my m", "--steps", 1) == 0
+    assert checkpoint.read_index(tmp_path / "home/my m")["record"]["learned"] == ["sea", "sky"]
     assert run("sample", "--model", "~nobody-here/m") == 1
     assert "no model at ~nobody-here/m: there is no such folder" in capsys.readouterr().err
 

@@ -324,12 +324,13 @@ def test_a_new_method_reaches_the_command_by_its_row(home, tmp_path, monkeypatch
     assert seen == ["cats", "dogs"]
     course = open_course(out)
     assert course.method.config.share == 0.25 and course.method.count == record(out)["state"]["count"]
-    more = ["learn", home / "cats.txt", "--name", "again", "--model", out, "--out", tmp_path / "o", *QUICK]
+    (tmp_path / "fish.txt").write_text("A fish swam under the bridge.\n" * 120)
+    more = ["learn", tmp_path / "fish.txt", "--model", out, "--out", tmp_path / "o", *QUICK]
     with pytest.raises(Mistake, match="has --share 0.25, not 0.75"):
         cli.main([*map(str, more), "--method", "damp", "--share", "0.75"])
     with pytest.raises(Mistake, match="taught with damp, has no --keep-rows"):
         cli.main([*map(str, more), "--keep-rows", "3"])
-    assert run(*more) == 0 and record(tmp_path / "o")["learned"] == ["cats", "dogs", "again"]
+    assert run(*more) == 0 and record(tmp_path / "o")["learned"] == ["cats", "dogs", "fish"]
 
 
 def test_a_method_that_cannot_be_served_is_refused(tmp_path):
