@@ -35,7 +35,7 @@ from pretrain.recipe import Recipe
 from pretrain.trainer.follow import follow
 from pretrain.trainer.log import read_rows
 from pretrain.vendor.bpe.fast import Tokenizer
-from pretrain.vendor.scaling.parallel import join
+from pretrain.vendor.scaling.parallel import join, leave
 from pretrain.vendor.shared.errors import Mistake, entry
 from pretrain.vendor.shared.files import atomic_write, need
 from pretrain.vendor.shared.jobs import perform
@@ -361,4 +361,4 @@ def run(name, argv):
 
 
 if __name__ == "__main__":
-    sys.exit(entry(main))
+    leave(entry(main))

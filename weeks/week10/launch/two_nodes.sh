@@ -65,8 +65,10 @@ in_other bash -c 'node 1 "$@"' node "$@" &
 second=$!
 node 0 "$@" &
 first=$!
-# Where one node dies the other would wait for it for minutes; the script ends, and its namespaces with all in them.
+# Where one node dies, or comes back when the other is done, it would wait for minutes; the script ends, and its
+# namespaces with all in them.
 wait -n "$first" "$second"
+(sleep 60; echo "one node was done a minute ago, and the other is not" >&2; kill "$first" "$second" 2>/dev/null) &
 wait "$first"
 wait "$second"
 echo "two nodes have trained one model: 10.81.0.1 and 10.81.0.2"

@@ -28,6 +28,7 @@ needs_gloo = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="this torch was built without gloo"
 )
 PACKAGE = Path(parallel.__file__).resolve().parents[1]  # of the code that is graded
+CAUGHT = {"capture_output": True, "text": True, "timeout": 300}
 TWO_NODES = Path(__file__).resolve().parents[1] / "launch/two_nodes.sh"
 
 
@@ -115,7 +116,7 @@ def test_two_nodes_as_two_network_namespaces(tmp_path):
     script.parent.mkdir()
     shutil.copy(TWO_NODES, script)
     line = ["bash", str(script), str(tmp_path / "two"), *options, "--way", "fsdp"]
-    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(line, env=environment, **CAUGHT)
     if done.returncode == 77:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert done.returncode == 0, done.stderr[-3000:]
@@ -178,6 +179,17 @@ def test_several_machines_must_not_share_one_store_over_restarts(monkeypatch):
     with pytest.raises(Mistake, match="type TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun"):
         with parallel.join():
             pass
+
+
+@pytest.mark.parametrize(("environment", "says"), [({"RANK": "0"}, "done"), ({}, "done, and so is Python")])
+def test_what_torchrun_started_leaves_without_taking_python_down(environment, says):
+    """Threads of gloo may hold tensors to the last, and they cannot let go of one while Python ends."""
+    program = "import atexit; from scaling.parallel import leave; print('done', end='');"
+    program += "atexit.register(print, ', and so is Python', end=''); leave(3)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(PACKAGE)} | environment, **CAUGHT
+    )
+    assert (done.returncode, done.stdout) == (3, says)
 
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ..parallel import WAYS, Team, join
+from ..parallel import WAYS, Team, join, leave
 from ..vendor.gpt.loop import Recipe
 from ..vendor.gpt.model import GPT, GPTConfig
 from ..vendor.shared.errors import Mistake, entry
@@ -107,4 +107,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(entry(main))
+    leave(entry(main))

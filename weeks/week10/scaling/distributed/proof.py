@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ..parallel import Team, join, share, wrap
+from ..parallel import Team, join, leave, share, wrap
 from ..step import step as take
 from ..vendor.gpt.loop import Recipe
 from ..vendor.gpt.model import GPT, IGNORE, GPTConfig
@@ -105,9 +105,7 @@ def launch(folder, *, seconds: float = 300.0):
     if sys.platform == "linux":  # else gloo asks a name server for this machine's address
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}"]
-    # One restart answers the kill. The others are for torch: while a new start meets, gloo (2.13) was seen to abort
-    # a process ("terminate called without an active exception") on a machine with much to do.
-    command += ["--max-restarts=3", "-m", "scaling.distributed.proof", str(folder)]
+    command += ["--max-restarts=1", "-m", "scaling.distributed.proof", str(folder)]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -170,3 +168,4 @@ if __name__ == "__main__":
     with join(60.0) as us:
         killed(us, Path(sys.argv[1]))  # first: only then is little done twice
         runs(us, Path(sys.argv[1]))
+    leave(0)

@@ -3,14 +3,13 @@
 python -m pretrain.trainer.rehearsal FOLDER [STEPS [LR]]     also under torchrun, without dropout
 """
 
-import sys
 from pathlib import Path
 
 import torch
 
 from ..vendor.gpt.model import GPT, GPTConfig
 from ..vendor.scaling import optimizers
-from ..vendor.scaling.parallel import Team, join, named
+from ..vendor.scaling.parallel import Team, join, leave, named
 from ..vendor.scaling.schedules import SCHEDULES
 from ..vendor.shared.errors import entry
 from .follow import follow
@@ -64,4 +63,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(entry(main))
+    leave(entry(main))

@@ -1,4 +1,4 @@
-# vendored from weeks/week10/scaling/parallel.py, sha256 ed9c3a47a89e3a039e98377ebc33dd4613d9f1e792d9ec1b5200544b9fe84046; edit there, then run: make vendor
+# vendored from weeks/week10/scaling/parallel.py, sha256 368d3e5f9e0a45b5c94eb3352b0cbd2f23e093804b1a8d5dc2ad46623facd379; edit there, then run: make vendor
 """Several processes train one model: who is who, whose rows are whose, how weights and gradients are shared.
 
 torchrun starts the processes and sets RANK, WORLD_SIZE and LOCAL_RANK; torch.distributed does all of the talking.
@@ -10,6 +10,7 @@ divides its sum by the count of ALL processes and multiplies by their number, wh
 """
 
 import os
+import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -108,6 +109,21 @@ def join(seconds: float = 600.0):
         yield Team(dist.get_rank(), dist.get_world_size(), device)
     finally:
         dist.destroy_process_group()
+
+
+def leave(status: int):
+    """End this process with `status`; to be called at the end of a program that torchrun starts.
+
+    At once, as multiprocessing ends its children, and not by sys.exit: that would take Python down first, while gloo's
+    threads still live (FSDP's caches keep the process group, whatever destroys it). Such a thread may not have let go
+    of its last tensor yet, and on a machine with much to do torch 2.13 then aborted a run that had done all of its
+    work: "terminate called without an active exception".
+    """
+    if "RANK" not in os.environ:
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _meeting_place(limit) -> dict:
