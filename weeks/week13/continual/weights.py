@@ -2,10 +2,25 @@
 
 from contextlib import contextmanager
 
+import torch
+
 
 def copied(tensors):
     """A snapshot: detached copies of all tensors of a dict."""
     return {name: t.detach().clone() for name, t in tensors.items()}
+
+
+def nbytes(state):
+    """Bytes of all tensors among the values of a dict."""
+    return sum(t.nbytes for t in state.values() if torch.is_tensor(t))
+
+
+@torch.no_grad()
+def write(learner, values):
+    """Give the trainable parameters that `values` names its numbers, for good."""
+    for name, p in learner.parameters().items():
+        if name in values:
+            p.copy_(values[name])
 
 
 def named(start, tensors):

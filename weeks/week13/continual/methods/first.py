@@ -3,9 +3,7 @@
 With an adapter these are the adapter's first weights, which change nothing: the model without it.
 """
 
-import torch
-
-from ..weights import copied, holding, named, part
+from ..weights import copied, holding, named, part, write
 
 
 class First:
@@ -17,12 +15,9 @@ class First:
         if not self.weights:
             self.weights = copied(learner.parameters())
 
-    @torch.no_grad()
     def put(self, learner):
         """Write the first weights into the model."""
-        for name, p in learner.parameters().items():
-            if name in self.weights:
-                p.copy_(self.weights[name])
+        write(learner, self.weights)
 
     def back(self, learner):
         """Run the block with the first weights, for reading alone; then the newest come back, also after an error."""

@@ -121,7 +121,7 @@ class Source:
 
 
 # SSR's tasks: a tenth of the paper's rows in one pass, for a model of a fiftieth of its size. TRACE-3: its own rows in
-# one pass. Both as far as two cores get in a quarter of an hour a run.
+# one pass. Both as far as one core gets in half an hour a run.
 SOURCES = {
     "instructions": Source(pypi, {"smoke": PYPI[2:], "default": PYPI[1:3], "full": PYPI}, "exact", labelled=True),
     "ssr": Source(

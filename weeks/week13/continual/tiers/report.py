@@ -45,17 +45,16 @@ def summarise(records, ratios=None):
             name: found.get((name, None if name in ORDERLESS else order or "forward", seed))
             for name in ("base", *BOUND)
         }
-        numbers.setdefault(spec, []).append((order, row(record, **beside)))
+        numbers.setdefault(spec, {}).setdefault(order, []).append(row(record, **beside))
         if "matrix" in record and order in (None, "forward"):
             drawn.setdefault(spec, []).append((record, beside["base"]))
     first = next((r for r in records if r["order"] == "forward"), records[0])
     out = {"tasks": first["tasks"], "unit": first["unit"], "higher_is_better": first["higher_is_better"]}
     out |= {"seeds": len(seeds), "orders": sorted({r["order"] for r in records if r["method"] not in ORDERLESS})}
     for spec in sorted(numbers, key=place):
-        out[spec] = with_spread([cell for _, cell in numbers[spec]]) | {"runs": len(numbers[spec])}
-        for order in dict(numbers[spec]).keys() - {None}:
-            cells = [{k: v for k, v in cell.items() if k in IN_ORDER} for o, cell in numbers[spec] if o == order]
-            out[spec][order] = with_spread(cells) | {"runs": len(cells)}
+        out[spec] = together(sum(numbers[spec].values(), []))
+        for order in numbers[spec].keys() - {None}:
+            out[spec][order] = together([{k: cell[k] for k in cell if k in IN_ORDER} for cell in numbers[spec][order]])
         if ratios:
             out[spec] = {k: v for k, v in out[spec].items() if not k.startswith("time_ratio")}
             out[spec] |= {"time_ratio": ratios[spec]} if spec in ratios else {}
@@ -123,9 +122,9 @@ def average(values):
     return [average(column) for column in zip(*values)] if isinstance(values[0], list) else round(mean(values), 6)
 
 
-def with_spread(cells):
-    """[{column: number}, ...] -> {column: mean, column_sd: standard deviation where there are two or more}."""
-    out = {}
+def together(cells):
+    """[{column: number}, ...] -> {"runs", column: mean, column_sd: standard deviation where there are two or more}."""
+    out = {"runs": len(cells)}
     for name in cells[0]:
         values = [numbers.get(name) for numbers in cells]
         if None in values:

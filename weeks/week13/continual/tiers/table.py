@@ -28,7 +28,7 @@ from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import atomic_write
 from ..vendor.shared.progress import bar
 from ..vendor.shared.results import commit, machine, to_json
-from ..weights import swapped
+from ..weights import nbytes, swapped
 from .scores import nats
 
 ALWAYS = ("floor", "base", "naive", "separate", "joint")  # rows of every table; all but naive know no order
@@ -300,8 +300,7 @@ def weights(learner):
 def state_bytes(strategy):
     """Bytes that a method keeps between tasks: its state as it would be stored."""
     state = strategy.state()
-    tensors = sum(t.numel() * t.element_size() for t in state.values() if torch.is_tensor(t))
-    return tensors + len(json.dumps({key: value for key, value in state.items() if not torch.is_tensor(value)}))
+    return nbytes(state) + len(json.dumps({key: value for key, value in state.items() if not torch.is_tensor(value)}))
 
 
 def mean(values):

@@ -18,6 +18,7 @@ class Info:
 
     def run(self):
         from ..sources import open_model  # in here, for torch takes a second and --help does not need it
+        from ..vendor.continual.weights import nbytes
         from ..workspace.store import course_of, open_course
         from .learn import matrix_table
 
@@ -41,7 +42,7 @@ class Info:
         print(f"  taught with {course.method_name}{f' ({settings})' if settings else ''}")
         if memory := getattr(course.method, "memory", None):
             print(f"  {len(memory)} rows kept: {memory.counts()}")
-        if kept := sum(t.nbytes for t in course.method.state().values() if hasattr(t, "nbytes")):
+        if kept := nbytes(course.method.state()):
             print(f"  {kept:,} bytes beside the model are what the method remembers")
         if course.progress:
             begun = course.progress

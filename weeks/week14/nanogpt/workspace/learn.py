@@ -10,7 +10,7 @@ from ..sources import ADAPTER, Loaded, digest, lasting
 from ..train import Diverged, make_optimizer, restore_training_state, train, training_state
 from ..vendor.bpe.fast import Tokenizer
 from ..vendor.continual.methods import make
-from ..vendor.continual.weights import copied
+from ..vendor.continual.weights import copied, write
 from ..vendor.lora import adapter
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.text import END, documents
@@ -165,9 +165,7 @@ def hand_over(course, learner, method, name):
     if course.method.needs_view and not course.method.needs_prompt:
         with course.method.view(learner, ""):
             served = copied(learner.parameters())
-        with torch.no_grad():
-            for key, p in learner.parameters().items():
-                p.copy_(served[key])
+        write(learner, served)
     course.method, course.method_name = method, name
 
 

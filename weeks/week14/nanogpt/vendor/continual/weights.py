@@ -1,12 +1,27 @@
-# vendored from weeks/week13/continual/weights.py, sha256 9af65ad9216d00e6fa063548a26f2c72ac792fab681ba09efd10e163e8a04874; edit there, then run: make vendor
+# vendored from weeks/week13/continual/weights.py, sha256 005b0a0ccaaeeac4cc0c3b9b544450afce06f4582a9244d88e6d80bf4f83212c; edit there, then run: make vendor
 """Weights as a dict: name -> tensor. What a method remembers of a model, and how it is served for a while."""
 
 from contextlib import contextmanager
+
+import torch
 
 
 def copied(tensors):
     """A snapshot: detached copies of all tensors of a dict."""
     return {name: t.detach().clone() for name, t in tensors.items()}
+
+
+def nbytes(state):
+    """Bytes of all tensors among the values of a dict."""
+    return sum(t.nbytes for t in state.values() if torch.is_tensor(t))
+
+
+@torch.no_grad()
+def write(learner, values):
+    """Give the trainable parameters that `values` names its numbers, for good."""
+    for name, p in learner.parameters().items():
+        if name in values:
+            p.copy_(values[name])
 
 
 def named(start, tensors):

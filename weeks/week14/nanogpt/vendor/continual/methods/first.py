@@ -1,12 +1,10 @@
-# vendored from weeks/week13/continual/methods/first.py, sha256 fd0fd80644abd7649b818fa4ce84b63de90cd0a22388d2932332399f1c528fc7; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/first.py, sha256 3bf516bf3c9965030ef3c44a8a048033ae1b945737524d4e3413fc61ba294c0a; edit there, then run: make vendor
 """The trainable weights as they were before the first task, for methods that go back to them.
 
 With an adapter these are the adapter's first weights, which change nothing: the model without it.
 """
 
-import torch
-
-from ..weights import copied, holding, named, part
+from ..weights import copied, holding, named, part, write
 
 
 class First:
@@ -18,12 +16,9 @@ class First:
         if not self.weights:
             self.weights = copied(learner.parameters())
 
-    @torch.no_grad()
     def put(self, learner):
         """Write the first weights into the model."""
-        for name, p in learner.parameters().items():
-            if name in self.weights:
-                p.copy_(self.weights[name])
+        write(learner, self.weights)
 
     def back(self, learner):
         """Run the block with the first weights, for reading alone; then the newest come back, also after an error."""
