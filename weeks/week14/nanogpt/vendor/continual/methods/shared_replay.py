@@ -1,10 +1,13 @@
-# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 c6b3e014911bc7ed9cb80f7bb8e4be6d9dce78ef0476b9e65e90bede4f3c0a26; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 f8fef6ef66131457c767d5b2f76b68ff40bcc5e9be0aa8537ee4cb359c0a7186; edit there, then run: make vendor
 """Shared replay: old rows take the place of new ones, so a step costs about what it costs without a memory.
 
 Replay joins old rows to all the new ones and pays for both (Chaudhry et al. 2019). Here a step has `replay_rows` more
 rows than a naive one, and of all of them up to `share` are old: with 16 new rows, replay_rows = 6 and share = 0.5, a
 step trains on 11 new and 11 old ones. No task gets more of a step than the new one: where n tasks are old, at most
 n / (n + 1) is theirs. Ibrahim et al. 2024 (arXiv:2403.08763) count replay so too, as a share of the tokens.
+The share is the same from a task's first step to its last. Tried on tier 1's texts turned round (one seed, 97 %
+recovered): few old rows at first and many at last gave 95 % (half of the share to one and a half) and 92 % (none to
+twice the share), the other way round 96 % (one and a half of the share to half of it).
 """
 
 from dataclasses import dataclass, field
