@@ -95,7 +95,7 @@ PRESETS = {
     "growth": {
         "smoke": Preset(MADE_UP | TINY | dict(length=16, batch_size=4, steps=2, train_rows=8, valid_rows=2, budget=8),
                         tasks=(2, 4)),
-        "default": Preset(MADE_UP, ("naive", "replay", "ewc"), tasks=(5, 10, 20)),
+        "default": Preset(MADE_UP, ("naive", "replay", "shared-replay", "ewc", "experts"), tasks=(5, 10, 20)),
         "full": Preset(MADE_UP | dict(steps=80), ALL, tasks=(5, 10, 20)),
     },
 }  # fmt: skip
