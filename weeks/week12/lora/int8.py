@@ -37,7 +37,7 @@ class Int8Linear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach()
         largest = weight.float().abs().amax(dim=1)  # (out,)
-        scale = torch.where(largest > 0, largest, torch.ones_like(largest)) / LEVELS  # a row of zeros: any scale does
+        scale = (largest / LEVELS).clamp(min=torch.finfo(torch.float32).tiny)  # of a row of zeros any scale will do
         self.register_buffer("q", (weight.float() / scale[:, None]).round().to(torch.int8))
         self.register_buffer("scale", scale.to(torch.promote_types(weight.dtype, torch.float32)))
         self.bias = linear.bias

@@ -8,6 +8,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 
 from .layers import find
+from .variants.base import sizes
 
 # --- learned against forgotten ----------------------------------------------------------------------------------------
 
@@ -70,7 +71,7 @@ def amplification(change, weight, rank):
 def rank_for(model, targets, budget):
     """The rank at which plain adapters on `targets` have about `budget` parameters, 1 at least."""
     layers = [model.get_submodule(path) for path in find(model, tuple(targets))]
-    return max(1, round(budget / sum(layer.in_features + layer.out_features for layer in layers)))
+    return max(1, round(budget / sum(sum(sizes(layer)) for layer in layers)))
 
 
 def training_bytes(model, optimizer, inputs, targets):

@@ -64,10 +64,16 @@ def save(model, name, folder, *, base=None):
         "modules_to_save": [path for path, part in parts.items() if isinstance(part, Whole)] or None,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    ready = [
-        _write_beside(folder / TENSORS, bytes_from_tensors(tensors, metadata={"format": "pt"})),
-        _write_beside(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode()),
-    ]
+    contents = {TENSORS: bytes_from_tensors(tensors, metadata={"format": "pt"})}
+    contents[CONFIG] = (json.dumps(record, indent=2) + "\n").encode()
+    ready = []
+    try:
+        for name, content in contents.items():
+            ready.append(_write_beside(folder / name, content))
+    except BaseException:
+        for temporary, _ in ready:
+            temporary.unlink()
+        raise
     # Both files are whole on the disk. The config goes first and comes last: a folder that has one has its own tensors,
     # never old tensors with a new scale.
     (folder / CONFIG).unlink(missing_ok=True)

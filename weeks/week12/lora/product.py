@@ -62,4 +62,4 @@ def adapted_linear(x, layer, A, B, scale):
     weight, bias, A, B = (None if p is None else p.to(kind) for p in parts)
     with torch.autocast(x.device.type, enabled=False):
         y = Product.apply(x.to(kind).reshape(-1, x.shape[-1]), weight, bias, A, B, scale)
-    return y.view(*x.shape[:-1], -1)
+    return y.view(*x.shape[:-1], y.shape[-1])

@@ -6,17 +6,16 @@ to `ratio` times A's and finds 16 good (section 5; there for tasks far from what
 
 from .adapter import parameters
 
-SECOND = ("lora_B", "magnitude", "bias")  # what writes to the output; PEFT, too, counts vectors among them
-
 
 def groups(model, name, *, lr, ratio=16.0):
     """Two groups for an optimizer of adapter `name`: A at `lr`, B and vectors at ratio * lr. Frozen ones in neither.
 
+    PEFT counts vectors among what writes to the output, too; its third rate, for embeddings, is left out.
     An optimizer that is given no rate of its own for a group takes these: torch.optim.AdamW(groups(...)).
     """
     if not ratio >= 1:
         raise ValueError(f"ratio must be at least 1, got {ratio!r}: B learns faster than A; 16 is a good start")
     own = {key: p for key, p in parameters(model, name).items() if p.requires_grad}
-    fast = [p for key, p in own.items() if key.rpartition(".")[2] in SECOND]
-    slow = [p for key, p in own.items() if key.rpartition(".")[2] not in SECOND]
+    writes = {key: key.endswith(".lora_B") or p.ndim == 1 for key, p in own.items()}
+    fast, slow = ([p for key, p in own.items() if writes[key] is which] for which in (True, False))
     return [group for group in ({"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}) if group["params"]]

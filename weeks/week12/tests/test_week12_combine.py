@@ -124,6 +124,31 @@ def test_cat_is_the_sum_exactly():
 
 
 @pytest.mark.day(82)
+@pytest.mark.parametrize("ranks", [(2, 1, 3), (2, 3, 3), (3, 1, 2)])
+def test_ranks_of_paths_that_are_ends_of_others(ranks):
+    """ "up" is a layer and the end of "inner.up": each gets the rank of its own (float32, 1e-5)."""
+    model, shares = Net(), dict.fromkeys("abc", 1.0)
+    for name, rank, path in zip("abc", ranks, ("up", "inner.up", "inner.down"), strict=True):
+        attach(model, name, LoRAConfig(rank=rank), paths=[path])
+        shake(model, name)
+    with using(model, shares):
+        expected = model(X)
+    combine(model, "d", shares, "cat")
+    assert (model(X) - expected).abs().max() < 1e-5
+
+
+@pytest.mark.day(82)
+def test_linear_compares_ranks_layer_by_layer():
+    """Two adapters of one rank pattern can be added; their ranks differ from layer to layer, not from each other."""
+    model, config = Net(), LoRAConfig(rank=2, rank_pattern={"inner.down": 4})
+    attach(model, "a", config), attach(model, "b", config)
+    shake(model, "a"), shake(model, "b", seed=4)
+    combine(model, "c", {"a": 1.0, "b": 1.0}, "linear")
+    found = adapters(model)["c"]
+    assert [found.for_layer(path)[0] for path in ("up", "inner.up", "inner.down")] == [2, 2, 4]
+
+
+@pytest.mark.day(82)
 def test_svd_is_the_best_of_its_rank():
     """The error of the cut is the singular values that were left out (Eckart and Young 1936); float64, 1e-10."""
     change = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -184,7 +209,7 @@ def test_a_pissa_or_fused_adapter_can_be_combined():
         (["a"], "svd", {}, r"must be {name: share}, got \['a'\]"),
         ({"a": 0}, "svd", {}, "share of 'a' must be a number other than 0, got 0"),
         ({"a": float("nan")}, "svd", {}, "got nan"),
-        ({"a": 1, "b": 1}, "linear", {}, r"one rank, got ranks \[3, 4\]; use svd"),
+        ({"a": 1, "b": 1}, "linear", {}, r"one rank, got ranks \[3, 4\] in up; use svd"),
         ({"a": 1}, "cat", {"rank": 4}, "rank 4 is of no use to cat"),
         ({"a": 1}, "svd", {"rank": 0}, "rank must be a whole number from 1 up, got 0"),
         ({"a": 1}, "svd", {"density": 0.5}, "density 0.5 is of no use to svd"),

@@ -57,8 +57,13 @@ def test_a_merged_model_saves_as_a_plain_model():
     plain = tiny()
     plain.load_state_dict(model.state_dict())
     assert torch.equal(plain(tokens())[0], model(tokens())[0])
-    with pytest.raises(ValueError, match="unmerge"):
-        model.load_state_dict(model.state_dict())
+    before, others = bytes_of(model), {key: value + 1 for key, value in model.state_dict().items()}
+    for one in (model, copy.deepcopy(model)):
+        with pytest.raises(ValueError, match="nothing can be loaded; run unmerge"):
+            one.load_state_dict(others)
+        assert same_bytes(bytes_of(one), before)
+        unmerge(one)
+        one.load_state_dict(one.state_dict())
 
 
 @pytest.mark.day(82)
@@ -124,12 +129,84 @@ def test_detach_leaves_the_model_as_it_was():
 
 @pytest.mark.day(79)
 def test_the_models_own_keys_do_not_change():
-    """A checkpoint of the base loads into a model with adapters and the other way round, by strict keys."""
-    model, keys = tiny(), set(tiny().state_dict())
+    """A checkpoint of the base loads into a model with adapters, which are all that it lacks, and the way back."""
+    model, plain = tiny(), tiny()
     attach(model, "a", LoRAConfig())
-    assert keys < set(model.state_dict())
-    assert set(base_state(model)) == keys
+    shake(model, "a")
+    slow = model(tokens())[0]
+    told = model.load_state_dict(plain.state_dict(), strict=False)
+    assert not told.unexpected_keys and {*told.missing_keys} == {*model.state_dict()} - {*plain.state_dict()}
+    assert told.missing_keys and torch.equal(model(tokens())[0], slow)
+    plain.load_state_dict(base_state(model))
     assert adapters(model) == {"a": LoRAConfig()}
+
+
+@pytest.mark.day(79)
+@pytest.mark.parametrize("detached", [("a", "b"), ("b", "a")])
+def test_an_adapter_on_a_part_learns_on_beside_one_on_all(detached):
+    """What freezes the model leaves other adapters alone, and with the last of them all of it is thawed."""
+    model = tiny()
+    attach(model.blocks[0], "a", LoRAConfig(targets=("mlp.up",)))
+    attach(model, "b", LoRAConfig())
+    learns = {key for key, p in model.named_parameters() if p.requires_grad}
+    assert learns == {key for key, _ in model.named_parameters() if ".adapters." in key}
+    assert {".a." in key for key in learns} == {True, False}
+    for name in detached:
+        detach(model, name)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.day(80)
+def test_what_is_attached_inside_a_choice_ends_with_it():
+    """Afterwards every layer runs what ran before, and a layer without adapters is a plain one."""
+    model = tiny()
+    attach(model, "a", LoRAConfig(targets=("attn.qkv",)))
+    shake(model, "a")
+    before = model(tokens())[0]
+    with using(model, "a"):
+        attach(model, "c", LoRAConfig(targets=("mlp.up",)))
+        shake(model, "c")
+        assert not torch.equal(model(tokens())[0], before)
+    assert torch.equal(model(tokens())[0], before)
+    with using(model, "a"):
+        detach(model, "c"), detach(model, "a")
+    assert not hasattr(model.blocks[0].mlp.up, "active") and not hasattr(model.blocks[0].attn.qkv, "active")
+
+
+@pytest.mark.day(80)
+@pytest.mark.parametrize(
+    ("choice", "sentence"),
+    [
+        (None, "takes a name, .* got None"),
+        ({"a": "half"}, "share of 'a' must be a number, got 'half'"),
+        ({"a": float("nan")}, "share of 'a' must be a number, got nan"),
+    ],
+)
+def test_what_is_no_choice(choice, sentence):
+    """Told at once, not by a forward pass inside."""
+    model = tiny()
+    attach(model, "a", LoRAConfig())
+    with pytest.raises(ValueError, match=sentence), using(model, choice):
+        pass
+    assert model.blocks[0].mlp.up.active == {"a": 1.0}
+
+
+@pytest.mark.day(79)
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        (lambda m: attach(m, "b", LoRAConfig(), paths=[]), "there is no layer to adapt; some that can be are"),
+        (lambda m: attach(m, "b", LoRAConfig(), paths=["nope"]), "'nope' is no layer that can be adapted; some"),
+        (lambda m: attach(m, 5, LoRAConfig()), "5 cannot name an adapter"),
+    ],
+)
+def test_what_is_no_name_or_path(act, sentence):
+    """A sentence, and the model stays what it was."""
+    model = tiny()
+    attach(model, "a", LoRAConfig())
+    with pytest.raises(ValueError, match=sentence):
+        act(model)
+    assert list(adapters(model)) == ["a"] and model.blocks[0].mlp.up.active == {"a": 1.0}
 
 
 @pytest.mark.day(82)

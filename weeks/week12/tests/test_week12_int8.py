@@ -173,3 +173,25 @@ def test_what_cannot_be_quantized():
     attach(model, "a", LoRAConfig())
     with pytest.raises(ValueError, match="is a LoRALinear; only a plain nn.Linear can be quantized"):
         quantize(model)
+
+
+@pytest.mark.day(82)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_broken_weights_are_not_packed(value):
+    """As whole numbers they would look like weights; nothing before them in the model is packed either."""
+    model = tiny()
+    with torch.no_grad():
+        model.blocks[1].mlp.up.weight[0, 0] = value
+    with pytest.raises(ValueError, match=r"blocks\.1\.mlp\.up holds NaN or infinity"):
+        quantize(model)
+    assert not any(isinstance(m, Int8Linear) for m in model.modules())
+
+
+@pytest.mark.day(82)
+def test_a_row_too_small_for_a_scale_becomes_zeros():
+    """Its scale would be 0 in float32, and a number divided by that any of the 256."""
+    layer = nn.Linear(4, 2)
+    with torch.no_grad():
+        layer.weight[1] = 1e-44
+    packed = Int8Linear(layer)
+    assert (packed.q[1] == 0).all() and packed.q[0].abs().max() == 127

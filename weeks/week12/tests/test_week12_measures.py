@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lora import LoRAConfig, attach, parameters
 from lora.measures import amplification, directions, forgot_at, frontier, overlap, rank_for, training_bytes
+from torch import nn
 from week12_models import Net, tiny, tokens
 
 pytestmark = pytest.mark.day(84)
@@ -80,6 +81,12 @@ def test_equal_parameters(targets, rank):
     attach(model, "a", LoRAConfig(rank=rank, targets=targets))
     assert abs(sum(p.numel() for p in parameters(model, "a").values()) - budget) == 6
     assert rank_for(Net(), targets, 3) == 1
+
+
+def test_equal_parameters_of_a_table():
+    """An embedding's adapter has a row a token and a row a feature."""
+    model = nn.ModuleDict({"wte": nn.Embedding(20, 6)})
+    assert rank_for(model, ("wte",), 3 * 26) == 3
 
 
 @pytest.mark.parametrize("rank", [None, 2])

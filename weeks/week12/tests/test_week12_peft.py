@@ -266,15 +266,19 @@ def test_minimal_config_and_bad_value(folder):
     assert (config.alpha, config.dropout, config.rslora, config.bias) == (8, 0.0, False, "none")
 
 
-def test_an_interrupted_save_leaves_the_old_adapter(folder, monkeypatch):
+@pytest.mark.parametrize("files", [0, 1])
+def test_an_interrupted_save_leaves_the_old_adapter(files, folder, monkeypatch):
     """A full disk while writing: the old folder still loads, and no temporary file stays."""
     import lora.peft_format as peft_format
 
     old = Net()
     load(old, folder, "a")
 
+    whole = iter(range(files))
+
     def full(fd):
-        raise OSError(28, "No space left on device")
+        if next(whole, None) is None:  # so many files still fit
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(peft_format.os, "fsync", full)
     model = Net()

@@ -26,7 +26,7 @@ def long_way(monkeypatch):
 @pytest.mark.day(79)
 @pytest.mark.parametrize("variant", ["lora", "lora_fa"])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12)])
+@pytest.mark.parametrize("shape", [(12,), (5, 12), (2, 3, 12), (0, 12), (0, 3, 12)])
 def test_both_ways_agree(shape, bias, variant, monkeypatch):
     """Output and every gradient with a random upstream one; float64, the order of sums differs: 1e-12."""
     model = model_of(bias, torch.float64, variant=variant)

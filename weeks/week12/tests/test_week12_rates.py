@@ -46,6 +46,16 @@ def test_peft_makes_the_same_groups():
 
 
 @pytest.mark.day(81)
+def test_vectors_are_fast_and_matrices_slow():
+    """Of modules that are trained whole, too: the weight of a norm is a vector, that of a linear layer is not."""
+    model = nn.ModuleDict({"up": nn.Linear(4, 3), "norm": nn.LayerNorm(3), "head": nn.Linear(3, 2)})
+    attach(model, "a", LoRAConfig(targets=("up",), modules_to_save=("norm", "head")))
+    rate = {id(p): group["lr"] for group in groups(model, "a", lr=1.0, ratio=16) for p in group["params"]}
+    slow = {key for key, p in parameters(model, "a").items() if rate[id(p)] == 1.0}
+    assert slow == {"up.lora_A", "head.copy.weight"} and {*rate.values()} == {1.0, 16.0}
+
+
+@pytest.mark.day(81)
 def test_the_first_step_by_hand():
     """One step of plain descent moves B by ratio * lr * gradient, and A by nothing: B is 0. Float64, 1e-15."""
     model = nn.Sequential(nn.Linear(5, 3)).double()

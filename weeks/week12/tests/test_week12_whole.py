@@ -208,11 +208,14 @@ def test_a_second_adapter_does_not_sit_on_the_firsts_copy():
     [
         ("haed", "modules_to_save 'haed' matches no module that holds parameters .*; some are up, norm, head"),
         ("up", "modules_to_save 'up' is up, which is a target too; leave one of them out"),
+        ("batch", r"modules_to_save 'batch' keeps numbers beside its parameters \(running_mean, .*; leave it out"),
     ],
 )
 def test_a_module_that_cannot_be_copied(whole, sentence):
-    """A misspelt name would quietly leave the module frozen."""
+    """A misspelt name would quietly leave the module frozen, and running means would be lost between two folders."""
     model = biased()
+    if whole == "batch":
+        model["batch"] = nn.BatchNorm1d(3)
     with pytest.raises(ValueError, match=sentence):
         attach(model, "a", LoRAConfig(targets=("up",), modules_to_save=(whole,)))
     assert not adapters(model) and model["up"].weight.requires_grad

@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/adapter.py, sha256 110241391421830c56b47a6b282e9055b3511956f694b30e9f571808739f12f0; edit there, then run: make vendor
+# vendored from weeks/week12/lora/adapter.py, sha256 90e7da9cc707bd4014e777056029554c7b83208a205a647990774457fa7681de; edit there, then run: make vendor
 """LoRA: learn a small correction beside a frozen weight.
 
     y = x W^T + b  +  scale * dropout(x) A^T B^T          A (r, in), B (out, r), r much smaller than both
@@ -7,20 +7,22 @@ Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", section 4;
 
 An adapter is a *name* that lives on many layers. `attach` puts it there, `using` says which one runs (or one for
 each row of a batch), `parameters` is what an optimizer gets, `merge` folds it into the weights, `detach` takes it away.
-A layer keeps its place, its parameters and their names: only its class changes (layers.py). So checkpoints of the model
-still load, `layer.weight` still works, and tied weights stay tied.
+A layer keeps its place, its parameters and their names: only its class changes (layers.py). So `layer.weight` still
+works, tied weights stay tied, and a checkpoint of the model loads with strict=False: only the adapters are missing in
+it. The other way `base_state` gives what a plain model loads.
 
 Torch and the standard library are all it needs. What one adapter computes is in variants/: a further kind is one class
 and one row of VARIANTS. Left out: convolutions.
 """
 
+import math
 import re
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from .config import LoRAConfig, matches
+from .config import LoRAConfig, is_number, matches
 from .int8 import Int8Linear
 from .layers import BASE, LoRALinear, adaptable, adopt, find, kind_of, layers, whole
 from .variants import VARIANTS, Variant
@@ -75,7 +77,8 @@ def attach(model, name, config, *, paths=None):
 def check(model, name):
     """Raise ValueError where `name` cannot be given to a new adapter of the model."""
     # A name becomes a key of state_dict (no dots) and of a ModuleDict (which refuses the names of its own methods).
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == BASE or hasattr(nn.ModuleDict, name):
+    word = isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_-]+", name)
+    if not word or name == BASE or hasattr(nn.ModuleDict, name):
         raise ValueError(f"{name!r} cannot name an adapter; use letters, digits, - and _, and no name that torch uses")
     refuse_merged(model, "nothing can be attached")
     if name in adapters(model):
@@ -89,6 +92,9 @@ def build(model, config, paths):
             if not any(matches(path, pattern) for path in paths):
                 raise ValueError(f"pattern {pattern!r} of rank_pattern or alpha_pattern matches no target layer")
     known, modules = adaptable(model), whole(model)
+    if not paths or (strange := [path for path in paths if path not in known]):
+        told = f"{strange[0]!r} is no layer that can be adapted" if paths else "there is no layer to adapt"
+        raise ValueError(f"{told}; some that can be are {', '.join(list(known)[:6]) or 'none'}")
     kind = VARIANTS[config.variant]
     parts = {path: kind(known[path], config, *config.for_layer(path)) for path in paths}
     for pattern in config.modules_to_save:
@@ -100,6 +106,11 @@ def build(model, config, paths):
             )
         if twice := [path for path in found if path in paths]:
             raise ValueError(f"modules_to_save {pattern!r} is {twice[0]}, which is a target too; leave one of them out")
+        if beside := [name for path in found for name, _ in modules[path].named_buffers(recurse=False)]:
+            raise ValueError(
+                f"modules_to_save {pattern!r} keeps numbers beside its parameters ({', '.join(beside)}), which an "
+                "adapter has no place for; leave it out"
+            )
         parts |= {path: Whole(modules[path], config) for path in found}
     if config.bias == "all":
         have = (path for path, m in modules.items() if kind_of(m) in BIASED and m.bias is not None)
@@ -110,8 +121,10 @@ def build(model, config, paths):
 def install(model, name, parts):
     """Put what `build` gave on the model as adapter `name`, and let it run."""
     if not hasattr(model, "_frozen_by_lora"):
-        model._frozen_by_lora = [p for p, value in model.named_parameters() if value.requires_grad]
-        model.requires_grad_(False)
+        own = {p: value for p, value in model.named_parameters() if ".adapters." not in f".{p}"}
+        model._frozen_by_lora = [p for p, value in own.items() if value.requires_grad]
+        for value in own.values():
+            value.requires_grad_(False)
     for path, part in parts.items():
         layer = model.get_submodule(path)
         adopt(layer)
@@ -130,10 +143,11 @@ def detach(model, name):
         if not layer.adapters:
             layer.release()
     if not layers(model):
-        own = dict(model.named_parameters())
-        for path in model.__dict__.pop("_frozen_by_lora", []):
-            if path in own:
-                own[path].requires_grad_(True)
+        for module in model.modules():  # a part of the model may have had an adapter first
+            own = dict(module.named_parameters())
+            for path in module.__dict__.pop("_frozen_by_lora", []):
+                if path in own:
+                    own[path].requires_grad_(True)
 
 
 @contextmanager
@@ -142,10 +156,14 @@ def using(model, names):
 
     "__base__" means none. The choice is a state of the model, so threads that share a model share it too.
     """
+    if not isinstance(names, (str, dict, list, tuple)):
+        raise ValueError(f"using() takes a name, {{name: share}} or a list of names, one a row; got {names!r}")
     wanted = {names: 1.0} if isinstance(names, str) else dict(names) if isinstance(names, dict) else tuple(names)
     for name in wanted:
         if name != BASE:
             require(model, name)
+        if isinstance(wanted, dict) and not (is_number(wanted[name]) and math.isfinite(wanted[name])):
+            raise ValueError(f"the share of {name!r} must be a number, got {wanted[name]!r}; 1 takes all of it")
     if (name := merged_name(model)) is not None and wanted != {name: 1.0}:
         refuse_merged(model, f"using {names!r} would not compute what it says")
     before = {layer: layer.active for layer in layers(model).values()}
@@ -154,8 +172,8 @@ def using(model, names):
             layer.active = wanted
         yield model
     finally:
-        for layer, active in before.items():
-            layer.active = active
+        for layer in layers(model).values():  # those of now: the block may have attached and detached
+            layer.active = before.get(layer, next(iter(before.values()), layer.active))
 
 
 def parameters(model, name):
@@ -193,6 +211,12 @@ def merge(model, name):
             setattr(layer, key, nn.Parameter(value, requires_grad=False))
     for layer in layers(model).values():
         layer.merged = name
+    # Told before anything is loaded; a layer alone could only tell when those before it have been written over.
+    model._guard = model.register_load_state_dict_pre_hook(refuse_loading)
+
+
+def refuse_loading(model, *_):
+    refuse_merged(model, "nothing can be loaded")
 
 
 def unmerge(model):
@@ -203,6 +227,8 @@ def unmerge(model):
         for key, parameter in layer.kept.items():
             setattr(layer, key, parameter)
         layer.kept, layer.merged = {}, None
+    if guard := model.__dict__.pop("_guard", None):
+        guard.remove()
 
 
 def base_state(model):
@@ -223,6 +249,8 @@ def quantize(model, targets="all-linear"):
         layer = model.get_submodule(path)
         if type(layer) is not nn.Linear:
             raise ValueError(f"{path} is a {type(layer).__name__}; only a plain nn.Linear can be quantized")
+        if not torch.isfinite(layer.weight).all():
+            raise ValueError(f"{path} holds NaN or infinity, which 8 bits cannot; nothing changed, load it again")
         if sum(layer.weight is p for p in holders) > 1:
             raise ValueError(f"{path} shares its weight with another layer; leave it out of targets")
     for path in paths:

@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/combine.py, sha256 6b29137438b212ea76c3d7a161d20f59894a91f8985d92a8e48cf975dafd0239; edit there, then run: make vendor
+# vendored from weeks/week12/lora/combine.py, sha256 7ad32073c2c8d7c7babd162c4c4e74d160ff4d3654382737f83e4b0f213f4e00; edit there, then run: make vendor
 """Several adapters merged into one: a further adapter, made of others without training.
 
 `using(model, {"a": 0.5, "b": 0.5})` already runs a weighted sum, at the price of both. What stands here makes one
@@ -123,18 +123,21 @@ def combine(model, name, shares, how="svd", *, rank=None, density=None, seed=0):
     """
     row = _row(how, rank, density)
     found = _pairs(model, shares)
-    ranks = {A.shape[0] for layer in found.values() for A, _ in layer.values()}
-    if how == "linear" and len(ranks) > 1:
-        raise ValueError(f"linear adds factors of one rank, got ranks {sorted(ranks)}; use svd, which takes any")
-    rank = max(ranks) if rank is None else rank
+    ranks = {path: {A.shape[0] for A, _ in layer.values()} for path, layer in found.items()}
+    if how == "linear" and (path := next((path for path, each in ranks.items() if len(each) > 1), None)):
+        raise ValueError(
+            f"linear adds factors of one rank, got ranks {sorted(ranks[path])} in {path}; use svd, which takes any"
+        )
+    rank = max(set.union(*ranks.values())) if rank is None else rank
     generator = torch.Generator().manual_seed(seed)
     made = {}
     for path, layer in found.items():
         own = [shares[other] for other in layer]
         made[path] = row.function(list(layer.values()), own, rank, density, generator)
-    sizes = {path: A.shape[0] for path, (A, _) in made.items()}
+    # Every path, the longest first: a pattern is also the end of a longer path, which must have found its own by then.
+    sizes = {path: made[path][0].shape[0] for path in sorted(made, key=len, reverse=True)}
     default = max(sizes.values())
-    pattern = {path: size for path, size in sizes.items() if size != default}
+    pattern = sizes if len(set(sizes.values())) > 1 else {}
     config = LoRAConfig(default, default, targets=tuple(made), rank_pattern=pattern, alpha_pattern=pattern)  # scale 1
     paths = attach(model, name, config, paths=made)
     for path, layer in require(model, name).items():

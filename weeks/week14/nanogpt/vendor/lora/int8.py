@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/int8.py, sha256 3a2cd1278a9616af6cf83d0966fbfafc76531dece441a3550521fd2ac3c358a7; edit there, then run: make vendor
+# vendored from weeks/week12/lora/int8.py, sha256 70b65ef0d1c65444bbfe2abed0396491b53d7d04e9a58bc96df47920dfbec3f4; edit there, then run: make vendor
 """A frozen linear layer in 8 bits: the base that an adapter can learn on in a quarter of the memory.
 
     weight[o, i] ~ scale[o] * q[o, i]        q int8 in -127 ... 127, scale[o] = max_i |weight[o, i]| / 127
@@ -38,7 +38,7 @@ class Int8Linear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach()
         largest = weight.float().abs().amax(dim=1)  # (out,)
-        scale = torch.where(largest > 0, largest, torch.ones_like(largest)) / LEVELS  # a row of zeros: any scale does
+        scale = (largest / LEVELS).clamp(min=torch.finfo(torch.float32).tiny)  # of a row of zeros any scale will do
         self.register_buffer("q", (weight.float() / scale[:, None]).round().to(torch.int8))
         self.register_buffer("scale", scale.to(torch.promote_types(weight.dtype, torch.float32)))
         self.bias = linear.bias

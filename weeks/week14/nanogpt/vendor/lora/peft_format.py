@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/peft_format.py, sha256 fcdc4c154496cd250294deeb0f62746b7f8b64d0a528f4cd862e766a908ee5d2; edit there, then run: make vendor
+# vendored from weeks/week12/lora/peft_format.py, sha256 cf182315a4ff8b1737670d680eb31dff16cf5b23caab4003c85f208a0fd7f296; edit there, then run: make vendor
 """Adapters in the file format of Hugging Face PEFT, so that either side reads what the other wrote.
 
 A folder with adapter_config.json (which kind, its settings, target_modules, ...) and adapter_model.safetensors, whose
@@ -65,10 +65,16 @@ def save(model, name, folder, *, base=None):
         "modules_to_save": [path for path, part in parts.items() if isinstance(part, Whole)] or None,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    ready = [
-        _write_beside(folder / TENSORS, bytes_from_tensors(tensors, metadata={"format": "pt"})),
-        _write_beside(folder / CONFIG, (json.dumps(record, indent=2) + "\n").encode()),
-    ]
+    contents = {TENSORS: bytes_from_tensors(tensors, metadata={"format": "pt"})}
+    contents[CONFIG] = (json.dumps(record, indent=2) + "\n").encode()
+    ready = []
+    try:
+        for name, content in contents.items():
+            ready.append(_write_beside(folder / name, content))
+    except BaseException:
+        for temporary, _ in ready:
+            temporary.unlink()
+        raise
     # Both files are whole on the disk. The config goes first and comes last: a folder that has one has its own tensors,
     # never old tensors with a new scale.
     (folder / CONFIG).unlink(missing_ok=True)

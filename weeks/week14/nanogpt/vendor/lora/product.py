@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/product.py, sha256 7ce13e94fe7a42c1925b466f9a2898de8f7957e5497e042498437247c7120116; edit there, then run: make vendor
+# vendored from weeks/week12/lora/product.py, sha256 78eaefdd6983c2fddbe1e749d56454a48a26f1d264676eb54a72cef4f09f39da; edit there, then run: make vendor
 """The two products of an adapted layer in one: x W^T + b + scale * (x A^T) B^T, and the way back, without the detours.
 
 Written as layers.py writes it, autograd makes the adapter's output, its scaled copy, and the sum: three arrays of
@@ -63,4 +63,4 @@ def adapted_linear(x, layer, A, B, scale):
     weight, bias, A, B = (None if p is None else p.to(kind) for p in parts)
     with torch.autocast(x.device.type, enabled=False):
         y = Product.apply(x.to(kind).reshape(-1, x.shape[-1]), weight, bias, A, B, scale)
-    return y.view(*x.shape[:-1], -1)
+    return y.view(*x.shape[:-1], y.shape[-1])
