@@ -4,6 +4,7 @@ Plain training is the default Strategy, so the same loop pretrains and teaches. 
 weights, the optimizer, the random state and the step's number: `Feed.at(step)` says which rows come next.
 """
 
+import os
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from .vendor.shared.progress import bar
 GROWTH = ("first_batch", "first_context", "grow")  # of a training from scratch: kept rows that join have full length
 ROWS = 10**6  # at most in a forward pass, which are looked up one by one: more is a slip of the hand
 KINDS = {int: "a whole number", float: "a number", str: "a name"}
+STOPPING = b"\nstopping after this step; a second Ctrl-C stops at once, and loses the steps since the last save\n"
 MOST = 1e6  # of a rate, a norm or a decay: beyond it float32 breaks at once
 
 
@@ -125,6 +127,16 @@ def restore_training_state(optimizer, tensors):
     torch.set_rng_state(tensors["rng"])
 
 
+def idle(config, chosen):
+    """The settings among `chosen` that do nothing beside the others, as {name: what it would need}."""
+    needs = {
+        "grow": ("--first-batch or --first-context", config.first_batch or config.first_context),
+        "min_lr": ("a --schedule that falls", config.schedule != "constant"),
+        "beta2": ("--optimizer adamw or muon", config.optimizer != "sgd"),
+    }
+    return {name: what for name, (what, met) in needs.items() if name in chosen and not met}
+
+
 @contextmanager
 def stop_request():
     """Yield a function that tells whether Ctrl-C was pressed, to stop after a step; a second press stops at once."""
@@ -137,6 +149,8 @@ def stop_request():
         if pressed.is_set():
             raise KeyboardInterrupt
         pressed.set()
+        # os.write, for what print writes to may be in the middle of a line of its own
+        os.write(2, STOPPING)
 
     before = signal.signal(signal.SIGINT, handler)
     try:

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from nanogpt import cli
+from nanogpt.workspace.store import opened
 from week14_tiny import run
 
 pytestmark = pytest.mark.day(100)
@@ -118,6 +120,36 @@ def test_too_long_prompt_is_cropped_and_told(trained, capsys):
     """A prompt longer than the context must work, and say what was not read."""
     assert run("sample", "--model", trained / "m", "--prompt", "The cat sat. " * 40, "--max-tokens", 3) == 0
     assert "do not fit the context of 16; using the last 16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "learn"])
+def test_there_must_be_something_to_resume(command, trained, capsys):
+    """Where nothing lies nothing is made, and the sentence says what to leave out."""
+    assert run(command, trained / "dogs.txt", "--out", trained / "nowhere", "--resume") == 1
+    assert "nowhere holds no run that was stopped; leave --resume out" in capsys.readouterr().err
+    assert not (trained / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--optimizer sgd --beta2 0.5", "--beta2 0.5 does nothing without --optimizer adamw or muon; give that too"),
+        ("--grow 0.7", "--grow 0.7 does nothing without --first-batch or --first-context"),
+        ("--schedule constant --min-lr 0.1", "--min-lr 0.1 does nothing without a --schedule that falls"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, sentence, trained, capsys):
+    """Somebody believes that it does something."""
+    assert run("train", trained / "cats.txt", "--out", trained / "idle", *SIZES, *QUICK, *words.split()) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_model_answers_in_bfloat16_where_that_is_asked_for(trained, capsys):
+    """What was trained here lies in float32 and answers in it, unless somebody says otherwise."""
+    for precision, kind in (("auto", torch.float32), ("bfloat16", torch.bfloat16)):
+        assert {p.dtype for p in opened(trained / "m", precision=precision)[0].model.parameters()} == {kind}
+        assert run("sample", "--model", trained / "m", "--max-tokens", 3, "--precision", precision) == 0
+    assert "error" not in capsys.readouterr().err
 
 
 def test_ctrl_c_saves_and_resume_completes(trained, capsys, monkeypatch):

@@ -14,7 +14,7 @@ from ..device import autocast_for, pick_device, pick_precision
 from ..kinds import KINDS, kind_of
 from ..presets import ADAPT_ROWS, ADAPT_TEXT, EPOCHS, LATER, REPLAY_ROWS, ROW_LENGTH, Lora
 from ..sources import ADAPTER, find, open_model
-from ..train import GROWTH, TrainConfig
+from ..train import GROWTH, TrainConfig, idle
 from ..vendor.continual.methods import METHODS, make
 from ..vendor.continual.methods.grown import Grown
 from ..vendor.continual.strategy import Config
@@ -97,6 +97,7 @@ class Learn:
             )
         device = pick_device(self.device)
         not_published(self.out)
+        resumable(self)
         with locked(self.out):
             config = successor = None
             if self.resume:
@@ -119,7 +120,9 @@ class Learn:
             task, note = course.kind.task(name, content, course.loaded, course.row_length)
             if note:
                 print(f"note: {note}", file=sys.stderr)
-            finish(course, task, config or self.config(course, task), self, device, successor)
+            config = config or self.config(course, task)
+            refuse_idle(config, given(self, TrainConfig))
+            finish(course, task, config, self, device, successor)
 
     def lora(self):
         return Lora(**given(self, Lora)).config()
@@ -176,6 +179,18 @@ class Learn:
             print(f"note: what {course.method_name} remembers is not taken along{several}", file=sys.stderr)
             return course, (make(*method[:2], seed=seed), method.name)
         return course, None
+
+
+def resumable(options):
+    """Mistake where --resume is given and --out holds nothing; before a lock makes that folder."""
+    if options.resume and not checkpoint.exists(options.out):
+        raise Mistake(f"{options.out} holds no run that was stopped; leave --resume out to start one there")
+
+
+def refuse_idle(config, chosen):
+    """Mistake for an option that would be accepted and do nothing."""
+    for name, what in idle(config, chosen).items():
+        raise Mistake(f"{option(name)} {chosen[name]} does nothing without {what}; give that too, or leave it out")
 
 
 def not_published(folder):
@@ -251,6 +266,7 @@ def going_on(options, name, device, chosen):
     if not begun:
         raise Mistake(f"{options.out} is complete: there is nothing to resume. To teach it more: nanogpt learn")
     try:
+        {name: begun["config"][name] for name in ("steps", "batch_size", "seed", "optimizer")}  # in none by default
         stored = TrainConfig(**begun["config"])
     except (TypeError, KeyError, Mistake) as error:
         file = f"{options.out}/{checkpoint.INDEX}"
@@ -285,9 +301,6 @@ def finish(course, task, config, options, device, successor=None):
     """Say what runs on what, learn, and print the matrix and the verdict."""
     autocast, precision = autocast_for(config.precision, device)
     config, model, folder = replace(config, precision=precision), course.model, options.out
-    begun = course.progress
-    if begun and begun["rows"] not in (None, task.train.digest()):
-        raise Mistake(f"{folder} was stopped while it learned other rows than {task.name} has now; give the same file")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     share = "" if trained == model.n_params() else f", {trained:,} of them trained"
     what = f"{len(task.train):,} rows of up to {course.row_length} tokens"

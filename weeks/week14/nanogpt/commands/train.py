@@ -15,7 +15,7 @@ from ..train import TrainConfig
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import locked
 from ..workspace.learn import all_learned, course_from
-from .learn import finish, going_on, method_of, method_settings, not_published, read_task
+from .learn import finish, going_on, method_of, method_settings, not_published, read_task, refuse_idle, resumable
 from .options import Count, Device, Folder, Name, Threads
 from .settings import given, option, options_of, settle
 
@@ -59,6 +59,7 @@ class Train:
             raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text: give such a file")
         chosen, shape = given(self, TrainConfig), {**given(self, Shape), **ingredients(self.set)}
         not_published(self.out)
+        resumable(self)
         with locked(self.out):
             if self.resume:
                 course, config = going_on(self, name, device, chosen)
@@ -68,6 +69,7 @@ class Train:
                 if checkpoint.exists(self.out):
                     raise Mistake(f"{self.out} already holds a model; give --resume to go on, or another --out")
                 config = TrainConfig(**{**PRETRAIN.to_dict(), **chosen})
+                refuse_idle(config, chosen)
                 course = self.fresh(text, config, shape, device)
             course.exams[name] = course.kind.dump(exam)
             task, _ = course.kind.task(name, text, course.loaded, course.row_length)

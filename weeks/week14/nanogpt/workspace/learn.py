@@ -84,9 +84,16 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     is undone: the folder holds the state before, and `undo` brings the other one back. `again` is what to type after a
     stop. `successor`, (Strategy, its name), takes over from the course's method once the state before is kept.
     """
+    begun, losses, digest_of_rows = course.progress or {}, [], task.train.digest()
+    if begun and begun["task"] != task.name:
+        raise Mistake(f"{folder or 'the course'} was stopped while it learned {begun['task']}; finish that first")
+    if begun and begun["rows"] not in (None, digest_of_rows):
+        raise Mistake(
+            f"{folder or 'the course'} was stopped while it learned other rows than {task.name} has now; give the same "
+            "file, and the same --exam"
+        )
     check_exams(course)
     learner, saved = course.kind.learner(course.loaded, autocast, course.row_length), None
-    begun, losses, digest_of_rows = course.progress or {}, [], task.train.digest()
     torch.manual_seed(config.seed + len(course.learned))
 
     def save(step, stage="train"):
@@ -144,11 +151,14 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     except KeyboardInterrupt as stop:
         said = f"{stop}; " if str(stop) else ""
         raise KeyboardInterrupt(f"{said}{_kept(saved, config, folder, again)}") from None
-    except Mistake as error:
+    except (Mistake, OSError) as error:
         if saved is None and not isinstance(error, Diverged):
             raise  # nothing has begun: the same command would only say the same
+        said = str(error)
+        if isinstance(error, OSError):  # a full disk, mostly
+            said = f"{error.filename or folder}: {(error.strerror or said).lower()}; free what is in the way"
         again += " and a lower --lr" if isinstance(error, Diverged) else ""
-        raise Mistake(f"{error}. {_kept(saved, config, folder, again)}") from error
+        raise Mistake(f"{said}. {_kept(saved, config, folder, again)}") from error
     finally:
         if new and saved is None:  # the state before alone would be in the way of the next try
             checkpoint.clear(folder)

@@ -197,5 +197,9 @@ def opened(source, device="cpu", precision="float32"):
     name = taught.get("name") if isinstance(taught, dict) else None
     if name in list(METHODS) and METHODS[name][1].needs_view:
         course = open_course(source, device, precision=precision)
-        return course.loaded, course.method
-    return open_model(source, device, precision, fold=True), Strategy()
+        loaded, method = course.loaded, course.method
+    else:
+        loaded, method = open_model(source, device, precision, fold=True), Strategy()
+    if precision == "bfloat16":  # one that was trained here lies in float32, and is asked in it unless somebody says so
+        loaded.model.bfloat16()
+    return loaded, method
