@@ -29,7 +29,7 @@ class LoRAConfig:
     """
 
     rank: int = 8
-    alpha: float = 16  # alpha / rank = 2: with it fixed, the learning rate need not follow the rank
+    alpha: float = 16  # alpha / rank = 2: with it fixed, a higher rank makes no larger steps
     dropout: float = 0.0  # on the adapter's input only; the base layer sees everything
     targets: str | tuple[str, ...] = "all-linear"
     rslora: bool = False  # scale by alpha / sqrt(rank): keeps gradients alive at high rank

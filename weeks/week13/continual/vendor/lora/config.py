@@ -1,4 +1,4 @@
-# vendored from weeks/week12/lora/config.py, sha256 ca1db1edead255e51ca21f15f9fdcc5fb52020fba6e0c1949b0be43eb04504d3; edit there, then run: make vendor
+# vendored from weeks/week12/lora/config.py, sha256 e685cd8f59a5ae069cd4569447a6af34fb23d37b7f645387d9e89997264bac7f; edit there, then run: make vendor
 """What an adapter is, as settings that a file can hold: which layers, how large, which kind."""
 
 import math
@@ -30,7 +30,7 @@ class LoRAConfig:
     """
 
     rank: int = 8
-    alpha: float = 16  # alpha / rank = 2: with it fixed, the learning rate need not follow the rank
+    alpha: float = 16  # alpha / rank = 2: with it fixed, a higher rank makes no larger steps
     dropout: float = 0.0  # on the adapter's input only; the base layer sees everything
     targets: str | tuple[str, ...] = "all-linear"
     rslora: bool = False  # scale by alpha / sqrt(rank): keeps gradients alive at high rank
