@@ -161,6 +161,8 @@ def test_the_report_follows_the_cells(filled):
     assert metrics["replay"]["runs"] == 4 and metrics["replay"]["reverse"]["runs"] == len(of_reverse) == 2
     assert metrics["replay"]["reverse"]["acc"] == pytest.approx(sum(of_reverse) / 2, abs=1e-4)
     assert metrics["joint"]["runs"] == 2 and "forward" not in metrics["joint"], "it knows no order"
+    once = next(r for r in pick("replay") if (r["order"], r["seed"]) == ("forward", 0))
+    assert metrics["replay"]["first"]["acc"] == pytest.approx(sum(once["final"]["bits"]) / 3, abs=1e-4)
     lucky = {**metrics["replay"], "runs": 1, "recovery_pct": 500.0}
     assert report.best({**metrics, "ewc": lucky}) == "replay", "one run is not the best of four"
 

@@ -26,12 +26,15 @@ COLUMNS = {
 }
 
 IN_ORDER = ("acc", "bwt", "intransigence", "recovery_pct", "generic_rise")  # told of each order of the tasks, too
+IN_FIRST = (*IN_ORDER, "acc_likelihood", "learning_accuracy")  # and of the first run alone
 
 
 def summarise(records, ratios=None):
     """The records of one tier -> {"tasks", "unit", ..., method: {column: mean, column_sd: ..., "matrix": ...}}.
 
-    A method has the mean of all its "runs", and under the name of each order that of those in that order.
+    A method has the mean of all its "runs", and under the name of each order that of those in that order. Under
+    "first" stands what the first seed gave in the first order: there all rows are of the same runs, also those that
+    were measured once.
 
     What a record is compared with has its own seed and order: naive and joint training, and the base. `ratios`, {row:
     time_ratio} of costs.py, take the place of the seconds of cells, which were measured on different days; a row that
@@ -39,13 +42,15 @@ def summarise(records, ratios=None):
     """
     found = {(r["method"], None if r["method"] in ORDERLESS else r["order"], r["seed"]): r for r in records}
     seeds = sorted({r["seed"] for r in records})
-    numbers, drawn = {}, {}
+    numbers, drawn, once = {}, {}, {}
     for (spec, order, seed), record in found.items():
         beside = {
             name: found.get((name, None if name in ORDERLESS else order or "forward", seed))
             for name in ("base", *BOUND)
         }
         numbers.setdefault(spec, {}).setdefault(order, []).append(row(record, **beside))
+        if seed == seeds[0] and order in (None, "forward"):
+            once[spec] = numbers[spec][order][-1]
         if "matrix" in record and order in (None, "forward"):
             drawn.setdefault(spec, []).append((record, beside["base"]))
     first = next((r for r in records if r["order"] == "forward"), records[0])
@@ -55,6 +60,8 @@ def summarise(records, ratios=None):
         out[spec] = together(sum(numbers[spec].values(), []))
         for order in numbers[spec].keys() - {None}:
             out[spec][order] = together([{k: cell[k] for k in cell if k in IN_ORDER} for cell in numbers[spec][order]])
+        if spec in once:
+            out[spec]["first"] = together([{k: once[spec][k] for k in once[spec] if k in IN_FIRST}])
         if ratios:
             out[spec] = {k: v for k, v in out[spec].items() if not k.startswith("time_ratio")}
             out[spec] |= {"time_ratio": ratios[spec]} if spec in ratios else {}
