@@ -18,7 +18,20 @@ from statistics import fmean
 
 import torch
 from lora import attach, parameters, quantize, save
-from lora.lab import NEW, Setting, best_of, change_of, judge, open_lab, plain, read, record_of, teach
+from lora.lab import (
+    NEW,
+    Diverged,
+    Setting,
+    best_of,
+    change_of,
+    judge,
+    open_lab,
+    plain,
+    read,
+    record_of,
+    teach,
+    usable,
+)
 from lora.layers import all_linear
 from lora.measures import directions, forgot_at, frontier, rank_for, training_bytes
 from lora.vendor.gpt.model import GPT, GPTConfig
@@ -78,10 +91,15 @@ def grid(preset, labs):
         methods[f"r{rank}"] = (plain(rank), preset.rates if rank in preset.drawn else preset.near)
     out = {"ranks": list(preset.ranks), "drawn": [f"r{rank}" for rank in preset.drawn]}
     for name, (config, rates) in methods.items():
-        runs = [[record_of(lab, config, rate, bar) for lab in labs] for rate in rates]
-        points = [means(records) for records in runs]
+        points, lost = [], []
+        for rate in rates:
+            try:
+                points.append(means([record_of(lab, config, rate, bar) for lab in labs]))
+            except Diverged as error:
+                lost.append(rate)
+                print(f"{name:>5}: rate {rate:g} is lost: {error}", flush=True)
         best = means([best_of(lab, config, rates, bar) for lab in labs])
-        out[name] = best | {"points": [[p["rate"], p["learned"], p["forgot"]] for p in points]}
+        out[name] = best | {"points": [[p["rate"], p["learned"], p["forgot"]] for p in points], "diverged": lost}
         print(f"{name:>5}: learned {best['learned']:.3f}, forgot {best['forgot']:.3f} at rate {best['rate']:g}")
     return out | compared({name: [point[1:] for point in out[name]["points"]] for name in ("full", *out["drawn"])})
 
@@ -206,12 +224,14 @@ def run(job, argv):
     args = p.parse_args(argv)
     preset, watch, threads = PRESETS[args.preset], Stopwatch(), thread_count(args.threads)
     torch.set_num_threads(threads)
-    labs = laboratories(args.data, preset, args.seed) if job != "memory" else []
+    texts = {} if job == "memory" else read(args.data, preset.setting.judged)
+    folder = usable(results_folder(__file__, args.out))
+    labs = laboratories(args.data, texts, preset, args.seed) if texts else []
     print(f"week12 {job}, {args.preset}: {machine(threads)['cpu']}, {threads} threads", flush=True)
     metrics = JOBS[job](preset, labs) | {"seeds": preset.seeds}
     if labs:
         metrics |= {"base": {"old": fmean(lab.old for lab in labs), "new": fmean(lab.new for lab in labs)}}
-    path = results_folder(__file__, args.out) / f"{job}-{args.preset}.json"
+    path = folder / f"{job}-{args.preset}.json"
     write(path, command=command_line(__file__, [job, *argv]), preset=args.preset, seed=args.seed,
           seconds=watch.seconds, metrics=metrics, threads=threads)  # fmt: skip
     print(f"results: {path}")
@@ -221,12 +241,12 @@ def run(job, argv):
 OPEN = {}  # (data, preset's setting, seed) -> laboratory: several jobs of one process share their runs
 
 
-def laboratories(data, preset, seed):
+def laboratories(data, texts, preset, seed):
     found = []
     for number in range(seed, seed + preset.seeds):
         key = (str(data), str(preset.setting), number)
         if key not in OPEN:
-            OPEN[key] = open_lab(preset.setting, read(data, preset.setting.judged), number, bar)
+            OPEN[key] = open_lab(preset.setting, texts, number, bar)
         found.append(OPEN[key])
     return found
 

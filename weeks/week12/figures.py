@@ -128,7 +128,8 @@ def ranks(m, path):
     first, last = m["ranks"][0], m["ranks"][-1]
     share = lambda rank: 100 * m[f"r{rank}"]["learned"] / m["full"]["learned"]
     ax.set_title(f"Rank {first} learns {share(first):.0f} % of what full fine-tuning learns, rank {last} "
-                 f"{share(last):.0f} %\n(each at the rate that learns most; {seeds(m)})", fontsize=10)  # fmt: skip
+                 f"{share(last):.0f} %\n(each at its rate with the lowest validation loss; {seeds(m)})",
+                 fontsize=10)  # fmt: skip
     ax.grid(alpha=0.3)
     ax.legend(fontsize=9, frameon=False)
     save(fig, path)
@@ -204,17 +205,26 @@ EXPERIMENTS = {"grid": {"frontiers": frontiers, "ranks": ranks}, "places": {"pla
                "spectrum": {"spectrum": spectrum}, "memory": {"memory": memory}}  # fmt: skip
 
 
+def results_of(args, job):
+    """The results file of an experiment: the default preset's where the asked one was not run; None without either."""
+    paths = [args.results / f"{job}-{preset}.json" for preset in (args.preset, "default")]
+    return next((path for path in paths if path.exists()), None)
+
+
 def draw_experiments(args):
-    """The figures of every job whose results are there; the default preset's where the asked one was not run."""
+    """The figures of every job whose results are there; the others are named."""
     for job, figures in EXPERIMENTS.items():
-        paths = [args.results / f"{job}-{preset}.json" for preset in (args.preset, "default")]
-        path = next((path for path in paths if path.exists()), None)
+        path, command = results_of(args, job), f"python weeks/week12/experiments.py {job}"
         if path is None:
-            print(f"{paths[0]} does not exist; to have its figures, run: python weeks/week12/experiments.py {job}")
+            missing(args.results / f"{job}-{args.preset}.json", command)
             continue
-        metrics = read_metrics(path, f"python weeks/week12/experiments.py {job}")
+        metrics = read_metrics(path, command)
         for name, draw in figures.items():
             guarded(draw, path, metrics, args.out / f"{name}.png")
+
+
+def missing(path, command):
+    print(f"{path} does not exist; to have its figures, run: {command} --out {path.parent}")
 
 
 def guarded(draw, source, *what):
@@ -227,9 +237,14 @@ def guarded(draw, source, *what):
 def main(argv=None):
     args = drawing_parser(__doc__.splitlines()[0], __file__, preset="full").parse_args(argv)
     path = args.results / f"{args.preset}.json"
-    metrics = read_metrics(path, f"python weeks/week12/train.py --preset {args.preset}")
-    args.out.mkdir(parents=True, exist_ok=True)
-    guarded(learned_vs_forgot, path, metrics, args.out / "learned_vs_forgot.png", args.preset)
+    command = f"python weeks/week12/train.py --preset {args.preset}"
+    if path.exists() or not any(results_of(args, job) for job in EXPERIMENTS):
+        metrics = read_metrics(path, command)  # where there is nothing at all, this says so
+        args.out.mkdir(parents=True, exist_ok=True)
+        guarded(learned_vs_forgot, path, metrics, args.out / "learned_vs_forgot.png", args.preset)
+    else:
+        args.out.mkdir(parents=True, exist_ok=True)
+        missing(path, command)
     draw_experiments(args)
     print(f"figures: {args.out}")
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from lora import LoRAConfig, attach, detach, load, merge, parameters, save, unmerge, using
+from lora import detach, load, merge, save, unmerge, using
 from lora.adapt import Adaptation, Settings
-from lora.peft_format import CONFIG
-from lora.vendor.gpt.loop import Recipe, evaluate, train
+from lora.lab import NEW, OLD, Diverged, Kept, bits, finite, learn, plain, pupil, read, usable
+from lora.vendor.gpt.loop import Recipe
 from lora.vendor.gpt.model import GPT, GPTConfig
+from lora.vendor.shared.claims import code_of
 from lora.vendor.shared.errors import Mistake, entry
-from lora.vendor.shared.files import need
+from lora.vendor.shared.files import LOCK, locked
 from lora.vendor.shared.jobs import perform
 from lora.vendor.shared.progress import bar
 from lora.vendor.shared.results import (
@@ -32,16 +33,15 @@ from lora.vendor.shared.results import (
     command_line,
     machine,
     parser,
+    results_folder,
     run_folder,
     save_run,
     seed_number,
     thread_count,
 )
-from lora.vendor.shared.text import documents, read_text
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "data"
-OLD, NEW = "shakespeare", "bible"
 
 
 @dataclass(frozen=True)
@@ -84,25 +84,15 @@ PRESETS["full"] = replace(  # the same training, with rates searched and three s
 )
 
 
-def read(path):
-    """Bytes of a text as int64 (N,), each document ended by a 0."""
-    text = read_text(need(path, f"make data/{path.parent.name}"))
-    raw = b"".join(document.encode() + b"\n\0" for document in documents(text))
-    return torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
-
-
-def bits(model, text):
-    """Bits per byte: a token here is a byte."""
-    return evaluate(model, text) / torch.log(torch.tensor(2.0)).item()
-
-
 def run(model, text, recipe, seed, name, judge=None, points=0):
     """Train in place. Returns seconds, bytes read a second, and judge(model) at `points` even steps."""
     curve, watch, judging = [], Stopwatch(), 0.0
     read_a_step = recipe.batch_size * model.config.block_size
-    with bar(total=recipe.steps, label=f"{name:>14}", unit="step") as line:
-        try:
-            for step, loss in train(model, text, recipe, seed=seed):
+
+    def tell(steps):
+        nonlocal judging
+        with bar(total=recipe.steps, label=f"{name:>14}", unit="step") as line:
+            for step, loss in steps:
                 rate = (step + 1) * read_a_step / (watch.seconds - judging)
                 line.set_postfix_str(f"loss {loss:.3f}, {rate:,.0f} tokens/s", refresh=False)
                 line.update()
@@ -110,8 +100,9 @@ def run(model, text, recipe, seed, name, judge=None, points=0):
                     pause = Stopwatch()
                     curve.append([step + 1, *judge(model)])
                     judging += pause.seconds
-        except FloatingPointError as error:
-            raise Mistake(f"{name}: {error}") from None
+                yield step, loss
+
+    learn(model, text, recipe, seed, tell)
     seconds = watch.seconds - judging
     return seconds, recipe.steps * read_a_step / seconds, curve
 
@@ -120,19 +111,14 @@ def size(folder):
     return sum(path.stat().st_size for path in Path(folder).iterdir())
 
 
-def tune(base, rank, rate, preset, texts, seed):
-    """One copy of `base` taught the new text; rank None is full fine-tuning. Returns its record and the model."""
-    model, name = copy.deepcopy(base), "full" if rank is None else f"rank {rank}"
-    if rank is not None:
-        torch.manual_seed(seed)  # of A
-        attach(model, NEW, LoRAConfig(rank=rank, alpha=2 * rank))
-    recipe = replace(preset.tune, lr=rate, min_lr=rate / 10)
+def tune(base, config, rate, preset, texts, seed, name):
+    """One copy of `base` taught the new text; config None is full fine-tuning. Returns its record and the model."""
+    model, own, recipe = pupil(base, config, preset.tune, rate, seed)
     judge = lambda m: (bits(m, texts[NEW, "test"]), bits(m, texts[OLD, "test"]))  # noqa: E731
     seconds, _, curve = run(model, texts[NEW, "train"], recipe, seed, f"{name}, {rate:g}", judge, preset.points)
-    trained = list(model.parameters()) if rank is None else list(parameters(model, NEW).values())
-    count = sum(p.numel() for p in trained)
-    record = {"new": curve[-1][1], "old": curve[-1][2], "val": bits(model, texts[NEW, "val"]), "rate": rate}
-    return record | {"seconds": seconds, "parameters": count, "curve": curve}, model
+    scores = finite({"new": curve[-1][1], "old": curve[-1][2], "val": bits(model, texts[NEW, "val"])})
+    record = scores | {"rate": rate, "seconds": seconds, "parameters": sum(p.numel() for p in own), "curve": curve}
+    return record, model
 
 
 def roundtrip(base, model, text):
@@ -162,42 +148,75 @@ def write_on(model, prompt, names, n, seed, temperature=0.8):
     return [bytes(row.tolist()).decode(errors="replace").replace("\0", "\n") for row in tokens]
 
 
-def one_seed(preset, texts, seed, rates, tried):
-    """Pre-train, then teach with every method: {method: record}.
-
-    `rates` gets the rate of each method that has none yet, `tried` what each rate gave: (rate, learned, forgot).
-    """
+def pretrain(preset, texts, seed):
+    """The base model that has read the old text, and its record."""
     torch.manual_seed(seed)
     base = GPT(GPTConfig(**preset.shape))
     seconds, speed, _ = run(base, texts[OLD, "train"], preset.base, seed, f"base, seed {seed}")
     total = sum(p.numel() for p in base.parameters())
-    out = {
-        "base": {"new": bits(base, texts[NEW, "test"]), "old": bits(base, texts[OLD, "test"]), "seconds": seconds,
-                 "tokens_per_second": speed, "parameters": total, "bytes": 4 * total}
+    return base, {
+        "new": bits(base, texts[NEW, "test"]), "old": bits(base, texts[OLD, "test"]), "seconds": seconds,
+        "tokens_per_second": speed, "parameters": total, "bytes": 4 * total,
     }  # fmt: skip
+
+
+def teach(base, start, rank, rates, preset, texts, seed):
+    """One method at all `rates`: its best record or None, [[rate, learned, forgot]], and the rates that diverged."""
+    best, tried, lost, config = None, [], [], None if rank is None else plain(rank)
+    for rate in rates:
+        try:
+            record, model = tune(base, config, rate, preset, texts, seed, "full" if rank is None else f"rank {rank}")
+        except Diverged as error:
+            lost.append(rate)
+            print(f"rate {rate:g} is lost: {error}")
+            continue
+        record["learned"], record["forgot"] = start["new"] - record["new"], record["old"] - start["old"]
+        tried.append([rate, record["learned"], record["forgot"]])
+        if best is None or record["val"] < best[0]["val"]:
+            best = record, model
+    if best is None:
+        return None, tried, lost
+    record, model = best
+    record["bytes"] = start["bytes"]
+    if rank is not None:
+        record["bytes"], record["reload_gap"], record["merge_gap"] = roundtrip(base, model, texts[NEW, "test"])
+        if rank == 8:
+            record["base_sample"], record["sample"] = write_on(model, "And he said, ", ["__base__", NEW], 160, seed)
+        detach(model, NEW)
+        pairs = zip(base.state_dict().values(), model.state_dict().values())
+        record["base_tensors_changed"] = sum(not torch.equal(a, b) for a, b in pairs)
+    return record, tried, lost
+
+
+def one_seed(preset, texts, seed, found, kept):
+    """Pre-train, then teach with every method: {method: record}; a method all of whose rates diverged is left out.
+
+    `found` gets, by method: "rates", chosen on the first seed's validation text; "tried", what each rate gave there:
+    (rate, learned, forgot); "diverged", (seed, rate). What is in `kept` is not trained again.
+    """
+    methods, base = {"full": None} | {f"r{rank}": rank for rank in preset.ranks}, None
+    if not all(f"{seed} {name}" in kept for name in ("base", *methods)):
+        base, record = pretrain(preset, texts, seed)
+        kept.setdefault(f"{seed} base", record)
+    out = {"base": dict(kept[f"{seed} base"])}
     print(f"base: {out['base']['old']:.3f} bits a byte of {OLD}, {out['base']['new']:.3f} of {NEW}")
-    for rank in (None, *preset.ranks):
-        name = "full" if rank is None else f"r{rank}"
-        best = None
-        for rate in rates.get(name) or preset.rates.get(name) or preset.rates["lora"]:
-            record, model = tune(base, rank, rate, preset, texts, seed)
-            record["learned"], record["forgot"] = out["base"]["new"] - record["new"], record["old"] - out["base"]["old"]
-            if name not in rates:
-                tried.setdefault(name, []).append([rate, record["learned"], record["forgot"]])
-            if best is None or record["val"] < best[0]["val"]:
-                best = record, model
-        record, model = best
-        rates[name] = (record["rate"],)  # chosen once, on the first seed's validation text
-        record["bytes"] = out["base"]["bytes"]
-        if rank is not None:
-            record["bytes"], record["reload_gap"], record["merge_gap"] = roundtrip(base, model, texts[NEW, "test"])
-            if rank == 8:
-                prompt = "And he said, "
-                out["base"]["sample"], record["sample"] = write_on(model, prompt, ["__base__", NEW], 160, seed)
-            detach(model, NEW)
-            pairs = zip(base.state_dict().values(), model.state_dict().values())
-            record["base_tensors_changed"] = sum(not torch.equal(a, b) for a, b in pairs)
-        out[name] = record
+    for name, rank in methods.items():
+        rates = found["rates"].get(name) or preset.rates.get(name) or preset.rates["lora"]
+        key = f"{seed} {name}"
+        if key not in kept:
+            kept[key] = teach(base, out["base"], rank, rates, preset, texts, seed)
+        record, tried, lost = kept[key]
+        if lost:
+            found["diverged"].setdefault(name, []).extend([seed, rate] for rate in lost)
+        if name not in found["rates"]:
+            found["tried"].setdefault(name, []).extend(tried)
+        if record is None:
+            print(f"{name:>4}: every learning rate diverged; give lower ones in PRESETS of {Path(__file__).name}")
+            continue
+        found["rates"][name] = (record["rate"],)
+        out[name] = {key: value for key, value in record.items() if key != "base_sample"}
+        if "base_sample" in record:
+            out["base"]["sample"] = record["base_sample"]
         print(
             f"{name:>4}: {record['new']:.3f} of {NEW} (learned {record['learned']:.3f}), {record['old']:.3f} of {OLD} "
             f"(forgot {record['forgot']:.3f}), {record['parameters']:,} parameters, {record['seconds']:.1f} s"
@@ -208,9 +227,10 @@ def one_seed(preset, texts, seed, rates, tried):
 def gather(runs):
     """[{method: {key: value}}] of the seeds -> means; standard deviations of learned and forgot beside them."""
     out = {}
-    for name, first in runs[0].items():
-        rows = [r[name] for r in runs]
-        out[name] = {k: average([row[k] for row in rows]) for k, v in first.items()}
+    for name in dict.fromkeys(name for r in runs for name in r):
+        rows = [r[name] for r in runs if name in r]  # a seed may lack a method: its rates diverged
+        first = rows[0]
+        out[name] = {k: average([row[k] for row in rows if k in row]) for k, v in first.items()}
         for key in ("learned", "forgot"):
             if key in first and len(rows) > 1:
                 out[name][f"{key}_sd"] = stdev(row[key] for row in rows)
@@ -242,13 +262,25 @@ def adapting(argv):
     p.add_argument("--seed", type=seed_number, default=0, help="seed of all that is random (default: %(default)s)")
     p.add_argument("--out", type=Path, help="new folder for the adapter (default: runs/week12/adapters/FILE's name)")
     p.add_argument("--threads", type=int, help="CPU threads (default: all that this process may use)")
-    args, watch = p.parse_args(argv), Stopwatch()
-    threads = thread_count(args.threads)
-    torch.set_num_threads(threads)
+    args = p.parse_args(argv)
     here = args.file.resolve()
     folder = args.out or run_folder(__file__) / "adapters" / (here.parent.name if here.stem == "train" else here.stem)
-    if (folder / CONFIG).exists():
-        raise Mistake(f"{folder} already holds an adapter; give another --out, or delete it")
+    new(folder)  # before the lock, which would leave a file in a folder that is not ours
+    with locked(folder):
+        new(folder)  # and again, for another run may have ended in it meanwhile
+        return adapt(args, ["adapt", *argv], folder)
+
+
+def new(folder):
+    """A Mistake where there is something in `folder`."""
+    if folder.is_dir() and any(inside.name != LOCK for inside in folder.iterdir()):
+        raise Mistake(f"{folder} already holds files, which are not overwritten; give another --out, or move them away")
+
+
+def adapt(args, argv, folder):
+    """Judge, learn, judge again, and save all of it in `folder`."""
+    watch, threads = Stopwatch(), thread_count(args.threads)
+    torch.set_num_threads(threads)
     settings = Settings(args.model, args.exam, args.rank, args.lr, args.steps, args.seed)
     work = Adaptation(args.file, settings)
     print(
@@ -259,7 +291,10 @@ def adapting(argv):
         print(f"note: {work.note}")
     before = work.judge()
     losses = work.learn(folder)
-    after = work.judge()
+    try:
+        after = work.judge()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"the adapter is in {folder}, but was not judged") from None
     for name, m in (("before", before), ("after", after)):
         loss = f", loss {m['loss']:.3f}" if "loss" in m else ""
         print(f"{name}: {m['told']}{loss}; a sample: {m['sample']!r}")
@@ -268,7 +303,7 @@ def adapting(argv):
         "parameters": work.parameters, "bytes": size(folder), "precision": work.precision,
     }  # fmt: skip
     save_run(
-        __file__, args, ["adapt", *argv], metrics, name="results", preset="default", folder=folder,
+        __file__, args, argv, metrics, name="results", preset="default", folder=folder,
         seconds=watch.seconds, threads=threads,
     )  # fmt: skip
     print(f"saved in {folder}: PEFT loads it onto the published model, and here: nanogpt chat --model {folder}")
@@ -281,40 +316,50 @@ def frontier(argv):
         __doc__, data=DATA, epilog="--data holds the folders shakespeare and bible, each with train, val, test.txt"
     )
     args = p.parse_args(argv)
-    preset, watch = PRESETS[args.preset], Stopwatch()
+    preset = PRESETS[args.preset]
     threads = thread_count(args.threads)
     torch.set_num_threads(threads)
-    texts = {}
-    for domain in (OLD, NEW):
-        for part in ("train", "val", "test"):
-            text = read(args.data / domain / f"{part}.txt")
-            texts[domain, part] = text if part == "train" else text[: preset.judged]
-            if len(text) <= preset.shape["block_size"]:
-                raise Mistake(f"{args.data / domain / part}.txt is shorter than one window; give more text")
+    texts = read(args.data, preset.judged)
+    for (domain, part), text in texts.items():
+        if len(text) <= preset.shape["block_size"]:
+            raise Mistake(f"{args.data / domain / part}.txt is shorter than one window; give more text")
+    folder = usable(results_folder(__file__, args.out))
+    setting = (code_of(__file__), preset, args.data.resolve(), threads)
+    kept = Kept(folder / f"frontier-{args.preset}-{args.seed}.part", setting)
     n = sum(p.numel() for p in GPT(GPTConfig(**preset.shape)).parameters())
     print(
         f"week12 {args.preset}: GPT of {n:,} parameters, {OLD} then {NEW}, {machine(threads)['cpu']}, {threads} threads"
     )
-    rates, tried = {}, {}
-    runs = [one_seed(preset, texts, args.seed + i, rates, tried) for i in range(preset.seeds)]
-    metrics = gather(runs) | {
-        "seeds": preset.seeds, "ranks": list(preset.ranks), "tune_steps": preset.tune.steps,
-        "base_steps": preset.base.steps, "old": OLD, "new": NEW, "tried": tried,
+    if kept:
+        print(f"{len(kept)} results of an interrupted run are in {kept.path} and are not measured again")
+    found = {"rates": {}, "tried": {}, "diverged": {}}
+    try:
+        runs = [one_seed(preset, texts, args.seed + i, found, kept) for i in range(preset.seeds)]
+    except KeyboardInterrupt:
+        said = f"{len(kept)} results are kept in {kept.path}; the same command goes on" if kept.path.exists() else ""
+        raise KeyboardInterrupt(said) from None
+    metrics = gather(runs)
+    ranks = [rank for rank in preset.ranks if f"r{rank}" in metrics]
+    metrics |= {
+        "seeds": preset.seeds, "ranks": ranks, "tune_steps": preset.tune.steps, "base_steps": preset.base.steps,
+        "old": OLD, "new": NEW, "tried": found["tried"], "diverged": found["diverged"],
     }  # fmt: skip
-    best = max(preset.ranks)
-    for rank in preset.ranks:
+    both = bool(ranks) and "full" in metrics
+    for rank in ranks if both else ():
         m = metrics[f"r{rank}"]
         m["parameters_pct"] = 100 * m["parameters"] / n
         m["learned_vs_full_pct"] = 100 * m["learned"] / metrics["full"]["learned"]
         m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
         m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
-    path = save_run(__file__, args, argv, metrics, seconds=watch.seconds, threads=threads)
-    m = metrics[f"r{best}"]
-    print(
-        f"What it showed: with {m['parameters_pct']:.0f} % of the parameters, LoRA of rank {best} learns "
-        f"{m['learned_vs_full_pct']:.0f} % of what full fine-tuning learns, and forgets "
-        f"{m['forgot_vs_full_pct']:.0f} % of what that forgets."
-    )
+    path = save_run(__file__, args, argv, metrics, seconds=kept.seconds, threads=threads)
+    kept.path.unlink(missing_ok=True)
+    if both:
+        m = metrics[f"r{max(ranks)}"]
+        print(
+            f"What it showed: with {m['parameters_pct']:.0f} % of the parameters, LoRA of rank {max(ranks)} learns "
+            f"{m['learned_vs_full_pct']:.0f} % of what full fine-tuning learns, and forgets "
+            f"{m['forgot_vs_full_pct']:.0f} % of what that forgets."
+        )
     again = ["--preset", args.preset, "--seed", str(args.seed + preset.seeds)]
     print(f"To try next, whether other seeds say the same: {command_line(__file__, again)}")
     print(f"results: {path}")

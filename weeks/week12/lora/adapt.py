@@ -15,7 +15,7 @@ import torch
 
 from .adapter import attach, parameters
 from .config import LoRAConfig
-from .published import product, save_published, told
+from .published import product, save_published, their_paths, told
 from .vendor.shared.errors import Mistake
 
 HELD_OUT = {"answers": 40, "text": 8_000}  # at most: rows, or characters
@@ -56,6 +56,8 @@ class Adaptation:
             self.rows, self.recipe = task.train, self._recipe(len(task.train))
         torch.manual_seed(settings.seed)  # of A
         attach(self.model, NAME, config)
+        with told():
+            self._savable()
         self.parameters = sum(p.numel() for p in parameters(self.model, NAME).values())
 
     def _read(self):
@@ -67,6 +69,17 @@ class Adaptation:
             return self.kind.hold_out(content, most=HELD_OUT[self.kind_name])
         except product("vendor.shared.errors").Mistake as error:
             raise Mistake(f"{self.path}: {error}") from None
+
+    def _savable(self):
+        """A Mistake now, not after an hour of training, where PEFT has no names for the layers of this model."""
+        try:
+            their_paths(self.model)
+        except ValueError as error:
+            raise Mistake(
+                f"--model {self.settings.model}: PEFT and transformers have no names for the layers of this model, so "
+                "its adapter could not be saved; give one of Llama's kind, such as smollm2-135m, or teach this one "
+                "with: nanogpt learn"
+            ) from error
 
     def _recipe(self, rows):
         """How to train on so many rows: what `nanogpt learn` does, and no longer a warm-up than a short run has."""
@@ -106,11 +119,19 @@ class Adaptation:
 
     def learn(self, folder):
         """Train, save the adapter in `folder`, and return the losses; Ctrl-C saves what was learned so far."""
+        steps = []
         with told():
-            losses = product("train").train(
-                self.learner, self.rows, self.recipe, save=lambda step: self.save(folder), label="adapt"
-            )
-        self.save(folder)
+            try:
+                losses = product("train").train(
+                    self.learner, self.rows, self.recipe, on_step=lambda step, info: steps.append(step), label="adapt"
+                )
+            except KeyboardInterrupt as stop:
+                if not steps:  # nothing was learned
+                    raise
+                self.save(folder)
+                said = str(stop) or f"stopped at once, after step {steps[-1]}"
+                raise KeyboardInterrupt(f"{said}; the adapter so far is in {folder}") from None
+            self.save(folder)
         return losses
 
     def save(self, folder):

@@ -7,6 +7,9 @@ claims.py).
 """
 
 import copy
+import json
+import math
+import tempfile
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,10 +19,15 @@ from .config import LoRAConfig
 from .vendor.gpt.loop import Recipe, evaluate, train
 from .vendor.gpt.model import GPT, GPTConfig
 from .vendor.shared.errors import Mistake
-from .vendor.shared.files import need
+from .vendor.shared.files import atomic_write, need
+from .vendor.shared.results import Stopwatch
 from .vendor.shared.text import documents, read_text
 
 OLD, NEW = "shakespeare", "bible"
+
+
+class Diverged(Mistake):
+    """A loss is no finite number any more: this learning rate is lost, others are not."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Lab:
     model: GPT
     old: float
     new: float
-    kept: dict = field(default_factory=dict)  # (config, rate) -> record: runs that two experiments share
+    kept: dict = field(default_factory=dict)  # (config, rate) -> record, or why it diverged; experiments share it
 
 
 def read(folder, judged):
@@ -62,18 +70,54 @@ def bytes_of(texts):
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
 
 
+def usable(folder):
+    """`folder`, made if it is not there; where nothing can be written in it, an OSError before any training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+    return folder
+
+
+class Kept(dict):
+    """Results by name that lie in a file as well: what an interrupted run has measured, the same command reads.
+
+    Only while code and setting are the same; the caller takes the file away once the results are written.
+    """
+
+    def __init__(self, path, setting):
+        super().__init__()
+        self.path, self.setting = path, [*map(str, setting)]
+        self.watch, self.before = Stopwatch(), 0.0
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["setting"] == self.setting:
+                self.before = found["seconds"]
+                self.update(found["kept"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # none there, or not one of ours
+
+    @property
+    def seconds(self):
+        """What all runs took together."""
+        return self.before + self.watch.seconds
+
+    def __setitem__(self, name, value):
+        super().__setitem__(name, value)
+        content = {"setting": self.setting, "seconds": self.seconds, "kept": self}
+        atomic_write(self.path, json.dumps(content))
+
+
 def bits(model, text):
     """Bits per byte: a token is a byte."""
     return evaluate(model, text) / torch.log(torch.tensor(2.0)).item()
 
 
 def learn(model, text, recipe, seed, tell):
-    """Train in place; `tell(steps)` wraps the steps, as a progress bar does."""
+    """Train in place; `tell(steps)` wraps the steps (number, loss), as a progress bar does. Raises Diverged."""
     try:
         for _ in tell(train(model, text, recipe, seed=seed)):
             pass
     except FloatingPointError as error:
-        raise Mistake(str(error)) from None
+        raise Diverged(str(error)) from None
     return model
 
 
@@ -93,39 +137,63 @@ def judge(lab, model):
     return {"learned": lab.new - new, "forgot": old - lab.old}
 
 
+def pupil(base, config, tune, rate, seed):
+    """(copy of `base`, its parameters that learn, its recipe) for one rate; config None is full fine-tuning."""
+    model = copy.deepcopy(base)
+    if config is not None:
+        torch.manual_seed(seed)  # of A
+        attach(model, NEW, config)
+    own = list(model.parameters() if config is None else parameters(model, NEW).values())
+    return model, own, replace(tune, lr=rate, min_lr=rate / 10)
+
+
 def teach(lab, config, rate, bar=lambda steps, **options: steps):
     """A copy of the base that has read the new text; config None is full fine-tuning. Returns (record, model).
 
     The record has learned, forgot, val (bits per byte of the new text's validation part) and parameters.
     """
-    model = copy.deepcopy(lab.model)
-    if config is not None:
-        torch.manual_seed(lab.seed)  # of A
-        attach(model, NEW, config)
-    own = list(model.parameters() if config is None else parameters(model, NEW).values())
-    recipe = replace(lab.setting.tune, lr=rate, min_lr=rate / 10)
+    model, own, recipe = pupil(lab.model, config, lab.setting.tune, rate, lab.seed)
     label = f"{'full' if config is None else f'{config.variant} {config.rank}'}, {rate:g}"
     tell = lambda steps: bar(steps, total=recipe.steps, label=label)
     learn(model, lab.texts[NEW, "train"], recipe, lab.seed, tell)
-    record = judge(lab, model) | {
-        "val": bits(model, lab.texts[NEW, "val"]),
-        "rate": rate,
-        "parameters": sum(p.numel() for p in own if p.requires_grad),
-    }
-    return record, model
+    found = finite(judge(lab, model) | {"val": bits(model, lab.texts[NEW, "val"])})
+    return found | {"rate": rate, "parameters": sum(p.numel() for p in own if p.requires_grad)}, model
+
+
+def finite(scores):
+    """The same {name: number}; Diverged where the last step broke the model, which no later loss has shown."""
+    if wrong := [f"{name} {value}" for name, value in scores.items() if not math.isfinite(value)]:
+        raise Diverged(f"the last step broke the model ({', '.join(wrong)}); lower the learning rate")
+    return scores
 
 
 def record_of(lab, config, rate, bar=lambda steps, **options: steps):
-    """teach's record, made once for each config and rate of a lab."""
+    """teach's record, made once for each config and rate of a lab; a rate that diverged raises Diverged every time."""
     key = (str(config), rate)
     if key not in lab.kept:
-        lab.kept[key] = teach(lab, config, rate, bar)[0]
+        try:
+            lab.kept[key] = teach(lab, config, rate, bar)[0]
+        except Diverged as error:
+            lab.kept[key] = str(error)  # the error itself would keep the whole model alive
+    if isinstance(lab.kept[key], str):
+        raise Diverged(lab.kept[key])
     return lab.kept[key]
 
 
 def best_of(lab, config, rates, bar=lambda steps, **options: steps):
-    """The record of the rate with the lowest loss on the new text's validation part; the old text has no say."""
-    return min((record_of(lab, config, rate, bar) for rate in rates), key=lambda record: record["val"])
+    """The record of the rate with the lowest loss on the new text's validation part; the old text has no say.
+
+    Rates that diverged are passed over; Diverged where none is left.
+    """
+    records = []
+    for rate in rates:
+        try:
+            records.append(record_of(lab, config, rate, bar))
+        except Diverged:
+            continue
+    if not records:
+        raise Diverged(f"every learning rate of {config or 'full fine-tuning'} diverged ({rates}); give lower ones")
+    return min(records, key=lambda record: record["val"])
 
 
 def plain(rank, **settings):

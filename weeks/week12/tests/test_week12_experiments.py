@@ -4,7 +4,8 @@ import json
 
 import pytest
 import torch
-from lora.lab import NEW, Setting, best_of, change_of, judge, open_lab, plain, read, record_of, teach
+from lora import lab as laboratory
+from lora.lab import NEW, Diverged, Setting, best_of, change_of, judge, open_lab, plain, read, record_of, teach
 from lora.layers import all_linear
 
 pytestmark = pytest.mark.day(84)
@@ -53,6 +54,40 @@ def test_the_best_rate_is_that_of_the_validation_text(lab):
     assert best_of(lab, plain(2), (1e-6, 2e-2)) is worse
 
 
+def test_a_rate_that_diverges_is_lost_and_no_other(lab, load_script, monkeypatch, capsys):
+    """Trained once, passed over when the best is chosen, recorded in the grid; all of them lost is told."""
+    whole, made = laboratory.train, []
+
+    def train(model, text, recipe, *, seed):
+        made.append(recipe.lr)
+        for step, loss in whole(model, text, recipe, seed=seed):
+            if recipe.lr == 2e-2 and step == 2:
+                raise FloatingPointError("the loss became nan")
+            yield step, loss
+
+    monkeypatch.setattr(laboratory, "train", train)
+    assert best_of(lab, plain(2), (1e-2, 2e-2, 5e-3))["rate"] == 1e-2
+    for _ in range(2):
+        with pytest.raises(Diverged, match="the loss became nan"):
+            record_of(lab, plain(2), 2e-2)
+    assert made == [1e-2, 2e-2, 5e-3]
+    with pytest.raises(Diverged, match="every learning rate of full fine-tuning diverged .*; give lower ones"):
+        best_of(lab, None, (2e-2,))
+    experiments = load_script("week12", "experiments")
+    preset = experiments.Preset(lab.setting, full_rates=(4e-3, 2e-2), rates=(1e-2, 2e-2), ranks=(2,), drawn=(2,))
+    metrics = experiments.grid(preset, [lab])
+    assert [point[0] for point in metrics["r2"]["points"]] == [1e-2] and metrics["r2"]["diverged"] == [2e-2]
+    assert metrics["full"]["rate"] == 4e-3
+    assert "r2: rate 0.02 is lost: the loss became nan" in capsys.readouterr().out
+
+
+def test_a_model_that_the_last_step_broke_is_a_lost_rate(lab, monkeypatch):
+    """No loss of training tells of it, the judgement does."""
+    monkeypatch.setattr(laboratory, "bits", lambda model, text: float("nan"))
+    with pytest.raises(Diverged, match=r"the last step broke the model \(learned nan, forgot nan, val nan\)"):
+        teach(lab, plain(2), 1e-2)
+
+
 @pytest.mark.parametrize("config", [None, plain(2)])
 def test_the_change_added_to_the_base_is_the_model(lab, config):
     """Weight by weight, in float32 (1e-6); an adapter's change has its rank."""
@@ -97,6 +132,12 @@ def test_every_job_and_every_figure(load_script, data, tmp_path, capsys):
     (out / "grid-smoke.json").unlink()
     figures.draw_experiments(args)
     assert "to have its figures, run: python weeks/week12/experiments.py grid" in capsys.readouterr().out
+    # without the frontier's results, too: what is there is drawn, what is missing is said
+    figures.main(["--preset", "smoke", "--results", str(out), "--out", str(tmp_path / "drawn")])
+    assert {path.name for path in (tmp_path / "drawn").iterdir()} == {"places.png", "spectrum.png", "memory.png"}
+    assert "smoke.json does not exist; to have its figures, run: python weeks/week12/train.py --preset smoke" in (
+        capsys.readouterr().out
+    )
 
 
 def test_compared_at_equal_learning(load_script):
@@ -113,3 +154,17 @@ def test_missing_text_is_told(load_script, tmp_path):
     """A sentence that names the make target."""
     with pytest.raises(Exception, match="does not exist; run: make data/shakespeare"):
         load_script("week12", "experiments").main(["grid", "--preset", "smoke", "--data", str(tmp_path)])
+
+
+def test_a_folder_that_cannot_be_used_is_told_before_training(load_script, data, tmp_path, monkeypatch):
+    """A file, and a folder below one, for a job that trains and for one that does not."""
+    experiments = load_script("week12", "experiments")
+    for name in experiments.JOBS:
+        monkeypatch.setitem(experiments.JOBS, name, lambda preset, labs: pytest.fail("worked before it was refused"))
+    monkeypatch.setattr(experiments, "open_lab", lambda *what: pytest.fail("trained before it was refused"))
+    monkeypatch.setattr(experiments, "OPEN", {})
+    (tmp_path / "file").write_text("mine")
+    for job, out in (("grid", "file"), ("places", "file/sub"), ("memory", "file")):
+        with pytest.raises(OSError, match="file"):
+            experiments.main([job, "--preset", "smoke", "--data", str(data), "--out", str(tmp_path / out)])
+    assert (tmp_path / "file").read_text() == "mine"

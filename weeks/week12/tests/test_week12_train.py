@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -71,3 +72,95 @@ def test_missing_and_short_texts_are_told(load_script, texts, tmp_path):
     (tmp_path / "copy" / "bible" / "test.txt").write_text("too short")
     with pytest.raises(Exception, match="bible/test.txt is shorter than one window; give more text"):
         train.main(["--preset", "smoke", "--data", str(tmp_path / "copy")])
+
+
+@pytest.fixture
+def quick(load_script, texts, tmp_path, monkeypatch):
+    """frontier(), of steps that take no time: two rates for all weights and for rank 2. `trained` are its runs' rates.
+
+    quick.errors: what is raised where a rate is to be trained; quick.broken: rates whose last step breaks the model.
+    """
+    script = load_script("week12", "train")
+    smoke = script.PRESETS["smoke"]
+    few = lambda recipe: replace(recipe, steps=4, batch_size=4, warmup=1)
+    rates = {"full": (1e-3, 2e-3), "r2": (1e-2, 2e-2)}
+    preset = replace(smoke, base=few(smoke.base), tune=few(smoke.tune), ranks=(2,), rates=rates, judged=256)
+    monkeypatch.setitem(script.PRESETS, "smoke", preset)
+    whole, errors = script.learn, {}
+
+    def learn(model, text, recipe, seed, tell):
+        if recipe.lr in errors:
+            raise errors[recipe.lr]
+        quick.trained.append(recipe.lr)
+        whole(model, text, recipe, seed, tell)
+        if recipe.lr in quick.broken:
+            model.head.weight.data.fill_(float("nan"))
+
+    monkeypatch.setattr(script, "learn", learn)
+
+    def quick(out=tmp_path / "out"):
+        argv = ["frontier", "--preset", "smoke", "--data", str(texts), "--out", str(out), "--threads", "1"]
+        return script.main(argv)
+
+    quick.trained, quick.broken, quick.errors, quick.script, quick.out = [], set(), errors, script, tmp_path / "out"
+    return quick
+
+
+def test_a_rate_that_diverges_is_lost_and_no_other(quick, capsys):
+    """It is named, recorded and never chosen; a method without a rate that is left is left out."""
+    quick.errors[2e-3] = quick.script.Diverged("the loss became nan")
+    metrics = quick()
+    assert quick.trained == [3e-3, 1e-3, 1e-2, 2e-2]
+    assert metrics["diverged"] == {"full": [[0, 2e-3]]} and metrics["full"]["rate"] == 1e-3
+    assert [rate for rate, *_ in metrics["tried"]["full"]] == [1e-3]
+    assert "rate 0.002 is lost: the loss became nan" in capsys.readouterr().out
+    quick.errors |= {1e-2: quick.errors[2e-3], 2e-2: quick.errors[2e-3]}
+    metrics = quick()
+    assert metrics["ranks"] == [] and "r2" not in metrics and metrics["full"]["rate"] == 1e-3
+    assert "r2: every learning rate diverged" in capsys.readouterr().out
+
+
+def test_a_broken_model_is_a_lost_rate(quick):
+    """The last step of all may break the weights: no loss of training tells, the judgement does."""
+    quick.broken.add(2e-2)
+    metrics = quick()
+    assert metrics["diverged"] == {"r2": [[0, 2e-2]]} and metrics["r2"]["rate"] == 1e-2
+
+
+def test_an_interrupted_run_goes_on(quick):
+    """What Ctrl-C left is not measured again, the numbers are those of a run in one piece, and no file stays."""
+
+    def numbers(metrics):
+        rows = {name: dict(metrics[name]) for name in ("base", "full", "r2")}
+        for row in rows.values():
+            row.pop("seconds"), row.pop("tokens_per_second", None)
+        return rows, metrics["tried"]
+
+    whole = numbers(quick())
+    quick.errors[1e-2] = KeyboardInterrupt()
+    with pytest.raises(
+        KeyboardInterrupt, match=r"results are kept in .*frontier-smoke-0.part; the same command goes on"
+    ):
+        quick()
+    quick.errors.clear()
+    quick.trained.clear()
+    assert numbers(quick()) == whole
+    assert quick.trained == [3e-3, 1e-2, 2e-2]  # the base once more, and nothing of full fine-tuning
+    assert [path.name for path in quick.out.iterdir()] == ["smoke.json"]
+    quick.errors[1e-2] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        quick()
+    quick.errors.clear()
+    quick.script.PRESETS["smoke"] = replace(quick.script.PRESETS["smoke"], judged=200)
+    quick.trained.clear()
+    quick()
+    assert quick.trained == [3e-3, 1e-3, 2e-3, 1e-2, 2e-2]  # of another setting: measured anew
+
+
+def test_a_folder_that_cannot_be_used_is_told_before_training(quick, tmp_path):
+    """A file, and a folder below one."""
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(OSError, match="file"):
+            quick(out)
+    assert quick.trained == [] and (tmp_path / "file").read_text() == "mine"
