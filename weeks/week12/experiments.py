@@ -47,7 +47,7 @@ DATA = Path(__file__).resolve().parents[2] / "data"
 @dataclass(frozen=True)
 class Preset:
     setting: Setting
-    full_rates: tuple = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+    full_rates: tuple = (1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)  # down to what rank 2 learns
     rates: tuple = (2.5e-3, 5e-3, 1e-2, 2e-2, 4e-2, 8e-2)  # of adapters
     near: tuple = (1e-2, 2e-2, 4e-2)  # those among which an adapter's best lies
     ranks: tuple = (1, 2, 4, 8, 16, 32)

@@ -63,9 +63,10 @@ def run(setting, args, work):
 
     device = pick_device("cpu")
     autocast, precision = autocast_for("auto", device)
+    refuse_unfinished(args.model)
+    domains = {name: read(args.data, name, setting) for name in LATER}
     chosen = {**setting, "seed": args.seed, "precision": precision, "model": args.model}
     log = begin(work, chosen, tuple(METHODS), args.fresh)
-    domains = {name: read(args.data, name, setting) for name in LATER}
     matrices, told, kept = {}, {}, {}
     with clocked(work, log):
         for method, name in METHODS.items():
@@ -83,6 +84,18 @@ def run(setting, args, work):
             told[method] = story(course, setting, args.seed)
             kept |= course.method.memory.counts() if method == "replay" else {}
     return log, summary(matrices, {"before": log["before"], **told}, log, course, kept)
+
+
+def refuse_unfinished(model):
+    """A Mistake for a course that was stopped while it learned: no arm could begin from it, nor be compared."""
+    from nanogpt.vendor.shared.errors import Mistake
+    from nanogpt.workspace.store import course_of
+
+    if begun := course_of(model).get("progress"):
+        raise Mistake(
+            f"{model} was stopped while it learned {begun['task']}; finish that with the command that began it, plus "
+            "--resume, or give another --model"
+        )
 
 
 def read(data, name, setting):

@@ -4,8 +4,9 @@ python weeks/week14/ingredients.py                       # every ingredient, thr
 python weeks/week14/ingredients.py tie position=none     # these alone, by the name of their row, beside the default
 
 An ingredient of the model is a field of its config, one of the training a field of TrainConfig: a row of SWITCHES says
-which, and a further one needs nothing else (kitchen.py). First every row takes the same steps. Its processor seconds a
-step then say how many steps it can take in the seconds that the default took, and it is trained once more for so many.
+which, and a further one needs nothing else (kitchen.py). First every row reads the same number of tokens: in the same
+steps, or in more of them where the first ones read fewer rows. Its processor seconds a step then say how many steps it
+can take in the seconds that the default took, and it is trained once more for so many.
 Processor seconds, on one thread, for other work on the machine moves them less than the clock on the wall.
 
 What was trained is kept, so the same command goes on after Ctrl-C.
@@ -31,6 +32,8 @@ def main(argv=None):
     p.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(SWITCHES)} (default: all)")
     p.add_argument("--seeds", type=int, help="runs of each row (default: by the preset)")
     args = p.parse_args(argv)
+    if args.seeds is not None and args.seeds < 1:
+        p.error(f"argument --seeds: {args.seeds} trains nothing; give a whole number from 1")
     if unknown := [row for row in args.rows if row not in SWITCHES]:
         raise Mistake(f"there is no ingredient {unknown[0]!r}; choose from: {', '.join(SWITCHES)}")
     threads = thread_count(args.threads, otherwise=1)
@@ -54,8 +57,9 @@ def main(argv=None):
 
 def both(kitchen, row, seed):
     """A row's cell at equal tokens, and what it gives in the default's seconds."""
-    steps, base, cell = kitchen.size.steps, kitchen.cell("default", seed), kitchen.cell(row, seed)
-    more = max(1, round(steps * base["step_seconds"] / cell["step_seconds"]))
+    base, cell = kitchen.cell("default", seed), kitchen.cell(row, seed)
+    more = max(1, round(kitchen.size.steps * base["step_seconds"] / cell["step_seconds"]))
+    steps = kitchen.steps(row, {})
     same = row == "default" or abs(more - steps) < 0.02 * steps
     return {**cell, "equal_seconds": cell["bpb"] if same else kitchen.cell(row, seed, more)["bpb"]}
 

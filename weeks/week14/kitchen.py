@@ -16,11 +16,12 @@ from pathlib import Path
 
 import torch
 from nanogpt.config import GPTConfig
+from nanogpt.feed import Feed
 from nanogpt.model import GPT
 from nanogpt.presets import SHAPE
 from nanogpt.scores import bits_per_byte
 from nanogpt.tasks import encode, rows_of
-from nanogpt.train import TrainConfig, make_optimizer, train
+from nanogpt.train import GROWTH, TrainConfig, make_optimizer, train
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.continual.learner import Learner
 from nanogpt.vendor.shared.claims import code_of
@@ -69,6 +70,20 @@ def changes_of(name):
     return {} if name == "default" else SWITCHES[name]
 
 
+def training(changes, steps, seed=0):
+    """How to train, with the changes that are fields of TrainConfig."""
+    of_training = {name: value for name, value in changes.items() if name in TrainConfig.__dataclass_fields__}
+    return TrainConfig(**{**TRAINING, **of_training, "steps": steps, "seed": seed})
+
+
+def tokens_read(changes, steps):
+    """Tokens that a model with these changes reads in so many steps: the first ones may have fewer rows, and shorter
+    ones, of which more fit into a row of full length."""
+    block, feed = {**MODEL, **changes}["block_size"], Feed(range(1), training(changes, steps))
+    contexts = [feed.context(i, block) for i in range(steps)]
+    return sum(feed.size(i) * (block // context) * context for i, context in enumerate(contexts))
+
+
 class Kitchen:
     """One text, one tokenizer, one exam. `folder` None: nothing is kept."""
 
@@ -106,14 +121,21 @@ class Kitchen:
 
     def _run(self, model, tokens, changes, steps, seed):
         """`seconds` are those of the processor: other work on the machine moves the clock on the wall more."""
-        of_training = {name: value for name, value in changes.items() if name in TrainConfig.__dataclass_fields__}
-        config = TrainConfig(**{**TRAINING, **of_training, "steps": steps, "seed": seed})
+        config = training(changes, steps, seed)
         learner = Learner(model, autocast=nullcontext)
         optimizer = make_optimizer(learner.parameters(), config)
         began = time.process_time()
         rows = rows_of(tokens, model.config.block_size, "the text")
         losses = train(learner, rows, config, optimizer=optimizer, label="cook")
         return Run(learner, optimizer, losses, time.process_time() - began)
+
+    def steps(self, name, more):
+        """Steps of a row: the preset's, and further ones until it has read as many tokens as with all rows at first."""
+        changes, steps = {**changes_of(name), **more}, self.size.steps
+        wanted = tokens_read({part: value for part, value in changes.items() if part not in GROWTH}, steps)
+        while tokens_read(changes, steps) < wanted:
+            steps += 1
+        return steps
 
     def judge(self, learner):
         """Bits per byte of the exam."""
@@ -135,18 +157,19 @@ class Kitchen:
         return Learner(model.eval(), autocast=nullcontext)
 
     def _path(self, name, seed, steps, more):
-        words = "-".join([name, *(f"{key}={value}" for key, value in more.items()), f"{steps or self.size.steps}"])
+        taken = steps or self.steps(name, more)
+        words = "-".join([name, *(f"{key}={value}" for key, value in more.items()), f"{taken}"])
         return self.folder and self.folder / f"{re.sub('[^a-zA-Z0-9_.=-]', '+', words)}-s{seed}.json"
 
     def _cook(self, name, seed, steps, more):
-        path, taken = self._path(name, seed, steps, more), steps or self.size.steps
-        run = self.train({**changes_of(name), **more}, taken, seed)
+        path, taken = self._path(name, seed, steps, more), steps or self.steps(name, more)
+        changes = {**changes_of(name), **more}
+        run = self.train(changes, taken, seed)
         model, judged = run.learner.model, self.judge(run.learner)
-        size = {**TRAINING, **changes_of(name), **more}["batch_size"] * model.config.block_size
         cell = {
             "bpb": judged,
             "step_seconds": run.seconds / taken,
-            "tokens_per_second": taken * size / run.seconds,
+            "tokens_per_second": tokens_read(changes, taken) / run.seconds,
             "n_params": model.n_params(),
             "cache_bytes_per_token": model.cache_bytes_per_token(),
         }

@@ -62,6 +62,8 @@ def main(argv=None):
     p.add_argument("--peer", type=Path, help="your checkout of karpathy/nanoGPT; nothing of it is needed otherwise")
     p.add_argument("--seeds", type=int, default=1, help="runs of each contestant, in turns (default: %(default)s)")
     args = p.parse_args(argv)
+    if args.seeds < 1:
+        p.error(f"argument --seeds: {args.seeds} trains nothing; give a whole number from 1")
     if args.peer and not (args.peer / "train.py").is_file():
         raise Mistake(f"{args.peer} has no train.py; give a checkout: git clone https://github.com/karpathy/nanoGPT")
     text, threads = read_text(args.data), thread_count(args.threads)

@@ -9,6 +9,7 @@ weights of each domain instead; that leaves <preset>-naive-experts.json and mode
 import shlex
 import statistics
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,6 +58,7 @@ def presets():
 def main(argv=None):
     """Run the main job and return its metrics."""
     from nanogpt.vendor.shared.errors import Mistake
+    from nanogpt.vendor.shared.files import locked
     from nanogpt.vendor.shared.results import parser, save_run, thread_count
 
     p = parser(__doc__, data=ROOT / "data", epilog="example: python weeks/week14/train.py --preset default --seed 1")
@@ -73,15 +75,17 @@ def main(argv=None):
     print(f"week14 {args.preset}: {', '.join(DOMAINS)}; {threads} threads; models go to {work}", flush=True)
 
     import torch  # after the first line, so that a user sees at once that something happens
+    from nanogpt.workspace import runlog
 
     torch.set_num_threads(threads)
-    setting, runs = presets()[args.preset], []
-    for seed in range(args.seed, args.seed + setting["seeds"]):
-        folder = work / f"seed{seed}" if setting["seeds"] > 1 else work
-        runs.append(run(setting, seed, args.data, folder, args.fresh, arms))
+    setting, seeds = presets()[args.preset], range(args.seed, args.seed + presets()[args.preset]["seeds"])
+    folders = {seed: work / f"seed{seed}" if len(seeds) > 1 else work for seed in seeds}
+    with locked(work) if len(seeds) > 1 else nullcontext():  # one seed's folder is locked by its run
+        keep = not all((runlog.read(folder) or {}).get("done") for folder in folders.values())  # stopped at a later one
+        runs = [run(setting, seed, args.data, folders[seed], args.fresh, arms, keep) for seed in seeds]
     metrics, seconds = summary(runs), sum(r["main_job_seconds"] for r in runs)
     path = save_run(__file__, args, argv, metrics, seconds=seconds, threads=threads, name=name)
-    print(finding(metrics, runs, work / f"seed{args.seed}" if setting["seeds"] > 1 else work, arms))
+    print(finding(metrics, runs, folders[args.seed], arms))
     print(f"results: {path}")
     return metrics
 
@@ -102,18 +106,19 @@ def finding(metrics, runs, work, arms):
     )
 
 
-def run(setting, seed, data, work, fresh, arms=ARMS):
-    """One seed of the whole job. A run that was stopped goes on from its last saved step."""
+def run(setting, seed, data, work, fresh, arms=ARMS, keep=False):
+    """One seed of the whole job. A run that was stopped goes on from its last saved step; with `keep` a finished one
+    is not done again."""
     from nanogpt.device import autocast_for, pick_device
     from nanogpt.workspace.runlog import begin, clocked
     from nanogpt.workspace.store import open_course
 
     device = pick_device("cpu")
     autocast, precision = autocast_for("auto", device)
-    log = begin(work, {**setting, "seed": seed, "precision": precision}, ("pretrained", *arms), fresh)
+    domains = {name: read(data, name, setting) for name in DOMAINS}
+    log = begin(work, {**setting, "seed": seed, "precision": precision}, ("pretrained", *arms), fresh, keep)
     log.setdefault("rows", {})
     with clocked(work, log):
-        domains = {name: read(data, name, setting) for name in DOMAINS}
         course = pretrained(setting, seed, domains, work, autocast, device, log)
         print_samples(f"after {PRETRAIN}", course, [PRETRAIN], seed)
         matrices, samples = {}, {}

@@ -139,6 +139,35 @@ def test_stopped_job_goes_on_to_the_same_result(job, data, tmp_path, monkeypatch
     assert again["losses"] == metrics["losses"]
 
 
+def test_a_job_of_two_seeds_goes_on_with_the_second(data, load_script, tmp_path, monkeypatch):
+    """Ctrl-C in the second seed, then the same command: the first one, which is finished, is not done again. Once all
+    are finished, the same command is a new run. Meanwhile a second command is refused."""
+    from nanogpt import train
+    from nanogpt.vendor.shared.files import locked
+
+    script = load_script("week14", "train")
+    small = script.presets()["smoke"]
+    small |= {"seeds": 2, "pretrain": {**small["pretrain"], "steps": 3}, "learn": {**small["learn"], "steps": 2}}
+    monkeypatch.setattr(script, "presets", lambda: {"smoke": small})
+    argv = ["--preset", "smoke", "--data", str(data), "--out", str(tmp_path), "--work", str(tmp_path / "w")]
+    real, calls, each = train.step, [], 3 + 2 * 3 * 2
+
+    def stopped(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == each + 5:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(train, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        script.main(argv)
+    with locked(tmp_path / "w"), pytest.raises(Exception, match="another command is at work in"):
+        script.main(argv)
+    metrics = script.main(argv)
+    assert len(metrics["main_job_seconds_each"]) == 2 and not list((tmp_path / "w").glob("*/*-kept-*"))
+    assert len(calls) <= 2 * each + 2, "at most what came after the last saved step is done twice"
+
+
 def test_missing_data_names_the_make_target(load_script, tmp_path):
     """Someone without the data is told how to get it."""
     script = load_script("week14", "train")

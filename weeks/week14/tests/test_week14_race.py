@@ -101,6 +101,16 @@ def test_a_folder_that_is_no_checkout_is_named(race, tmp_path):
         race.main(["--peer", str(tmp_path)])
 
 
+@pytest.mark.parametrize("seeds", ["0", "-1"])
+@pytest.mark.parametrize("script", ["race", "ingredients"])
+def test_no_seed_is_no_run(request, tmp_path, capsys, script, seeds):
+    """An empty table would be written over an earlier one."""
+    with pytest.raises(SystemExit) as stop:
+        request.getfixturevalue(script).main(["--seeds", seeds, "--out", str(tmp_path)])
+    assert stop.value.code == 2 and not list(tmp_path.iterdir())
+    assert f"argument --seeds: {seeds} trains nothing; give a whole number from 1" in capsys.readouterr().err
+
+
 def test_an_unknown_ingredient_is_named(ingredients):
     with pytest.raises(Mistake, match="there is no ingredient 'salt'; choose from: position=learned"):
         ingredients.main(["salt"])
@@ -158,3 +168,27 @@ def test_a_cell_that_cannot_be_read_is_named(kitchen, tmp_path):
     (tmp_path / "default-3-s0.json").write_text('{"cell"')
     with pytest.raises(Mistake, match="default-3-s0.json does not hold a cell .*; move it away, and run again"):
         kitchen.read_cell(tmp_path / "default-3-s0.json")
+
+
+@pytest.mark.parametrize("row", ["default", "first_batch=2", "first_context=4"])
+def test_each_row_reads_as_many_tokens(kitchen, small, monkeypatch, row):
+    """Counted where they are read. Few rows at first are made up for by further steps, by less than one too many."""
+    from nanogpt.feed import Feed
+
+    monkeypatch.setitem(kitchen.SWITCHES, "first_context=4", {"first_context": 4})
+    seen, at = [], Feed.at
+
+    def counted(feed, step):
+        rows = at(feed, step)
+        seen.append(rows.ids.shape[0] * (rows.ids.shape[1] - 1))
+        return rows
+
+    kitchen_ = kitchen.Kitchen(small, kitchen.SIZES["smoke"]._replace(steps=20), None)
+    assert kitchen_.tokens is not None  # the first steps of a process are no row's
+    monkeypatch.setattr(Feed, "at", counted)
+    monkeypatch.setattr(kitchen.time, "process_time", iter([10.0, 12.0]).__next__)
+    cell = kitchen_.cell(row, 0)
+    step, wanted = kitchen.TRAINING["batch_size"] * 16, 20 * kitchen.TRAINING["batch_size"] * 16
+    assert wanted <= sum(seen) < wanted + step
+    assert len(seen) == kitchen_.steps(row, {}) and (len(seen) > 20) == (row == "first_batch=2")
+    assert cell["tokens_per_second"] == sum(seen) / 2 and cell["step_seconds"] == 2 / len(seen)

@@ -1,9 +1,11 @@
 """The log of a long script: what it goes on with, what it starts over, and what it never deletes."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 from nanogpt.vendor.shared.errors import Mistake
+from nanogpt.vendor.shared.files import LOCK, locked
 from nanogpt.workspace import runlog
 
 pytestmark = pytest.mark.day(100)
@@ -30,15 +32,20 @@ def run(work, setting=SETTING, fresh=False, stop=False, parts=PARTS):
     return log
 
 
+def names(work):
+    """What lies there, without the lock."""
+    return sorted(path.name for path in work.iterdir() if path.name != LOCK)
+
+
 def kept(work):
-    return {path.name: (path / "checkpoint.json").read_text() for path in work.glob("*-kept-*")}
+    return {path.name: (path / "checkpoint.json").read_text() for path in work.glob("*-kept-*") if path.is_dir()}
 
 
 def test_its_own_untouched_models_make_room_for_a_new_run(tmp_path, capsys):
     """The same command twice: the folder does not grow without end."""
     for _ in range(3):
         run(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["naive", "pretrained", "run.json"]
+    assert names(tmp_path) == ["naive", "pretrained", "run.json"]
     assert "moved" not in capsys.readouterr().out
 
 
@@ -48,12 +55,81 @@ def test_what_a_user_taught_is_moved_aside(tmp_path, capsys, again):
     run(tmp_path)
     train(tmp_path, "naive", "taught by a user")
     run(tmp_path, **again)
-    assert kept(tmp_path) == {"naive-kept-1": "taught by a user"}
+    others = {"pretrained-kept-1": "ours"} if "setting" in again else {}
+    assert kept(tmp_path) == {"naive-kept-1": "taught by a user", **others}
     assert (tmp_path / "naive/checkpoint.json").read_text() == "ours"
     assert f"{tmp_path / 'naive'} is not as this script left it" in capsys.readouterr().out
     train(tmp_path, "naive", "taught again")
     run(tmp_path, **again)
-    assert kept(tmp_path) == {"naive-kept-1": "taught by a user", "naive-kept-2": "taught again"}
+    assert kept(tmp_path) == {"naive-kept-1": "taught by a user", "naive-kept-2": "taught again", **others}
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_a_run_with_other_settings_is_moved_aside(tmp_path, capsys, stop):
+    """Minutes of training, perhaps half-way: one line says where they lie. Its log goes along, so that giving all back
+    their names makes "the same command again goes on" true."""
+    ended = pytest.raises(KeyboardInterrupt) if stop else nullcontext()
+    with ended:
+        run(tmp_path, stop=stop)
+    run(tmp_path, setting={"steps": 4})
+    parts = PARTS[:1] if stop else PARTS
+    assert kept(tmp_path) == {f"{name}-kept-1": "ours" for name in parts}
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1 and said[0].startswith(f"the run in {tmp_path} has other settings; it was moved")
+    assert all(str(tmp_path / f"{name}-kept-1") in said[0] for name in parts)
+    for name in (*PARTS, "run.json"):
+        path = tmp_path / name
+        path.rename(tmp_path / f"new-{name}")
+        if (old := path.with_name(f"{path.stem}-kept-1{path.suffix}")).exists():
+            old.rename(path)
+    runlog.begin(tmp_path, SETTING, PARTS)
+    assert ("going on with the run" in capsys.readouterr().out) == stop
+
+
+def test_starting_over_keeps_a_stopped_run(tmp_path, capsys):
+    """--fresh begins anew; what was half done is not what it asks to delete."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop=True)
+    run(tmp_path, fresh=True)
+    assert kept(tmp_path) == {"pretrained-kept-1": "ours"}
+    assert "was stopped before its end; it was moved, and lies in" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_used_again_where_the_script_asks_for_it(tmp_path, capsys):
+    """Also after a kill in between: what took hours is not trained twice."""
+    run(tmp_path)
+    train(tmp_path, "pretrained", "hours")
+    first = runlog.read(tmp_path)
+    runlog.write(tmp_path, first | {"left": {name: runlog.state(tmp_path / name) for name in PARTS}})
+    for _ in range(2):
+        log = runlog.begin(tmp_path, SETTING, PARTS, keep=True)  # and is killed
+        assert log["elapsed"] == first["elapsed"] and (tmp_path / "pretrained/checkpoint.json").read_text() == "hours"
+    assert kept(tmp_path) == {} and "this run is finished" in capsys.readouterr().out
+    runlog.begin(tmp_path, SETTING, PARTS, fresh=True, keep=True)
+    assert "pretrained-kept-1" in kept(tmp_path)
+
+
+def test_one_run_at_a_time(tmp_path):
+    """A second one changes nothing, whether the first one is at work or has just begun."""
+    log = runlog.begin(tmp_path, SETTING, PARTS)
+    with runlog.clocked(tmp_path, log):
+        train(tmp_path, "naive")
+        with pytest.raises(Mistake, match="another command is at work in"):
+            run(tmp_path, fresh=True)
+        with pytest.raises(Mistake, match="another command is at work in"), runlog.clocked(tmp_path, log):
+            pass
+        assert names(tmp_path) == ["naive", "run.json"]
+    with locked(tmp_path):  # the first one has let go
+        pass
+
+
+def test_of_two_runs_that_begin_at_once_one_goes_on(tmp_path):
+    first, second = (runlog.begin(tmp_path, SETTING, PARTS) for _ in range(2))
+    with pytest.raises(Mistake, match="another command began in"), runlog.clocked(tmp_path, first):
+        pass
+    with runlog.clocked(tmp_path, second):
+        pass
+    assert runlog.read(tmp_path)["done"]
 
 
 def test_a_file_beside_the_model_is_kept_too(tmp_path):
