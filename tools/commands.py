@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 from docs import pages
 from shared.errors import Mistake, entry
-from shared.results import Stopwatch, write_results
+from shared.results import Stopwatch, folder_to_fill, write_results
 
 ROOT = Path(__file__).resolve().parent.parent
 SHELLS = {"bash", "sh", "console"}
@@ -287,7 +287,7 @@ def main(argv=None):
     )
     parser.add_argument("--list", action="store_true", help="only list the commands, and how each is checked")
     parser.add_argument("--only", default="", metavar="TEXT", help="pages or commands that hold this text")
-    parser.add_argument("--out", type=Path, help="folder for commands.json (default: none is written)")
+    parser.add_argument("--out", type=folder_to_fill, help="folder for commands.json (default: none is written)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")
     args = parser.parse_args(argv)
     if args.only and args.out:

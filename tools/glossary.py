@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 from shared.errors import Mistake, entry
-from shared.results import Stopwatch, write_results
+from shared.results import Stopwatch, folder_to_fill, write_results
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = "notes/glossary.md"
@@ -120,7 +120,7 @@ def main(argv=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, prog="tools/glossary.py"
     )
     parser.add_argument("action", choices=("check",))
-    parser.add_argument("--out", type=Path, help="folder for glossary.json (default: none is written)")
+    parser.add_argument("--out", type=folder_to_fill, help="folder for glossary.json (default: none is written)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")
     args = parser.parse_args(argv)
     watch, root = Stopwatch(), args.root.resolve()

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from shared.errors import Mistake, entry
 from shared.files import atomic_write
-from shared.results import Stopwatch, write_results
+from shared.results import Stopwatch, folder_to_fill, write_results
 
 ROOT = Path(__file__).resolve().parent.parent
 FIX = "run: make notebooks"
@@ -256,7 +256,9 @@ def main(argv=None):
     parser.add_argument("action", choices=("sync", "check"))
     parser.add_argument("scripts", nargs="*", type=Path, help="for sync: these scripts (default: those that changed)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the repository (default: this one)")
-    parser.add_argument("--out", type=Path, help="for sync of one script: folder for a results file with its seconds")
+    parser.add_argument(
+        "--out", type=folder_to_fill, help="for sync of one script: folder for a results file with its seconds"
+    )
     args = parser.parse_args(argv)
     if args.out and (args.action != "sync" or len(args.scripts) != 1):
         raise Mistake(f"--out {args.out} is for the seconds of one notebook; give sync and one script with it")

@@ -19,7 +19,7 @@ sys.path.insert(0, common.week("week14"))
 import torch
 from nanogpt.sources import open_model
 from nanogpt.vendor.shared.errors import entry
-from nanogpt.vendor.shared.results import Stopwatch, seed_number, thread_count, write_results
+from nanogpt.vendor.shared.results import Stopwatch, folder_to_fill, seed_number, thread_count, write_results
 from rules import RULES, Cast, broken, ranked
 from tell import DRAFTS, guessed_sex, write_drafts
 
@@ -73,7 +73,9 @@ def parser():
     )  # fmt: skip
     p.add_argument("--preset", choices=PRESETS, default="default", help="how long to run (default: %(default)s)")
     p.add_argument("--seed", type=seed_number, default=0, help="seed of the drafts (default: %(default)s)")
-    p.add_argument("--out", type=Path, default=OUT, help="folder for the results (default: runs/story_teller)")
+    p.add_argument(
+        "--out", type=folder_to_fill, default=OUT, help="folder for the results (default: runs/story_teller)"
+    )
     p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all)")
     p.add_argument("--model", default="story", help="what nanogpt opens (default: the one that comes with it)")
     common.add_mine(p)

@@ -16,9 +16,9 @@ has, `reset` keeps a copy.
 import argparse
 import re
 import time
-from pathlib import Path
 
 from shared.errors import Mistake
+from shared.results import folder_to_fill
 
 from course import exercises as ex
 from course import grade, pages, plan
@@ -293,7 +293,7 @@ def main(argv=None):
     parser.add_argument("--jobs", type=int, help="audit: processes at a time (default: one a processor)")
     parser.add_argument("--recorded", action="store_true",
                         help="audit: only a sample of weeks that are as course.json has them")  # fmt: skip
-    parser.add_argument("--out", type=Path, help="audit: write course.json into this folder")
+    parser.add_argument("--out", type=folder_to_fill, help="audit: write course.json into this folder")
     args = parser.parse_args(argv)
     if args.day is not None and not 1 <= args.day <= 100:
         parser.error(f"--day {args.day}: there are days 1 to 100")

@@ -27,7 +27,7 @@ def entry(main, argv=None):
     except (Mistake, OSError) as error:
         if os.environ.get("CHASE_DEBUG"):
             raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:  # the output itself has failed, as on a full disk
@@ -36,12 +36,12 @@ def entry(main, argv=None):
     return 0
 
 
-def _sentence(error):
+def sentence(error, way_out="free what is in the way, or give another path"):
     """What to print; an OSError speaks of numbers and of no way out."""
     if isinstance(error, Mistake) or not error.strerror:
         return str(error)
     about = f"{os.fsdecode(error.filename)!r}: " if isinstance(error.filename, str | bytes) else ""
-    return f"{about}{error.strerror.lower()}; free what is in the way, or give another path"
+    return f"{about}{error.strerror.lower()}; {way_out}"
 
 
 def _drop_output():

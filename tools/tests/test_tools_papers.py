@@ -215,7 +215,7 @@ def test_interrupted_goes_on(claims, script):
             raise KeyboardInterrupt
         return seed
 
-    with pytest.raises(KeyboardInterrupt, match="2 finished seeds are kept"):
+    with pytest.raises(KeyboardInterrupt, match="2 results are kept"):
         claims.main(script, {"slow": slow}, "About.", [])
     with pytest.raises(KeyboardInterrupt):
         claims.main(script, {"slow": slow}, "About.", [])

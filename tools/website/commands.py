@@ -11,7 +11,7 @@ from pathlib import Path
 
 from shared.errors import Mistake
 from shared.files import need
-from shared.results import Stopwatch, write_results
+from shared.results import Stopwatch, folder_to_fill, write_results
 
 from .build import build
 from .look import browser, look
@@ -48,7 +48,7 @@ def main(argv=None):
     )
     commands = parser.add_subparsers(dest="command", required=True)
     builder = commands.add_parser("build", help="write build/site")
-    builder.add_argument("--out", type=Path, help="folder for site.json (default: none is written)")
+    builder.add_argument("--out", type=folder_to_fill, help="folder for site.json (default: none is written)")
     looker = commands.add_parser("look", help="open each page of build/site in Chromium")
     looker.add_argument("--shots", type=Path, help="folder for pictures (default: none is taken)")
     args, site = parser.parse_args(argv), ROOT / "build" / "site"

@@ -14,7 +14,7 @@ from pathlib import Path
 from bpe import Tokenizer
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.progress import bar
-from bpe.vendor.shared.results import Stopwatch, finish
+from bpe.vendor.shared.results import Stopwatch, finish, folder_to_fill
 
 PYTHON = [Path(sysconfig.get_path(name)) for name in ("stdlib", "platlib")]
 
@@ -57,7 +57,7 @@ def peak_mb():
 def main(argv=None) -> dict:
     layout = {"formatter_class": argparse.RawDescriptionHelpFormatter, "epilog": __doc__.split("\n", 2)[2]}
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0], **layout)
-    p.add_argument("--out", type=Path, help="folder for memory.json (default: runs/week09/results)")
+    p.add_argument("--out", type=folder_to_fill, help="folder for memory.json (default: runs/week09/results)")
     p.add_argument(
         "--files", type=Path, nargs="+", default=PYTHON, help="folders (default: Python's own, and packages)"
     )

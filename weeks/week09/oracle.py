@@ -17,7 +17,7 @@ from bpe import vocabularies
 from bpe.vendor.shared.errors import Mistake, entry
 from bpe.vendor.shared.files import need
 from bpe.vendor.shared.progress import bar
-from bpe.vendor.shared.results import Stopwatch, finish
+from bpe.vendor.shared.results import Stopwatch, finish, folder_to_fill
 from bpe.vendor.shared.text import read_text
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -85,7 +85,7 @@ def main(argv=None) -> dict:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0], **layout)
     p.add_argument("--data", type=Path, default=DATA, help="folder of the data sets (default: %(default)s)")
     p.add_argument("--seed", type=int, default=0, help="of the strings (default: %(default)s)")
-    p.add_argument("--out", type=Path, help="folder for oracle.json (default: runs/week09/results)")
+    p.add_argument("--out", type=folder_to_fill, help="folder for oracle.json (default: runs/week09/results)")
     p.add_argument("--strings", type=int, default=100_000, help="how many for each vocabulary (default: %(default)s)")
     args = p.parse_args(argv)
     watch = Stopwatch()

@@ -20,7 +20,6 @@ import torch
 from lora import attach, parameters, quantize, save
 from lora.lab import (
     NEW,
-    Diverged,
     Setting,
     best_of,
     change_of,
@@ -30,15 +29,16 @@ from lora.lab import (
     read,
     record_of,
     teach,
-    usable,
+    tried,
 )
 from lora.layers import all_linear
 from lora.measures import directions, forgot_at, frontier, rank_for, training_bytes
 from lora.vendor.gpt.model import GPT, GPTConfig
 from lora.vendor.shared.errors import entry
 from lora.vendor.shared.jobs import perform
+from lora.vendor.shared.kept import Kept
 from lora.vendor.shared.progress import bar
-from lora.vendor.shared.results import Stopwatch, command_line, machine, parser, results_folder, thread_count
+from lora.vendor.shared.results import command_line, machine, models_folder, parser, results_folder, thread_count
 from lora.vendor.shared.results import write_results as write
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -91,13 +91,8 @@ def grid(preset, labs):
         methods[f"r{rank}"] = (plain(rank), preset.rates if rank in preset.drawn else preset.near)
     out = {"ranks": list(preset.ranks), "drawn": [f"r{rank}" for rank in preset.drawn]}
     for name, (config, rates) in methods.items():
-        points, lost = [], []
-        for rate in rates:
-            try:
-                points.append(means([record_of(lab, config, rate, bar) for lab in labs]))
-            except Diverged as error:
-                lost.append(rate)
-                print(f"{name:>5}: rate {rate:g} is lost: {error}", flush=True)
+        attempt = lambda rate: means([record_of(lab, config, rate, bar) for lab in labs])  # noqa: E731, B023
+        points, lost = tried(rates, attempt, lambda said: print(f"{name:>5}: {said}", flush=True))  # noqa: B023
         best = means([best_of(lab, config, rates, bar) for lab in labs])
         out[name] = best | {"points": [[p["rate"], p["learned"], p["forgot"]] for p in points], "diverged": lost}
         print(f"{name:>5}: learned {best['learned']:.3f}, forgot {best['forgot']:.3f} at rate {best['rate']:g}")
@@ -222,18 +217,19 @@ def run(job, argv):
     p = parser(JOBS[job].__doc__, data=DATA)
     p.prog = f"experiments.py {job}"
     args = p.parse_args(argv)
-    preset, watch, threads = PRESETS[args.preset], Stopwatch(), thread_count(args.threads)
+    preset, threads = PRESETS[args.preset], thread_count(args.threads)
     torch.set_num_threads(threads)
     texts = {} if job == "memory" else read(args.data, preset.setting.judged)
-    folder = usable(results_folder(__file__, args.out))
-    labs = laboratories(args.data, texts, preset, args.seed) if texts else []
-    print(f"week12 {job}, {args.preset}: {machine(threads)['cpu']}, {threads} threads", flush=True)
-    metrics = JOBS[job](preset, labs) | {"seeds": preset.seeds}
-    if labs:
-        metrics |= {"base": {"old": fmean(lab.old for lab in labs), "new": fmean(lab.new for lab in labs)}}
-    path = folder / f"{job}-{args.preset}.json"
-    write(path, command=command_line(__file__, [job, *argv]), preset=args.preset, seed=args.seed,
-          seconds=watch.seconds, metrics=metrics, threads=threads)  # fmt: skip
+    part = models_folder(__file__, args.out) / f"{job}-{args.preset}-{args.seed}.part"
+    with Kept(part, __file__, preset, args.data.resolve(), threads) as kept:
+        labs = laboratories(args.data, texts, preset, args.seed, kept) if texts else []
+        print(f"week12 {job}, {args.preset}: {machine(threads)['cpu']}, {threads} threads", flush=True)
+        metrics = JOBS[job](preset, labs) | {"seeds": preset.seeds}
+        if labs:
+            metrics |= {"base": {"old": fmean(lab.old for lab in labs), "new": fmean(lab.new for lab in labs)}}
+        path = results_folder(__file__, args.out) / f"{job}-{args.preset}.json"
+        write(path, command=command_line(__file__, [job, *argv]), preset=args.preset, seed=args.seed,
+              seconds=kept.seconds, metrics=metrics, threads=threads)  # fmt: skip
     print(f"results: {path}")
     return metrics
 
@@ -241,13 +237,16 @@ def run(job, argv):
 OPEN = {}  # (data, preset's setting, seed) -> laboratory: several jobs of one process share their runs
 
 
-def laboratories(data, texts, preset, seed):
+def laboratories(data, texts, preset, seed, kept):
+    """A laboratory for each seed; what they measure goes into `kept`, beside what they measured for an earlier job."""
     found = []
     for number in range(seed, seed + preset.seeds):
         key = (str(data), str(preset.setting), number)
         if key not in OPEN:
             OPEN[key] = open_lab(preset.setting, texts, number, bar)
         found.append(OPEN[key])
+        kept.data |= found[-1].kept
+        found[-1].kept = kept
     return found
 
 

@@ -20,20 +20,20 @@ from statistics import mean, stdev
 import torch
 from lora import detach, load, merge, save, unmerge, using
 from lora.adapt import Adaptation, Settings
-from lora.lab import NEW, OLD, Diverged, Kept, bits, finite, learn, plain, pupil, read, usable
+from lora.lab import NEW, OLD, bits, finite, learn, plain, pupil, read, tried
 from lora.vendor.gpt.loop import Recipe
 from lora.vendor.gpt.model import GPT, GPTConfig
-from lora.vendor.shared.claims import code_of
 from lora.vendor.shared.errors import Mistake, entry
 from lora.vendor.shared.files import LOCK, locked
 from lora.vendor.shared.jobs import perform
+from lora.vendor.shared.kept import Kept
 from lora.vendor.shared.progress import bar
 from lora.vendor.shared.results import (
     Stopwatch,
     command_line,
     machine,
+    models_folder,
     parser,
-    results_folder,
     run_folder,
     save_run,
     seed_number,
@@ -162,21 +162,14 @@ def pretrain(preset, texts, seed):
 
 def teach(base, start, rank, rates, preset, texts, seed):
     """One method at all `rates`: its best record or None, [[rate, learned, forgot]], and the rates that diverged."""
-    best, tried, lost, config = None, [], [], None if rank is None else plain(rank)
-    for rate in rates:
-        try:
-            record, model = tune(base, config, rate, preset, texts, seed, "full" if rank is None else f"rank {rank}")
-        except Diverged as error:
-            lost.append(rate)
-            print(f"rate {rate:g} is lost: {error}")
-            continue
+    config, name = (None, "full") if rank is None else (plain(rank), f"rank {rank}")
+    found, lost = tried(rates, lambda rate: tune(base, config, rate, preset, texts, seed, name), print)
+    for record, _ in found:
         record["learned"], record["forgot"] = start["new"] - record["new"], record["old"] - start["old"]
-        tried.append([rate, record["learned"], record["forgot"]])
-        if best is None or record["val"] < best[0]["val"]:
-            best = record, model
-    if best is None:
-        return None, tried, lost
-    record, model = best
+    points = [[record["rate"], record["learned"], record["forgot"]] for record, _ in found]
+    if not found:
+        return None, points, lost
+    record, model = min(found, key=lambda pair: pair[0]["val"])
     record["bytes"] = start["bytes"]
     if rank is not None:
         record["bytes"], record["reload_gap"], record["merge_gap"] = roundtrip(base, model, texts[NEW, "test"])
@@ -185,7 +178,7 @@ def teach(base, start, rank, rates, preset, texts, seed):
         detach(model, NEW)
         pairs = zip(base.state_dict().values(), model.state_dict().values())
         record["base_tensors_changed"] = sum(not torch.equal(a, b) for a, b in pairs)
-    return record, tried, lost
+    return record, points, lost
 
 
 def one_seed(preset, texts, seed, found, kept):
@@ -205,11 +198,11 @@ def one_seed(preset, texts, seed, found, kept):
         key = f"{seed} {name}"
         if key not in kept:
             kept[key] = teach(base, out["base"], rank, rates, preset, texts, seed)
-        record, tried, lost = kept[key]
+        record, points, lost = kept[key]
         if lost:
             found["diverged"].setdefault(name, []).extend([seed, rate] for rate in lost)
         if name not in found["rates"]:
-            found["tried"].setdefault(name, []).extend(tried)
+            found["tried"].setdefault(name, []).extend(points)
         if record is None:
             print(f"{name:>4}: every learning rate diverged; give lower ones in PRESETS of {Path(__file__).name}")
             continue
@@ -310,6 +303,24 @@ def adapt(args, argv, folder):
     return metrics
 
 
+def taught(preset, texts, seed, kept, n):
+    """The metrics of all seeds; `n` is how many parameters the base has."""
+    found = {"rates": {}, "tried": {}, "diverged": {}}
+    metrics = gather([one_seed(preset, texts, seed + i, found, kept) for i in range(preset.seeds)])
+    ranks = [rank for rank in preset.ranks if f"r{rank}" in metrics]
+    metrics |= {
+        "seeds": preset.seeds, "ranks": ranks, "tune_steps": preset.tune.steps, "base_steps": preset.base.steps,
+        "old": OLD, "new": NEW, "tried": found["tried"], "diverged": found["diverged"],
+    }  # fmt: skip
+    for rank in ranks if "full" in metrics else ():
+        m = metrics[f"r{rank}"]
+        m["parameters_pct"] = 100 * m["parameters"] / n
+        m["learned_vs_full_pct"] = 100 * m["learned"] / metrics["full"]["learned"]
+        m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
+        m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
+    return metrics
+
+
 def frontier(argv):
     """The job `frontier`: full fine-tuning and LoRA of several ranks, learned against forgotten."""
     p = parser(
@@ -323,37 +334,16 @@ def frontier(argv):
     for (domain, part), text in texts.items():
         if len(text) <= preset.shape["block_size"]:
             raise Mistake(f"{args.data / domain / part}.txt is shorter than one window; give more text")
-    folder = usable(results_folder(__file__, args.out))
-    setting = (code_of(__file__), preset, args.data.resolve(), threads)
-    kept = Kept(folder / f"frontier-{args.preset}-{args.seed}.part", setting)
     n = sum(p.numel() for p in GPT(GPTConfig(**preset.shape)).parameters())
     print(
         f"week12 {args.preset}: GPT of {n:,} parameters, {OLD} then {NEW}, {machine(threads)['cpu']}, {threads} threads"
     )
-    if kept:
-        print(f"{len(kept)} results of an interrupted run are in {kept.path} and are not measured again")
-    found = {"rates": {}, "tried": {}, "diverged": {}}
-    try:
-        runs = [one_seed(preset, texts, args.seed + i, found, kept) for i in range(preset.seeds)]
-    except KeyboardInterrupt:
-        said = f"{len(kept)} results are kept in {kept.path}; the same command goes on" if kept.path.exists() else ""
-        raise KeyboardInterrupt(said) from None
-    metrics = gather(runs)
-    ranks = [rank for rank in preset.ranks if f"r{rank}" in metrics]
-    metrics |= {
-        "seeds": preset.seeds, "ranks": ranks, "tune_steps": preset.tune.steps, "base_steps": preset.base.steps,
-        "old": OLD, "new": NEW, "tried": found["tried"], "diverged": found["diverged"],
-    }  # fmt: skip
-    both = bool(ranks) and "full" in metrics
-    for rank in ranks if both else ():
-        m = metrics[f"r{rank}"]
-        m["parameters_pct"] = 100 * m["parameters"] / n
-        m["learned_vs_full_pct"] = 100 * m["learned"] / metrics["full"]["learned"]
-        m["forgot_vs_full_pct"] = 100 * m["forgot"] / metrics["full"]["forgot"]
-        m["checkpoint_over_adapter_bytes"] = metrics["full"]["bytes"] / m["bytes"]
-    path = save_run(__file__, args, argv, metrics, seconds=kept.seconds, threads=threads)
-    kept.path.unlink(missing_ok=True)
-    if both:
+    part = models_folder(__file__, args.out) / f"frontier-{args.preset}-{args.seed}.part"
+    with Kept(part, __file__, preset, args.data.resolve(), threads) as kept:
+        metrics = taught(preset, texts, args.seed, kept, n)
+        path = save_run(__file__, args, argv, metrics, seconds=kept.seconds, threads=threads)
+    ranks = metrics["ranks"]
+    if ranks and "full" in metrics:
         m = metrics[f"r{max(ranks)}"]
         print(
             f"What it showed: with {m['parameters_pct']:.0f} % of the parameters, LoRA of rank {max(ranks)} learns "

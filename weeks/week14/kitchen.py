@@ -24,9 +24,9 @@ from nanogpt.tasks import encode, rows_of
 from nanogpt.train import GROWTH, TrainConfig, make_optimizer, train
 from nanogpt.vendor.bpe.fast import Tokenizer
 from nanogpt.vendor.continual.learner import Learner
-from nanogpt.vendor.shared.claims import code_of
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.vendor.shared.files import atomic_write, need
+from nanogpt.vendor.shared.kept import code_of
 from nanogpt.vendor.shared.results import commit, machine, to_json
 from nanogpt.vendor.shared.text import END, documents, read_text
 from safetensors.torch import load, save

@@ -7,9 +7,7 @@ claims.py).
 """
 
 import copy
-import json
 import math
-import tempfile
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -19,8 +17,7 @@ from .config import LoRAConfig
 from .vendor.gpt.loop import Recipe, evaluate, train
 from .vendor.gpt.model import GPT, GPTConfig
 from .vendor.shared.errors import Mistake
-from .vendor.shared.files import atomic_write, need
-from .vendor.shared.results import Stopwatch
+from .vendor.shared.files import need
 from .vendor.shared.text import documents, read_text
 
 OLD, NEW = "shakespeare", "bible"
@@ -50,7 +47,7 @@ class Lab:
     model: GPT
     old: float
     new: float
-    kept: dict = field(default_factory=dict)  # (config, rate) -> record, or why it diverged; experiments share it
+    kept: dict = field(default_factory=dict)  # "seed config rate" -> record, or why it diverged; experiments share it
 
 
 def read(folder, judged):
@@ -68,42 +65,6 @@ def bytes_of(texts):
     """All documents as one row of bytes, int64 (N,); a newline and a 0 end each."""
     raw = b"".join(text.encode() + b"\n\0" for text in texts)
     return torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()
-
-
-def usable(folder):
-    """`folder`, made if it is not there; where nothing can be written in it, an OSError before any training."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=folder).close()
-    return folder
-
-
-class Kept(dict):
-    """Results by name that lie in a file as well: what an interrupted run has measured, the same command reads.
-
-    Only while code and setting are the same; the caller takes the file away once the results are written.
-    """
-
-    def __init__(self, path, setting):
-        super().__init__()
-        self.path, self.setting = path, [*map(str, setting)]
-        self.watch, self.before = Stopwatch(), 0.0
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            if found["setting"] == self.setting:
-                self.before = found["seconds"]
-                self.update(found["kept"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # none there, or not one of ours
-
-    @property
-    def seconds(self):
-        """What all runs took together."""
-        return self.before + self.watch.seconds
-
-    def __setitem__(self, name, value):
-        super().__setitem__(name, value)
-        content = {"setting": self.setting, "seconds": self.seconds, "kept": self}
-        atomic_write(self.path, json.dumps(content))
 
 
 def bits(model, text):
@@ -169,7 +130,7 @@ def finite(scores):
 
 def record_of(lab, config, rate, bar=lambda steps, **options: steps):
     """teach's record, made once for each config and rate of a lab; a rate that diverged raises Diverged every time."""
-    key = (str(config), rate)
+    key = f"{lab.seed} {config} {rate}"
     if key not in lab.kept:
         try:
             lab.kept[key] = teach(lab, config, rate, bar)[0]
@@ -180,17 +141,24 @@ def record_of(lab, config, rate, bar=lambda steps, **options: steps):
     return lab.kept[key]
 
 
+def tried(rates, attempt, tell=lambda said: None):
+    """(what attempt(rate) gave for each rate, the rates that diverged); `tell` gets a sentence of each of these."""
+    found, lost = [], []
+    for rate in rates:
+        try:
+            found.append(attempt(rate))
+        except Diverged as error:
+            lost.append(rate)
+            tell(f"rate {rate:g} is lost: {error}")
+    return found, lost
+
+
 def best_of(lab, config, rates, bar=lambda steps, **options: steps):
     """The record of the rate with the lowest loss on the new text's validation part; the old text has no say.
 
     Rates that diverged are passed over; Diverged where none is left.
     """
-    records = []
-    for rate in rates:
-        try:
-            records.append(record_of(lab, config, rate, bar))
-        except Diverged:
-            continue
+    records, _ = tried(rates, lambda rate: record_of(lab, config, rate, bar))
     if not records:
         raise Diverged(f"every learning rate of {config or 'full fine-tuning'} diverged ({rates}); give lower ones")
     return min(records, key=lambda record: record["val"])

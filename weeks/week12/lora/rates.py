@@ -15,7 +15,8 @@ def groups(model, name, *, lr, ratio=16.0):
     """
     if not ratio >= 1:
         raise ValueError(f"ratio must be at least 1, got {ratio!r}: B learns faster than A; 16 is a good start")
-    own = {key: p for key, p in parameters(model, name).items() if p.requires_grad}
-    writes = {key: key.endswith(".lora_B") or p.ndim == 1 for key, p in own.items()}
-    fast, slow = ([p for key, p in own.items() if writes[key] is which] for which in (True, False))
+    slow, fast = [], []
+    for key, p in parameters(model, name).items():
+        if p.requires_grad:
+            (fast if key.endswith(".lora_B") or p.ndim == 1 else slow).append(p)
     return [group for group in ({"params": slow, "lr": lr}, {"params": fast, "lr": lr * ratio}) if group["params"]]

@@ -156,15 +156,32 @@ def test_missing_text_is_told(load_script, tmp_path):
         load_script("week12", "experiments").main(["grid", "--preset", "smoke", "--data", str(tmp_path)])
 
 
-def test_a_folder_that_cannot_be_used_is_told_before_training(load_script, data, tmp_path, monkeypatch):
-    """A file, and a folder below one, for a job that trains and for one that does not."""
+def test_an_interrupted_job_goes_on(load_script, data, tmp_path, monkeypatch):
+    """No run that was finished is made again, in the same process or in a new one, and the numbers are those of one
+    piece; a further job has what the first one measured."""
     experiments = load_script("week12", "experiments")
-    for name in experiments.JOBS:
-        monkeypatch.setitem(experiments.JOBS, name, lambda preset, labs: pytest.fail("worked before it was refused"))
-    monkeypatch.setattr(experiments, "open_lab", lambda *what: pytest.fail("trained before it was refused"))
+    whole, made, stop = laboratory.teach, [], [None]
+
+    def teach(lab, config, rate, bar):
+        if len(made) == stop[0]:
+            raise KeyboardInterrupt
+        made.append((str(config), rate))
+        return whole(lab, config, rate, bar)
+
+    def measure(job, at=None):
+        stop[0] = at
+        made.clear()
+        experiments.main([job, "--preset", "smoke", "--data", str(data), "--out", str(tmp_path), "--threads", "1"])
+        return json.loads((tmp_path / f"{job}-smoke.json").read_text())["metrics"]
+
+    monkeypatch.setattr(laboratory, "teach", teach)
     monkeypatch.setattr(experiments, "OPEN", {})
-    (tmp_path / "file").write_text("mine")
-    for job, out in (("grid", "file"), ("places", "file/sub"), ("memory", "file")):
-        with pytest.raises(OSError, match="file"):
-            experiments.main([job, "--preset", "smoke", "--data", str(data), "--out", str(tmp_path / out)])
-    assert (tmp_path / "file").read_text() == "mine"
+    in_one_piece, runs = measure("grid"), list(made)
+    monkeypatch.setattr(experiments, "OPEN", {})
+    with pytest.raises(KeyboardInterrupt, match=r"3 results are kept in .*grid-smoke-0.part; the same command goes on"):
+        measure("grid", at=3)
+    monkeypatch.setattr(experiments, "OPEN", {})
+    assert measure("grid") == in_one_piece and made == runs[3:]
+    assert len(runs) == len(set(runs)) and [path.name for path in tmp_path.iterdir()] == ["grid-smoke.json"]
+    measure("spectrum")
+    assert made and not {config for config, _ in made} & {"None"}  # full fine-tuning has been measured by the grid

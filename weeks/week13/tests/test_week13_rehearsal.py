@@ -21,6 +21,23 @@ def test_joint_trains_on_all_rows_it_knows():
     assert as_counts(online.start(None, high)) == as_counts(offline.start(None, high)) == everything
 
 
+def test_joint_reads_other_rows_at_every_task():
+    """Five tasks of 40 rows, a fifth of the pot read at each: the same rows each time would be 40 in all, and no
+    bound for a method that reads 200. The order is that of the seed, and a run that goes on has it again."""
+    tasks = [Task(name, all_judged(torch.arange(80 * i, 80 * (i + 1)).view(40, 2))) for i, name in enumerate("abcde")]
+    for seed in (0, 1):
+        joint, read = make("joint", seed=seed, tasks=tasks), []
+        for one in tasks:
+            rows = joint.start(None, one)
+            assert torch.equal(joint.start(None, one).ids, rows.ids)
+            assert torch.equal(make("joint", seed=seed, tasks=tasks).start(None, one).ids, rows.ids)
+            read.append({tuple(ids) for step in range(5) for ids in rows[Shuffle(200, 8).at(step)].ids.tolist()})
+            assert len(read[-1]) == 40
+        assert 200 * (1 - 0.8**5) * 0.85 < len(set.union(*read)) <= 200
+        assert read[0] != read[1] and joint.start(None, tasks[0]).ids[0, 0] == 0
+    assert len(set.union(*read)) > 3 * 40
+
+
 def test_replay_remembers_more_than_naive():
     """The point of it all, on two opposite rules: the next token is one up, or one down. Naive forgets the first."""
     walk = lambda d: (torch.arange(8)[:, None] + d * torch.arange(7)) % 8  # (8, T+1)  # noqa: E731

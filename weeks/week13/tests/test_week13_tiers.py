@@ -153,6 +153,9 @@ def test_the_report_follows_the_cells(filled):
     assert got["intransigence"] == pytest.approx(want, abs=1e-9)
     assert got["generic_rise"] == pytest.approx(one["generic"][1] - one["generic"][0])
     assert got["acc_low"] <= got["acc"] <= got["acc_high"]
+    assert got["time_ratio"] == 1
+    elsewhere = {**one, "machine": {**one["machine"], "cpu": "another one"}}
+    assert report.row(elsewhere, naive=one, **beside) == {k: v for k, v in got.items() if k != "time_ratio"}
     text = report.lines(metrics)
     assert "bits per byte; 2 seed(s)" in text and len(text.splitlines()) == 2 + 6 + 1
     assert "separate *" in text and text.endswith("* is told which task it is judged on")

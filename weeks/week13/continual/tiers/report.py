@@ -105,7 +105,7 @@ def row(record, base, naive, joint):
     if "seconds" in record:
         n["seconds"] = sum(record["seconds"])
         n["extra_mb"] = record["extra_bytes"][-1] / 1e6
-        if naive:
+        if naive and naive["machine"] == record["machine"]:  # another one's seconds are of another length
             n["time_ratio"] = sum(record["cpu_seconds"]) / max(sum(naive["cpu_seconds"]), 1e-9)
     if len(record.get("generic", ())) == 2:
         n["generic_rise"] = record["generic"][1] - record["generic"][0]

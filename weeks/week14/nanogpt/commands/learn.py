@@ -265,12 +265,7 @@ def going_on(options, name, device, chosen):
     begun = checkpoint.read_index(options.out)["record"].get("progress")
     if not begun:
         raise Mistake(f"{options.out} is complete: there is nothing to resume. To teach it more: nanogpt learn")
-    try:
-        {name: begun["config"][name] for name in ("steps", "batch_size", "seed", "optimizer")}  # in none by default
-        stored = TrainConfig(**begun["config"])
-    except (TypeError, KeyError, Mistake) as error:
-        file = f"{options.out}/{checkpoint.INDEX}"
-        raise Mistake(f"{file} lacks what a run needs ({error}); restore it from a copy, or train again") from error
+    stored = stored_config(begun["config"], options.out / checkpoint.INDEX)
     if chosen.get("precision") == "auto":
         chosen = {**chosen, "precision": pick_precision("auto", device)}
     if name != begun["task"]:
@@ -283,6 +278,19 @@ def going_on(options, name, device, chosen):
             "leave it out to go on as before, or start anew in another folder"
         )
     return course, config
+
+
+def stored_config(fields, file):
+    """The TrainConfig of a run that was stopped, as `file` has it."""
+    missing = [
+        name for name in ("steps", "batch_size", "seed", "optimizer") if name not in fields
+    ]  # in none by default
+    try:
+        if missing:
+            raise Mistake(f"no {', '.join(missing)}")
+        return TrainConfig(**fields)
+    except (TypeError, ValueError, Mistake) as error:
+        raise Mistake(f"{file} lacks what a run needs ({error}); restore it from a copy, or train again") from error
 
 
 def read_task(path, exam=None, name=""):

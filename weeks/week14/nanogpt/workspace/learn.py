@@ -12,7 +12,7 @@ from ..vendor.bpe.fast import Tokenizer
 from ..vendor.continual.methods import make
 from ..vendor.continual.weights import copied, write
 from ..vendor.lora import adapter
-from ..vendor.shared.errors import Mistake
+from ..vendor.shared.errors import Mistake, sentence
 from ..vendor.shared.text import END, documents
 from .gate import verdict
 from .store import Course, save_course
@@ -154,11 +154,8 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     except (Mistake, OSError) as error:
         if saved is None and not isinstance(error, Diverged):
             raise  # nothing has begun: the same command would only say the same
-        said = str(error)
-        if isinstance(error, OSError):  # a full disk, mostly
-            said = f"{error.filename or folder}: {(error.strerror or said).lower()}; free what is in the way"
         again += " and a lower --lr" if isinstance(error, Diverged) else ""
-        raise Mistake(f"{said}. {_kept(saved, config, folder, again)}") from error
+        raise Mistake(f"{sentence(error, 'free what is in the way')}. {_kept(saved, config, folder, again)}") from error
     finally:
         if new and saved is None:  # the state before alone would be in the way of the next try
             checkpoint.clear(folder)

@@ -1,4 +1,4 @@
-# vendored from tools/shared/claims.py, sha256 e9c32e9480996daeb4a362e5cc9ebfde3a4c067cf4b0982a73829a70ec133bbd; edit there, then run: make vendor
+# vendored from tools/shared/claims.py, sha256 dd9d3b6c6095dbd9afca6995363339d2e72411718b9fda06083b4b24b8ea4b34; edit there, then run: make vendor
 """Run the claims of papers that a week measures: one small experiment for each claim and each seed.
 
 A week's claims.py has a table {name: experiment} and calls `main`. An experiment is called as experiment(seed, run). It
@@ -8,17 +8,16 @@ Left out: what a number means, and verdicts (tools/papers.py).
 """
 
 import argparse
-import hashlib
 import json
 import math
 import statistics
 import sys
-from pathlib import Path
 
 from .errors import Mistake
-from .files import atomic_write, locked
+from .files import locked
+from .kept import Kept
 from .progress import bar
-from .results import Stopwatch, command_line, models_folder, results_folder, thread_count, write_results
+from .results import command_line, folder_to_fill, models_folder, results_folder, thread_count, write_results
 
 
 class Run:
@@ -46,24 +45,6 @@ def once(work):
         return kept[run.quick, *key]
 
     return ask
-
-
-def code_of(script):
-    """A hash of the script and of its week's package: numbers of other code must not be mixed with those of this."""
-    week, digest = Path(script).resolve().parent, hashlib.sha256()
-    for path in sorted([Path(script).resolve(), *week.glob("*/**/*.py")]):
-        if "tests" not in path.relative_to(week).parts:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def read_rows(path, code):
-    """{name: {seed: row}} of what an interrupted run had finished with the same code."""
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        return kept["rows"] if kept["code"] == code else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def row_of(name, seed, answer):
@@ -103,7 +84,7 @@ def parser(claims, about):
     p.add_argument("names", nargs="*", metavar="NAME", help="claims to measure (default: all)")
     p.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0 (default: %(default)s)")
     p.add_argument("--threads", type=int, default=1, help="CPU threads of torch (default: %(default)s)")
-    p.add_argument("--out", type=Path, default=None, help="folder for claims.json (default: runs/<week>/results)")
+    p.add_argument("--out", type=folder_to_fill, help="folder for claims.json (default: runs/<week>/results)")
     p.add_argument("--quick", action="store_true", help="a fiftieth of the steps: shows that it runs, writes nothing")
     return p
 
@@ -125,36 +106,28 @@ def main(script, claims, about, argv=None):
             print(f"{name}: {claims[name](0, Run(name, quick=True))} (a trial: the number means nothing)", flush=True)
         return {}
     unfinished = models_folder(script, args.out) / "claims-unfinished.json"
-    with locked(unfinished.parent):
-        return measure(script, claims, names, args, argv, threads, unfinished)
+    with locked(unfinished.parent), Kept(unfinished, script) as kept:
+        return measure(script, claims, names, args, argv, threads, kept)
 
 
-def measure(script, claims, names, args, argv, threads, unfinished):
-    code, watch, found = code_of(script), Stopwatch(), {}
-    rows = read_rows(unfinished, code)
-    path = results_folder(script, args.out) / "claims.json"
+def measure(script, claims, names, args, argv, threads, kept):
+    """The metrics of the claims in `names`; what is in `kept` is not measured again."""
+    path, found = results_folder(script, args.out) / "claims.json", {}
     try:
         for name in names:
-            done = rows.setdefault(name, {})
-            for seed in range(args.seeds):
-                if str(seed) not in done:
-                    answer = claims[name](seed, Run(f"{name}, seed {seed}"))
-                    done[str(seed)] = row_of(name, seed, answer)
-                    atomic_write(unfinished, json.dumps({"code": code, "rows": rows}))
-            new = metrics_of(name, [done[str(seed)] for seed in range(args.seeds)])
+            keys = [f"{name} {seed}" for seed in range(args.seeds)]
+            for seed, key in enumerate(keys):
+                if key not in kept:
+                    kept[key] = row_of(name, seed, claims[name](seed, Run(f"{name}, seed {seed}")))
+            new = metrics_of(name, [kept[key] for key in keys])
             found |= new
             mean, spread, *_ = new.values()
             print(f"{name}: {mean:.4g} +- {spread:.2g} over {args.seeds} seeds", flush=True)
             write(
-                path, new, command=command_line(script, argv), preset="claims", seed=0, seconds=watch.seconds,
+                path, new, command=command_line(script, argv), preset="claims", seed=0, seconds=kept.seconds,
                 threads=threads,
             )  # fmt: skip
     except (ValueError, FloatingPointError) as error:
         raise Mistake(f"{name}: {error}") from None
-    except KeyboardInterrupt:
-        count = sum(map(len, rows.values()))
-        said = f"{count} finished seeds are kept in {unfinished}; the same command goes on" if count else ""
-        raise KeyboardInterrupt(said) from None
-    unfinished.unlink(missing_ok=True)
     print(f"results: {path}\nWhat the pages predicted, and the verdicts: papers/README.md")
     return found

@@ -1,4 +1,4 @@
-# vendored from tools/shared/results.py, sha256 3ba33d2f57fb036757191571a64939337644c7a395a5a0ddf504f0848c712653; edit there, then run: make vendor
+# vendored from tools/shared/results.py, sha256 1501fbae3a23b249aee03cd8b792858388debba0e546c78dd2ea52830d755bf6; edit there, then run: make vendor
 """What every train script shares: its options, its threads, its results file.
 
 Left out on purpose: logging frameworks, configuration files, anything that a script can say itself.
@@ -35,6 +35,20 @@ def seed_number(text):
     return seed
 
 
+def folder_to_fill(text):
+    """A folder, there or not, in which files can be made: told at once, and not when hours have been measured."""
+    path = Path(text)
+    try:
+        inside = next(place for place in (path, *path.resolve().parents) if place.exists())
+    except OSError as error:  # a name that is too long, or goes round in circles
+        raise argparse.ArgumentTypeError(f"{text}: {error.strerror.lower()}; give another folder") from None
+    if not inside.is_dir():
+        raise argparse.ArgumentTypeError(f"{inside} is no folder; give another path")
+    if not os.access(inside, os.W_OK | os.X_OK):
+        raise argparse.ArgumentTypeError(f"nothing can be written in {inside}; give another folder")
+    return path
+
+
 def parser(description, *, data=None, epilog=None):
     """The options that every train script takes; `data` is the default of --data."""
     p = argparse.ArgumentParser(
@@ -43,7 +57,7 @@ def parser(description, *, data=None, epilog=None):
     p.add_argument("--preset", choices=PRESETS, default="default", help="how long to run (default: %(default)s)")
     p.add_argument("--seed", type=seed_number, default=0, help="seed of everything random (default: %(default)s)")
     p.add_argument("--data", type=Path, default=data, help="folder or file to read (default: %(default)s)")
-    p.add_argument("--out", type=Path, default=None, help="folder for results (default: runs/<week>/results)")
+    p.add_argument("--out", type=folder_to_fill, help="folder for results (default: runs/<week>/results)")
     p.add_argument("--threads", type=int, default=None, help="CPU threads (default: all that this process may use)")
     return p
 
@@ -79,7 +93,8 @@ def drawing_parser(description, script, preset="default"):
     )
     p.add_argument("--preset", choices=PRESETS, default=preset, help="whose results to draw (default: %(default)s)")
     p.add_argument("--results", type=Path, default=week / "results", help="folder to read (default: committed)")
-    p.add_argument("--out", type=Path, default=week / "figures", help="folder for figures (default: committed)")
+    figures = week / "figures"
+    p.add_argument("--out", type=folder_to_fill, default=figures, help="folder for figures (default: committed)")
     return p
 
 

@@ -1,4 +1,4 @@
-# vendored from tools/shared/errors.py, sha256 c9c18fe07378f6592c61f9f05286a4b9f6b4f75760d7de653f7b8547b3c549e9; edit there, then run: make vendor
+# vendored from tools/shared/errors.py, sha256 03615407f032dbe5b337eaff9efe01f895bfd434ba410de2771c19737b4d5d7c; edit there, then run: make vendor
 """What went wrong, for whoever typed the command: one class of expected failures, and the exit status of each end."""
 
 import os
@@ -28,7 +28,7 @@ def entry(main, argv=None):
     except (Mistake, OSError) as error:
         if os.environ.get("CHASE_DEBUG"):
             raise
-        print(f"error: {_sentence(error)}", file=sys.stderr)
+        print(f"error: {sentence(error)}", file=sys.stderr)
         try:
             sys.stdout.flush()
         except OSError:  # the output itself has failed, as on a full disk
@@ -37,12 +37,12 @@ def entry(main, argv=None):
     return 0
 
 
-def _sentence(error):
+def sentence(error, way_out="free what is in the way, or give another path"):
     """What to print; an OSError speaks of numbers and of no way out."""
     if isinstance(error, Mistake) or not error.strerror:
         return str(error)
     about = f"{os.fsdecode(error.filename)!r}: " if isinstance(error.filename, str | bytes) else ""
-    return f"{about}{error.strerror.lower()}; free what is in the way, or give another path"
+    return f"{about}{error.strerror.lower()}; {way_out}"
 
 
 def _drop_output():

@@ -1,5 +1,7 @@
-# vendored from weeks/week13/continual/methods/joint.py, sha256 a843da620964ebd0322150d5413c2d5b2860cbb39af48e85ac3702f8b33f5cf2; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/joint.py, sha256 b50b26b8e2a1a257df461380631c83278a635a45b645e3c87ea69f94b304ce74; edit there, then run: make vendor
 """Joint training: every row of every task, in one pot. What a method that forgets nothing would learn from."""
+
+import torch
 
 from ..rows import Rows, cat
 from ..strategy import Strategy
@@ -10,18 +12,21 @@ class Joint(Strategy):
 
     By itself it knows a task once it has come: the honest "keep everything and train on it all".
     With `tasks` it knows all of them from the start, also the future ones: multi-task training, which is no continual
-    learning at all and serves as the upper bound in tables.
+    learning at all and serves as the upper bound in tables. The pot is then the same at every task, and the loop draws
+    from every task by one seed; so each task has it in another order, or it would bring the same few rows each time.
     """
 
     keeps = "rows"
 
     def __init__(self, config=None, *, seed=0, tasks=()):
         super().__init__(config)
+        self.seed, self.ahead = seed, bool(tasks)
         self.rows = {task.name: task.train for task in tasks}
 
     def start(self, learner, task):
         self.rows[task.name] = task.train
-        return cat(list(self.rows.values()))
+        pot = cat(list(self.rows.values()))
+        return pot[shuffled(len(pot), self.seed, list(self.rows).index(task.name))] if self.ahead else pot
 
     def state(self):
         tensors = {f"{i}.{name}": t for i, rows in enumerate(self.rows.values()) for name, t in rows.tensors.items()}
@@ -33,6 +38,12 @@ class Joint(Strategy):
             return Rows(**{key.removeprefix(start): t for key, t in state.items() if key.startswith(start)})
 
         self.rows = {name: rows_of(i) for i, name in enumerate(state["tasks"])}
+
+
+def shuffled(n, seed, place):
+    """An order of `n` rows for the task at that place, int64 (n,); that of the first one is the order of the rows."""
+    order = torch.randperm(n, generator=torch.Generator().manual_seed((seed * 1_000_003 + place) % 2**63))
+    return order if place else torch.arange(n)
 
 
 class Cumulative(Joint):
