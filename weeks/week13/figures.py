@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from continual.tiers.report import best, methods_of  # noqa: E402
-from continual.vendor.shared.errors import entry  # noqa: E402
+from continual.vendor.shared.errors import Mistake, entry  # noqa: E402
 from continual.vendor.shared.results import drawing_parser, read_metrics  # noqa: E402
 
 LOOKS = {"naive": ("#c0392b", "o", "-"), "joint": ("#555555", "^", ":")}
@@ -21,6 +21,11 @@ OTHERS = ("labels", "instructions", "ssr", "trace")  # tables beside that of the
 def shown(metrics):
     """The three rows that a matrix is drawn of: naive, the best method, joint."""
     return [name for name in ("naive", best(metrics), "joint") if name]
+
+
+def drawn(metrics, method):
+    """The numbers of what is drawn: the runs in the first order of the tasks."""
+    return metrics[method].get("forward", metrics[method])
 
 
 def heat_maps(metrics, path):
@@ -49,15 +54,19 @@ def heat_maps(metrics, path):
                    for i, name in enumerate(names)]  # fmt: skip
         axis.set_yticks(range(len(names)), moments)
         axis.set_xlabel("judged on")
-        told = "all tasks at once" if method == "joint" else f"BWT {metrics[method].get('bwt', 0):+.2f}"
+        told = "all tasks at once" if method == "joint" else f"BWT {drawn(metrics, method).get('bwt', 0):+.2f}"
         axis.set_title(f"{method}: {told}")
     label = f"colour and number: {metrics['unit']}, not their change (bold: just learned)\ndarkest: the floor or worse"
     fig.colorbar(image, ax=axes, label=label, location="bottom", shrink=0.6, extend="min" if up else "max")
     name = best(metrics)
-    if name and "forgetting_cut_pct" in metrics[name]:
-        title = f"{name} avoids {metrics[name]['forgetting_cut_pct']:.0f} % of the loss that naive training causes"
-    else:
+    if "forgetting_cut_pct" not in drawn(metrics, "naive"):
         title = "There is nothing to avoid: naive training did not forget in this run"
+    elif name:
+        title = (
+            f"{name} avoids {drawn(metrics, name)['forgetting_cut_pct']:.0f} % of the loss that naive training causes"
+        )
+    else:
+        title = "Naive training, and all tasks at once"
     fig.suptitle(f"{title} ({whose(metrics)})")
     save(fig, path)
 
@@ -145,6 +154,8 @@ def main(argv=None):
             tables[f"{tier}-"] = read_metrics(path, command)
     args.out.mkdir(parents=True, exist_ok=True)
     for start, metrics in tables.items():
+        if "tasks" not in metrics:
+            raise Mistake(f"{args.results / start}{args.preset}.json is of an older program; run: {command}")
         for name, draw in FIGURES.items():
             draw(metrics, args.out / f"{start}{name}.png")
             print(args.out / f"{start}{name}.png")

@@ -18,6 +18,7 @@ networks and longer training, so the numbers stand side by side and no more.
 Each cell (scenario, method, seed) is saved when it is done: run the same command again, and only the missing ones run.
 """
 
+import json
 import sys
 from collections import defaultdict
 from functools import lru_cache
@@ -34,7 +35,6 @@ from continual.vendor.shared.results import (
     Stopwatch,
     command_line,
     parser,
-    read_metrics,
     results_folder,
     thread_count,
     write_results,
@@ -180,13 +180,17 @@ def saved(path, size):
     """The cells that an earlier run left in `path`, if it ran at this size."""
     if not path.exists():
         return {}
-    metrics = read_metrics(path, "python weeks/week13/tier0.py")
-    if metrics.get("settings") != size:
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        settings, cells = metrics["settings"], metrics["cells"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Mistake(f"{path} is not a results file ({error!r}); move it away, and its cells run again") from None
+    if settings != size:
         raise Mistake(
-            f"{path} holds cells of {metrics.get('settings')}, which would not compare with those of {size}; "
+            f"{path} holds cells of {settings}, which would not compare with those of {size}; "
             "move it away, or give another --out"
         )
-    return metrics["cells"]
+    return cells
 
 
 def arguments(argv):

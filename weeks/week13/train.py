@@ -25,16 +25,16 @@ import torch
 from continual import METHODS
 from continual.tiers import costs, domains, growth, instructions, labels, own, report
 from continual.tiers.scenario import ORDERS
-from continual.tiers.table import Table, method, parse, read_cells
+from continual.tiers.table import Table, method, parse, read_cells, took
 from continual.vendor.shared.errors import Mistake, entry
 from continual.vendor.shared.jobs import perform
 from continual.vendor.shared.results import (
     Stopwatch,
     fast_in_bf16,
-    finish,
     models_folder,
     parser,
     results_folder,
+    save_run,
     thread_count,
 )
 
@@ -111,6 +111,7 @@ class Job:
     args: argparse.Namespace
     argv: list
     clock: Stopwatch = field(default_factory=Stopwatch)
+    seconds: float | None = None  # of a table what all its cells took, whichever command measured them
 
     @property
     def preset(self):
@@ -133,11 +134,17 @@ class Job:
         return [spec for each in asked for spec in (METHODS if each == "all" else [each])]
 
     def record(self, metrics, name=None):
+        """Write the results file, say where it lies, and return the metrics."""
+        print(f"results: {self.save(metrics, name)}")
+        return metrics
+
+    def save(self, metrics, name=None):
         """Write the results file. That of the domains is the week's: it has no name but its preset."""
         name = name or self.name
         stem = f"{'' if name == 'domains' else f'{name}-'}{self.args.preset}"
-        argv, seconds, threads = [self.name, *self.argv], self.clock.seconds, torch.get_num_threads()
-        return finish(__file__, self.args, argv, metrics, name=stem, seconds=seconds, threads=threads)
+        argv, threads = [self.name, *self.argv], torch.get_num_threads()
+        seconds = self.clock.seconds if self.seconds is None else self.seconds
+        return save_run(__file__, self.args, argv, metrics, name=stem, seconds=seconds, threads=threads)
 
 
 def table(job, scenario):
@@ -148,7 +155,8 @@ def table(job, scenario):
     print(f"{' > '.join(task.name for task in scenario.tasks)}; {scenario.settings['steps']} steps each, rate "
           f"{scenario.settings['lr']}; {len(seeds)} seed(s), {', '.join(orders)}; {torch.get_num_threads()} threads; "
           f"cells: {cells.folder}", flush=True)  # fmt: skip
-    metrics = report.summarise(cells.fill(job.methods(), orders, seeds))
+    records = cells.fill(job.methods(), orders, seeds)
+    job.seconds, metrics = sum(map(took, records)), report.summarise(records)
     metrics["settings"] = scenario.settings
     print(report.lines(metrics))
     return metrics
@@ -228,39 +236,57 @@ def base_of(args, settings):
 
 def run_growth(job):
     """Seconds and bytes of the last tasks over those of the first, for 5, 10 and 20 tasks."""
-    metrics = {"counts": list(job.preset.tasks)}
+    metrics, specs = {"counts": list(job.preset.tasks)}, job.methods()
+    if alone := [spec for spec in specs if parse(spec)[0] not in METHODS]:
+        raise Mistake(f"{alone[0]} learns no tasks one after another, so nothing of it can grow; leave this row out")
     for count in job.preset.tasks:
         cells = Table(growth.scenario(job.preset.settings, count), job.cells("growth") / str(count))
-        for spec in job.methods():
-            record = cells.cell(spec, "forward", job.args.seed)
+        cells.check(specs)
+        for spec in specs:
+            record = cells.part(spec, "forward", job.args.seed)
+            if record is None:
+                continue
             seconds, kept = growth.growth(record)
             metrics.setdefault(spec, {})[str(count)] = {"time": seconds, "bytes": kept}
             print(f"{spec:>12}, {count:>2} tasks: the last ones take {seconds:.2f} times the seconds of the first"
                   + (f", and {kept:.2f} times the bytes" if kept else ""))  # fmt: skip
     last = str(max(job.preset.tasks))
-    shown = {spec: of[last]["time"] for spec, of in metrics.items() if isinstance(of, dict)}
+    shown = {spec: of[last]["time"] for spec, of in metrics.items() if isinstance(of, dict) and last in of}
+    if not shown:
+        raise Mistake("no row took part, for the reasons above; choose other --methods")
     metrics["cost_per_task_growth"] = shown.get("replay", mean(shown.values()))
     return job.record(metrics)
 
 
 def run_costs(job):
     """A task's seconds with each method whose cells are there, over those of naive training, step by step in turns."""
-    metrics, before = {}, noted_costs(job)
-    for tier, scenario in SMALL.items():
-        known = sorted({r["method"] for r in read_cells(job.cells(tier))} - {"floor", "base", "separate"})
-        if known:
-            made, noted = scenario(job), before.get(tier, {})
-            metrics[tier] = {spec: noted.get(spec) or costs.cost(made, spec, job.args.seed) for spec in known}
-            print("\n".join(f"{spec:>60} {of['time_ratio']:6.2f}" for spec, of in metrics[tier].items()), flush=True)
-    if not metrics:
+    metrics = noted_costs(job)
+    rows = {tier: {r["method"] for r in read_cells(job.cells(tier))} - {"floor", "base", "separate"} for tier in SMALL}
+    if not any(rows.values()):
         raise Mistake(f"{job.results / 'cells'} holds no table yet; run: python weeks/week13/train.py domains")
+    for tier, known in rows.items():
+        noted = metrics.get(tier, {})
+        made = SMALL[tier](job) if known - noted.keys() else None
+        for spec in sorted(known - noted.keys()):
+            noted[spec] = costs.cost(made, spec, job.args.seed)
+            metrics[tier] = dict(sorted(noted.items()))
+            job.save(metrics)  # a row takes minutes, and the next one may fail
+        for spec, of in sorted(noted.items()):
+            print(f"{spec:>60} {of['time_ratio']:6.2f}", flush=True)
     return job.record(metrics)
 
 
 def noted_costs(job):
     """{tier: {row: its costs}} that were measured before."""
     path = job.results / f"costs-{job.args.preset}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["metrics"] if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["metrics"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Mistake(
+            f"{path} is not a results file ({error!r}); move it away, and run: python weeks/week13/train.py costs"
+        ) from None
 
 
 def run_compare(job):
@@ -289,7 +315,8 @@ def run_own(job):
     args, settings = job.args, PRESETS["instructions"][job.args.preset].settings
     spec, (name, config) = args.method, parse(args.method)
     base = base_of(args, settings)
-    parts = own.parts(args.tasks, settings["train_rows"], settings["test_rows"])
+    parts, said = own.parts(args.tasks, settings["train_rows"], settings["test_rows"])
+    print(*said, sep="\n", end="\n" * bool(said))
     room = own.room(parts, base.text, settings)
     settings = {**settings, "answer": room, "model": str(args.model), "half": args.half}
     parts, left = instructions.fitting(parts, base.text, settings)
@@ -298,7 +325,7 @@ def run_own(job):
     scenario = instructions.scenario("own", base, parts, settings)
     if name in METHODS:
         method(scenario, name, config)  # what cannot be is told before any training
-    cells = Table(scenario, job.cells("own"))
+    cells = Table(scenario, job.cells("own") / scenario.digest())  # each set of tasks has a folder of its own
     records = cells.fill([spec], ["forward"], [args.seed])
     metrics = report.summarise(records)
     if spec not in metrics:
@@ -322,6 +349,7 @@ def options(name):
     p.prog = f"train.py {name}"
     if name in PRESETS:
         p.add_argument("--methods", nargs="+", help="rows of the table, e.g. ewc ewc:strength=1000, or all")
+    if name in PRESETS and name != "growth":  # which is measured with one order and one seed
         p.add_argument("--orders", nargs="+", choices=ORDERS, help="orders of the tasks (default: the preset's)")
         p.add_argument("--seeds", type=int, help="so many seeds, from --seed on (default: the preset's)")
     if name in ("instructions", "own"):
@@ -332,9 +360,10 @@ def options(name):
         known = ("float32", "bf16")
         p.add_argument("--half", choices=known, help="what products are computed in (default: what is faster here)")
     if name == "instructions":
+        one = p.add_mutually_exclusive_group()
         for tier, source in instructions.SOURCES.items():
             if source.folder:
-                p.add_argument(f"--{tier}", type=Path, help=source.folder)
+                one.add_argument(f"--{tier}", type=Path, help=source.folder)
     if name == "own":
         p.add_argument("--tasks", type=Path, nargs="+", required=True, help="JSONL files, one a task, in their order")
         p.add_argument("--method", default="replay", help="beside naive training (default: %(default)s)")
@@ -350,7 +379,10 @@ def main(argv=None):
 
 def run(name, argv):
     """One job; what goes wrong with numbers is told in a sentence."""
-    args = options(name).parse_args(argv)
+    p = options(name)
+    args = p.parse_args(argv)
+    if getattr(args, "seeds", None) is not None and args.seeds < 1:
+        p.error(f"argument --seeds: {args.seeds} trains nothing; give 1 or more")
     torch.set_num_threads(thread_count(args.threads))
     try:
         return JOBS[name](Job(name, args, list(argv)))

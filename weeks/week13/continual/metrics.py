@@ -132,16 +132,18 @@ def intransigence(rows, joint, higher_is_better=True):
 
 
 def spurious(learned, now, realigned, higher_is_better=True):
-    """Share of what the old tasks lost that a short look at ten old rows each brings back.
+    """Share of what old tasks lost that a short look at ten old rows each brings back.
 
     The three are scores on the old tasks: right after each was learned, at the end, and at the end after a few steps
     on ten of its own rows. What so little brings back was never lost: the model only had forgotten how to answer
     ("spurious forgetting", Zheng et al. 2025). 0: all of the loss is real. None where nothing was lost.
+    A task that lost nothing does not count, and none counts for more than it lost: ten rows may teach something new.
     """
     sign = 1 if higher_is_better else -1
-    lost = sum(sign * (a - b) for a, b in zip(learned, now, strict=True))
-    back = sum(sign * (c - b) for b, c in zip(now, realigned, strict=True))
-    return None if lost <= 0 else back / lost
+    lost = [
+        (sign * (a - b), sign * (c - b)) for a, b, c in zip(learned, now, realigned, strict=True) if sign * a > sign * b
+    ]
+    return sum(min(loss, back) for loss, back in lost) / sum(loss for loss, _ in lost) if lost else None
 
 
 def interval(groups, *, level=0.95, draws=1000, seed=0):

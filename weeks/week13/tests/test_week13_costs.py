@@ -98,3 +98,32 @@ def test_the_comparison_takes_the_costs_that_were_measured(load_script, tmp_path
     again = job("costs")["domains"]
     assert again.items() > measured.items() and again.keys() == {*measured, "l2"}, "only what is missing is measured"
     assert json.loads((tmp_path / "out" / "costs-smoke.json").read_text())["metrics"]["domains"] == again
+
+
+def test_each_ratio_is_kept_as_it_comes(load_script, tmp_path, monkeypatch):
+    """Stopped in its third row the job keeps two, and those of a table that it had not come to."""
+    train = load_script("week13", "train")
+    path, rows = tmp_path / "costs-smoke.json", ("ewc", "l2", "naive", "replay")
+    kept = lambda: json.loads(path.read_text())["metrics"]
+    path.write_text(json.dumps({"metrics": {"labels": {"mas": {"time_ratio": 2.0}}}}))
+    found = {"domains": [{"method": name} for name in rows], "labels": []}
+    monkeypatch.setattr(train, "read_cells", lambda folder: found[folder.parent.name])
+    monkeypatch.setattr(train, "SMALL", dict.fromkeys(found, lambda job: "made"))
+    asked = []
+
+    def cost(made, spec, seed):
+        asked.append(spec)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return {"time_ratio": float(len(asked))}
+
+    monkeypatch.setattr(costs, "cost", cost)
+    words = ["costs", "--preset", "smoke", "--out", str(tmp_path), "--threads", "1"]
+    with pytest.raises(KeyboardInterrupt):
+        train.main(words)
+    old = {"labels": {"mas": {"time_ratio": 2.0}}}
+    assert kept() == {**old, "domains": {"ewc": {"time_ratio": 1.0}, "l2": {"time_ratio": 2.0}}}
+    assert list(train.main(words)["domains"]) == list(rows) and asked[2:] == ["naive", "naive", "replay"]
+    path.write_text("{")
+    with pytest.raises(Mistake, match="costs-smoke.json is not a results file .*move it away"):
+        train.main(words)

@@ -140,6 +140,44 @@ def test_growth_of_two_and_four_tasks(load_script, data):
     assert metrics["cost_per_task_growth"] == metrics["replay"]["4"]["time"] > 0
 
 
+def test_growth_goes_on_without_a_row_that_takes_no_part(load_script, data, capsys):
+    """SSR writes rows, and here nothing is text. What learns no sequence, or is not offered, is refused by name."""
+    metrics = start(load_script, data, "growth", "--methods", "ssr", "naive")
+    assert "naive" in metrics and "ssr" not in metrics and (data / "out" / "growth-smoke.json").is_file()
+    assert "ssr takes no part: ssr needs to read and write text" in capsys.readouterr().out
+    with pytest.raises(Mistake, match="no row took part, for the reasons above; choose other --methods"):
+        start(load_script, data, "growth", "--methods", "ssr")
+    with pytest.raises(Mistake, match="floor learns no tasks one after another"):
+        start(load_script, data, "growth", "--methods", "floor")
+    for option in (["--seeds", "2"], ["--orders", "reverse"]):
+        with pytest.raises(SystemExit):
+            start(load_script, data, "growth", *option)
+        assert f"unrecognized arguments: {' '.join(option)}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seeds", ["0", "-1"])
+def test_no_seeds_are_refused(load_script, data, capsys, seeds):
+    with pytest.raises(SystemExit) as stop:
+        start(load_script, data, "labels", "--seeds", seeds)
+    said = f"argument --seeds: {seeds} trains nothing; give 1 or more"
+    assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_two_folders_of_tasks_are_refused(load_script, data, capsys):
+    """One of the two would be ignored."""
+    with pytest.raises(SystemExit):
+        start(load_script, data, "instructions", "--ssr", "a", "--trace", "b")
+    assert "not allowed with argument --ssr" in capsys.readouterr().err
+
+
+def test_a_second_set_of_tasks_has_cells_of_its_own(load_script, data):
+    """Nothing must be moved away, and the first set goes on with the cells that it has."""
+    a, b, c = (str(jsonl(data / f"{n}.jsonl", [(f"{n}{i}?", f"{n} {i}") for i in range(6)])) for n in "abc")
+    for files in ((a, b), (a, c), (a, b)):
+        assert start(load_script, data, "--tasks", *files, "--method", "naive")["tasks"][1] == Path(files[1]).stem
+    assert len(list((data / "out" / "cells" / "own" / "smoke").iterdir())) == 2
+
+
 def test_own_files(load_script, data):
     """Three files of one's own, in the order given, judged on rows that were held out."""
     files = [jsonl(data / f"{name}.jsonl", [(f"{name}{i}?", f"{name} {i}") for i in range(12)]) for name in "abc"]
@@ -165,13 +203,13 @@ def test_own_files_that_cannot_be_used(data):
 
 
 def test_held_out_rows_are_not_learned(data):
-    train, test = own.parts([jsonl(data / "a.jsonl", [(f"{i}", f"{i}") for i in range(25)])], 99, 99)["a"]
+    train, test = own.parts([jsonl(data / "a.jsonl", [(f"{i}", f"{i}") for i in range(25)])], 99, 99)[0]["a"]
     assert len(test) == 3 and len(train) == 22 and not set(train) & set(test)
 
 
 def test_a_row_that_is_there_twice_is_not_learned_and_judged_by(data):
     pairs = [(f"{i % 5}", f"{i % 5}") for i in range(25)]
-    train, test = own.parts([jsonl(data / "a.jsonl", pairs)], 99, 99)["a"]
+    train, test = own.parts([jsonl(data / "a.jsonl", pairs)], 99, 99)[0]["a"]
     assert len(test) == 1 and len(train) == 4 and not set(train) & set(test)
 
 
@@ -211,8 +249,56 @@ def test_answers_too_long_are_left_out_and_counted(data):
 def test_what_opens_a_model_is_named(data):
     with pytest.raises(Mistake, match="--open 'nowhere' names no way to open a model; give package:function"):
         instructions.opened("x", "nowhere", 30)
-    with pytest.raises(Mistake, match="holds? SSR's tasks; give their folder to --ssr"):
+    with pytest.raises(Mistake, match="hold SSR's tasks; give their folder to --ssr"):
         instructions.ssr(data, {"train_rows": 1, "test_rows": 1}, ("sa",))
+
+
+def test_a_mistake_of_another_package_is_ours(monkeypatch):
+    """Its class is another one: `entry` would print a traceback. Any other exception stays what it is."""
+    theirs = type("Below", (type("Mistake", (Exception,), {}),), {})
+    for error, kind in ((theirs("nowhere names no model"), Mistake), (KeyError("nowhere names no model"), KeyError)):
+
+        def opener(path, error=error):
+            raise error
+
+        monkeypatch.setattr(instructions, "named", lambda name, opener=opener: opener)
+        with pytest.raises(kind, match="nowhere names no model"):
+            instructions.opened("nowhere", "some:opener", 30)
+
+
+def test_the_floor_answers_what_training_had_most(data):
+    """The most frequent answer of the test rows is no floor: with one row it is always right."""
+    train, test = [Pair(f"q{i}", "no") for i in range(4)], [Pair("q?", "yes")]
+    settings = dict(rank=2, alpha=4, answer=6, generate=True, budget=4, replay_rows=2)
+    parts = {"one": (train, test), "two": ([*train[1:], Pair("r", "yes")], [Pair("s", "no"), Pair("t", "yes")])}
+    toy = instructions.scenario("toy", instructions.opened("bytes", "", 60), parts, settings, labelled=True)
+    assert set(toy.floor(toy.tasks[0]).values()) == {0.0}
+    assert set(toy.floor(toy.tasks[1]).values()) == {0.5}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"input": "a"', "line 2 is not JSON .*expected {{"),
+        ('{{"{0}": "a"}}', "line 2 holds '{0}'; expected .*{1}"),
+        ('{{"{0}": "a", "{1}": 3}}', 'line 2: "{1}" is 3; write a text'),
+        ('{{"{0}": "\\ud800", "{1}": "b"}}', r'line 2: "{0}" holds .ud800, half of a character'),
+    ],
+)
+def test_a_broken_line_of_a_folder_is_named(data, line, said):
+    """SSR's and TRACE's files: the file, the line and what was expected; other fields are no fault."""
+    (data / "tasks.json").write_text('{"sa": {"definition": "Do."}}')
+    for read, fields in ((instructions.ssr, ("input", "output")), (instructions.trace, ("prompt", "answer"))):
+        good = json.dumps(dict(zip(fields, ("a", "b"))) | {"id": 7}) + "\n"
+        (data / "sa.test.jsonl").write_text(good)
+        (data / "sa.train.jsonl").write_text(good + (line.format(*fields) if "{{" in line else line) + "\n")
+        with pytest.raises(Mistake, match="sa.train.jsonl, " + said.format(*fields)):
+            read(data, {"train_rows": 9, "test_rows": 9}, ("sa",))
+        (data / "sa.train.jsonl").write_text(good)
+        assert all(len(pairs) == 1 for pairs in read(data, {"train_rows": 9, "test_rows": 9}, ("sa",))["sa"])
+    (data / "tasks.json").write_text("{}")
+    with pytest.raises(Mistake, match="tasks.json does not tell what the tasks are .*expected .*definition"):
+        instructions.ssr(data, {"train_rows": 9, "test_rows": 9}, ("sa",))
 
 
 @pytest.mark.skipif(not (SHARED / "ssr10" / "tasks.json").exists(), reason="SSR's tasks are not on this machine")

@@ -275,6 +275,10 @@ def test_wrong_use_and_broken_data_are_sentences(load_script, data, tmp_path, ca
     path.rename(tmp_path / "out" / "tier0-smoke.json")
     with pytest.raises(Mistake, match="holds cells of .*'iterations': 2.*move it away, or give another --out"):
         command(load_script, data, tmp_path / "out", *few)
+    path = tmp_path / "out" / "tier0-smoke.json"
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(Mistake, match="tier0-smoke.json is not a results file .*move it away, and its cells run again"):
+        command(load_script, data, tmp_path / "out", *few)
     labels = data / "t10k-labels-idx1-ubyte"
     labels.write_bytes(struct.pack(">HBBI", 0, 8, 1, 3) + bytes([1, 2, 3]))
     with pytest.raises(Mistake, match="has 100 images, .* 3 labels; delete the folder and run: make data/mnist"):

@@ -182,6 +182,20 @@ def test_other_settings_than_those_of_the_cells_are_refused(tmp_path):
         Table(scenario(), tmp_path).cell("floor", "forward", 0)
 
 
+def test_what_knows_no_order_is_measured_in_one(tmp_path, monkeypatch):
+    """Its file is one for all orders: the columns of joint's matrix must not depend on which came first."""
+    monkeypatch.setattr(table, "measure", lambda scenario, spec, order, seed: {
+        "tasks": [task.name for task in scenario.ordered(order)], "final": {"bits": [0.0] * 3}})  # fmt: skip
+    records = Table(scenario(), tmp_path).fill([], ["reverse", "forward"], [0])
+    tasks = {(record["method"], record["order"]): record["tasks"] for record in records}
+    assert tasks.pop(("naive", "reverse")) == ["mid", "high", "low"]
+    assert len(tasks) == 5 and all(of == ["low", "high", "mid"] for of in tasks.values())
+    path = tmp_path / "any-joint-s0.json"
+    path.write_text(path.read_text().replace('"forward"', '"reverse"'))
+    with pytest.raises(Mistake, match="any-joint-s0.json was measured in the reverse order.*move this file away"):
+        Table(scenario(), tmp_path).fill([], ["forward"], [0])
+
+
 def test_a_row_is_a_method_and_its_settings():
     """replay:keep_rows=20,memory=reservoir: numbers are numbers, the rest is text; what is unknown is told first."""
     assert table.parse("replay:keep_rows=20,memory=reservoir") == ("replay", {"keep_rows": 20, "memory": "reservoir"})
@@ -189,6 +203,11 @@ def test_a_row_is_a_method_and_its_settings():
         table.parse("replai")
     with pytest.raises(Mistake, match="'keep_rows' sets nothing; write replay:setting=value"):
         table.parse("replay:keep_rows")
+    for row in ("floor", "base", "separate"):
+        with pytest.raises(Mistake, match=f"'{row}:x=1': {row} is a row of every table and no method.*leave them out"):
+            table.parse(f"{row}:x=1")
+    with pytest.raises(ValueError, match="naive has no setting x"):
+        Table(scenario(), "nowhere").fill(["naive:x=1"], ["forward"], [0])
     with pytest.raises(ValueError, match="replay has no setting size"):
         Table(scenario(), "nowhere").fill(["replay:size=3"], ["forward"], [0])
 

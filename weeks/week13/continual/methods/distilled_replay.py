@@ -69,14 +69,16 @@ class DistilledReplay(SharedReplay):
         return loss + self.config.strength * kl_div(now, then, log_target=True, reduction="sum") / len(logits)
 
     def told(self, learner, places):
-        """What the old model says of these kept rows: a list of (targets that the row judges, V) logits."""
+        """What the old model says of these kept rows: a list of (targets that the row judges, V) logits.
+
+        Each row is read alone: on some processors the company of others moves the last bits, and a run that goes on has
+        other rows to read together than one that never stopped.
+        """
         known = {place: self.said[place] for place in places if place in self.said}
         if missing := [place for place in dict.fromkeys(places) if place not in known]:
-            rows = self.memory.rows[missing]
             with torch.no_grad(), learner.evaluating(), holding(learner, self.before):
-                logits = learner.predict(rows)[0]
-            fresh = dict(zip(missing, logits.split([learner.count(row) for row in rows.split(1)]), strict=True))
-            if sum(map(size, self.said.values())) + size(logits) <= ROOM:
+                fresh = {place: learner.predict(self.memory.rows[[place]])[0] for place in missing}
+            if sum(map(size, [*self.said.values(), *fresh.values()])) <= ROOM:
                 self.said |= fresh
             known |= fresh
         return [known[place] for place in places]

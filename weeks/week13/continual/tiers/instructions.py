@@ -8,6 +8,7 @@ classifications of tier 1b with their long instructions, on any machine; SSR's t
 import copy
 import functools
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 from ..learner import Learner
 from ..methods import METHODS
 from ..methods.grown import Grown
-from ..pairs import Format, Pair
+from ..pairs import Format, Pair, read_fields
 from ..rouge import rouge_l
 from ..rows import windows
 from ..task import Task
@@ -29,7 +30,7 @@ from ..vendor.shared.opener import named
 from ..vendor.shared.text import documents, read_text
 from .base import READS, byte_format
 from .domains import byte_gpt
-from .labels import labelled, labels, majority
+from .labels import labelled, labels
 from .scenario import Scenario
 from .scores import exact, likeliest, teacher_forced
 
@@ -56,8 +57,14 @@ def opened(path, opener, length, learner=None, generate=None, half="float32"):
     """
     if str(path) == BYTES:
         return Base(byte_gpt(dict(n_layer=1, n_head=2, n_embd=16, length=length), seed=0), byte_format(length))
-    loaded = named(opener)(path)
-    template, tokenizer = loaded.template(), loaded.tokenizer
+    open_model = named(opener)
+    try:
+        loaded = open_model(path)
+        template, tokenizer = loaded.template(), loaded.tokenizer
+    except Exception as error:
+        if Mistake.__name__ not in [kind.__name__ for kind in type(error).mro()]:
+            raise
+        raise Mistake(str(error)) from None  # another package has a Mistake of its own, with a sentence as ours
     if template.end_of_reply is None:
         raise Mistake(f"{path} has no token that ends a reply, so its answers would never end; give a chat model")
     ask = lambda prompt: template.encode([{"role": "user", "content": prompt}])
@@ -80,13 +87,21 @@ def pypi(data, settings, names):
 def ssr(folder, settings, names):
     """{name: (train, test)} of SSR's tasks: the definition, an empty line, the input; then the output."""
     folder = Path(folder)
-    if not (folder / "tasks.json").exists():
+    path = folder / "tasks.json"
+    if not path.exists():
         raise Mistake(f"{folder} has no tasks.json, so it does not hold SSR's tasks; give their folder to --ssr")
-    about = json.loads((folder / "tasks.json").read_text(encoding="utf-8"))
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        definitions = {name: f"{about[name]['definition']}" for name in names}
+    except (ValueError, KeyError, TypeError) as error:
+        raise Mistake(
+            f'{path} does not tell what the tasks are ({error!r}); expected {{"{names[0]}": {{"definition": "..."}}, '
+            f"...}} with {', '.join(names)}"
+        ) from None
 
     def pairs(name, part, n):
-        rows = [json.loads(line) for line in read_text(folder / f"{name}.{part}.jsonl").splitlines() if line.strip()]
-        return [Pair(f"{about[name]['definition']}\n\n{row['input']}", row["output"]) for row in rows[:n]]
+        rows = read_fields(folder / f"{name}.{part}.jsonl", ("input", "output"))
+        return [Pair(f"{definitions[name]}\n\n{row['input']}", row["output"]) for row in rows[:n]]
 
     return {name: (pairs(name, "train", settings["train_rows"]), pairs(name, "test", settings["test_rows"]))
             for name in names}  # fmt: skip
@@ -101,7 +116,7 @@ def trace(folder, settings, names):
 
     def pairs(name, part, n):
         path = need(folder / f"{name}.{part}.jsonl", f"... --trace FOLDER, with {name}.{part}.jsonl in it")
-        rows = [json.loads(line) for line in read_text(path).splitlines() if line.strip()]
+        rows = read_fields(path, ("prompt", "answer"))
         return [Pair(row["prompt"], row["answer"].strip().split("\n")[0]) for row in rows[:n]]
 
     return {name: (pairs(name, "train", settings["train_rows"]), pairs(name, "test", settings["test_rows"]))
@@ -199,15 +214,16 @@ def scenario(tier, base, parts, settings, *, main="exact", labelled=False, gener
         return {main: scores[main], **scores} if main in scores else scores
 
     def floor(task):
-        """The best of two answers that need no model: the most frequent one, and the input itself."""
-        often = max((pair.response for pair in task.test), key=[pair.response for pair in task.test].count)
+        """The best of two answers that need no model: the most frequent one of training, and the input itself."""
+        ((often, _),) = Counter(pair.response for pair in parts[task.name][0]).most_common(1)
         inputs = [pair.prompt.split("\n\n", 1)[-1] for pair in task.test]
         scores = {}
         for name, score in (("exact", exact), ("rouge_l", rouge_l)):
             one = [score(often, pair.response) for pair in task.test]
             other = [score(given, pair.response) for given, pair in zip(inputs, task.test)]
             scores[name] = max(sum(one), sum(other)) / len(task.test)
-        scores |= {"teacher": scores["exact"], "likelihood": majority(task.test)}
+        right = sum(often == pair.response for pair in task.test) / len(task.test)
+        scores |= {"teacher": scores["exact"], "likelihood": right}
         wanted = ["teacher", *["likelihood"] * labelled, *["exact", "rouge_l"] * bool(settings["generate"])]
         return first({name: scores[name] for name in wanted})
 

@@ -25,7 +25,14 @@ COLUMNS = {
     "time_ratio": ("x naive", ".2f"),  # of the processors' time, whatever else the machine did
 }
 
-IN_ORDER = ("acc", "bwt", "intransigence", "recovery_pct", "generic_rise")  # told of each order of the tasks, too
+IN_ORDER = (
+    "acc",
+    "bwt",
+    "forgetting_cut_pct",
+    "intransigence",
+    "recovery_pct",
+    "generic_rise",
+)  # told of each order of the tasks, too
 IN_FIRST = (*IN_ORDER, "acc_likelihood", "learning_accuracy")  # and of the first run alone
 
 
@@ -96,8 +103,8 @@ def row(record, base, naive, joint):
             n["spurious_pct"] = None if share is None else 100 * share
     if naive and joint:
         at = [mean(scores(r["final"])) for r in (naive, joint)]
-        share = recovery(n["acc"], *at)
-        n["recovery_pct"] = None if share is None else 100 * share
+        worth = at[1] > at[0] if up else at[1] < at[0]  # where joint training is no better there is no way to go
+        n["recovery_pct"] = 100 * recovery(n["acc"], *at) if worth else None
         if n.get("bwt") is not None:
             damage = bwt(scores(naive["matrix"]), up)
             cut = forgetting_cut(-n["bwt"], -damage)

@@ -40,9 +40,11 @@ REALIGNED = 10  # rows of an old task that a model is shown, to tell what it onl
 
 def parse(spec):
     """ "replay:keep_rows=20,memory=reservoir" -> ("replay", {"keep_rows": 20, "memory": "reservoir"})."""
-    name, _, rest = spec.partition(":")
+    name, colon, rest = spec.partition(":")
     if name not in METHODS and name not in ALWAYS:
         raise Mistake(f"no method is called {name!r}; choose from {', '.join(METHODS)}")
+    if colon and name not in METHODS:
+        raise Mistake(f"{spec!r}: {name} is a row of every table and no method, so it has no settings; leave them out")
     config = {}
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")
@@ -67,6 +69,8 @@ class Table:
 
     def cell(self, spec, order, seed):
         """The record of a cell: from its file, or measured now and written to it."""
+        if parse(spec)[0] in ORDERLESS:
+            order = "forward"  # one file for all orders, so it must not depend on which was asked for first
         path, settings = self.path(spec, order, seed), {**self.scenario.settings, "data": self.scenario.digest()}
         if path.exists():
             record = read_cell(path)
@@ -78,37 +82,47 @@ class Table:
                     f"{path} was measured with other settings than these ({', '.join(changed)}); "
                     "move the old table away, or give another folder with --out"
                 )
+            if record["order"] != order:
+                raise Mistake(
+                    f"{path} was measured in the {record['order']} order, and its columns do not match those of other "
+                    "cells; move this file away, and it is measured anew"
+                )
             return record
         record = {"tier": self.scenario.tier, "order": order, "method": spec, "seed": seed, "settings": settings}
         record |= {"higher_is_better": self.scenario.higher_is_better, "unit": self.scenario.unit}
+        began = time.perf_counter()
         record |= measure(self.scenario, spec, order, seed)
+        record["took"] = round(time.perf_counter() - began, 3)
         record |= here(torch.get_num_threads())
         atomic_write(path, to_json(record) + "\n")
         return record
 
-    def fill(self, specs, orders, seeds):
-        """Measure what is missing, the bounds first. Returns all records."""
-        for spec in specs:  # what cannot be is told before any training
+    def check(self, specs):
+        """Tell what cannot be before any training: a ValueError or a Mistake for settings that a method has not."""
+        for spec in specs:
             name, config = parse(spec)
             if config:
                 method(self.scenario, name, config)
+
+    def part(self, spec, order, seed):
+        """The record of a cell; None where its method takes no part, such as one that writes rows where no text is."""
+        try:
+            return self.cell(spec, order, seed)
+        except (Mistake, ValueError, FloatingPointError) as why:
+            if spec in ALWAYS or self.path(spec, order, seed).exists():
+                raise
+            print(f"{spec} takes no part: {why}", flush=True)
+
+    def fill(self, specs, orders, seeds):
+        """Measure what is missing, the bounds first. Returns all records."""
+        self.check(specs)
         wanted = [*ALWAYS, *(spec for spec in specs if spec not in ALWAYS)]
         places = {}
         for seed in seeds:
             for order in orders:
                 for spec in wanted:
                     places.setdefault(self.path(spec, order, seed), (spec, order, seed))
-        records = []
-        for path, (spec, order, seed) in places.items():
-            try:
-                records.append(self.cell(spec, order, seed))
-            except (Mistake, ValueError, FloatingPointError) as why:
-                if spec in ALWAYS or path.exists():
-                    raise
-                print(
-                    f"{spec} takes no part: {why}", flush=True
-                )  # such as one that writes rows, where there is no text
-        return records
+        return [record for place in places.values() if (record := self.part(*place))]
 
 
 @functools.cache
@@ -117,11 +131,16 @@ def here(threads):
     return {"commit": commit(Path(__file__).parent), "machine": machine(threads)}
 
 
+def took(record):
+    """Seconds that a cell took, judging included; older ones say it of the training and the judging alone."""
+    return record.get("took", sum(record.get("seconds", ())) + record.get("judging_seconds", 0))
+
+
 def read_cell(path):
     """One record; a Mistake where the file is not one."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-        record["method"], record["final"], record["settings"]
+        record["method"], record["order"], record["final"], record["settings"]
         return record
     except (ValueError, KeyError, TypeError) as error:
         raise Mistake(f"{path} is not a cell of a table ({error!r}); move it away, and it is measured anew") from None

@@ -265,7 +265,7 @@ def going_on(options, name, device, chosen):
     begun = checkpoint.read_index(options.out)["record"].get("progress")
     if not begun:
         raise Mistake(f"{options.out} is complete: there is nothing to resume. To teach it more: nanogpt learn")
-    stored = stored_config(begun["config"], options.out / checkpoint.INDEX)
+    stored = stored_config(begun, options.out / checkpoint.INDEX)
     if chosen.get("precision") == "auto":
         chosen = {**chosen, "precision": pick_precision("auto", device)}
     if name != begun["task"]:
@@ -280,16 +280,15 @@ def going_on(options, name, device, chosen):
     return course, config
 
 
-def stored_config(fields, file):
+def stored_config(begun, file):
     """The TrainConfig of a run that was stopped, as `file` has it."""
-    missing = [
-        name for name in ("steps", "batch_size", "seed", "optimizer") if name not in fields
-    ]  # in none by default
     try:
-        if missing:
+        fields = begun["config"]
+        missing = [name for name in ("steps", "batch_size", "seed", "optimizer") if name not in fields]
+        if missing:  # in none by default
             raise Mistake(f"no {', '.join(missing)}")
         return TrainConfig(**fields)
-    except (TypeError, ValueError, Mistake) as error:
+    except (TypeError, KeyError, ValueError, Mistake) as error:
         raise Mistake(f"{file} lacks what a run needs ({error}); restore it from a copy, or train again") from error
 
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/pairs.py, sha256 9c4c71e19eedc223170becf6141ad1632289b14fdb53e3e835ecf10a3ce4c5f5; edit there, then run: make vendor
+# vendored from weeks/week13/continual/pairs.py, sha256 6f5990def105e3e4dd9a065b7be3f8bbfc70f52445f03bfd25b4bf2eeedcaab6; edit there, then run: make vendor
 """Text as pairs: what is asked, and what should be answered; and how a pair becomes a row of ids and back.
 
     Pair("2 + 2 =", "4")  --Format.rows-->  ids     [ prompt_ids ... | encode(response) | end | 0 0 ]
@@ -9,6 +9,7 @@ Left out: a "system" text and a conversation of several turns; what a prompt is 
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from os.path import commonprefix  # of any two sequences, paths or not
@@ -19,7 +20,8 @@ from .rows import Rows
 from ..shared.errors import Mistake
 from ..shared.text import read_text
 
-EXAMPLE = '{"prompt": "...", "response": "..."}'
+EXAMPLE = '{"%s": "...", "%s": "..."}'
+HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which JSON can hold and UTF-8 cannot
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,15 @@ TWO = ("a", "b")  # prompts that differ in every letter
 
 def read_pairs(path):
     """The pairs of a JSONL file; a Mistake names the line that is broken, and what was expected there."""
-    pairs = []
+    return [Pair(**fields) for fields in read_fields(path, ("prompt", "response"), strict=True)]
+
+
+def read_fields(path, names, strict=False):
+    """[{name: text}] of a JSONL file's lines; a Mistake names the line that is broken, and what was expected there.
+
+    `strict`: a line has no other fields, and no text is blank. Else others are left out.
+    """
+    rows, example = [], EXAMPLE % names
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -122,17 +132,22 @@ def read_pairs(path):
             fields = json.loads(line)
         except (json.JSONDecodeError, RecursionError) as error:
             raise Mistake(
-                f"{where} is not JSON ({getattr(error, 'msg', 'too deeply nested')}); expected {EXAMPLE}"
+                f"{where} is not JSON ({getattr(error, 'msg', 'too deeply nested')}); expected {example}"
             ) from None
-        if not isinstance(fields, dict) or set(fields) != {"prompt", "response"}:
+        if not isinstance(fields, dict) or not set(names) <= set(fields) or strict and len(fields) > len(names):
             found = ", ".join(map(repr, fields)) if isinstance(fields, dict) else type(fields).__name__
-            raise Mistake(f"{where} holds {found or 'nothing'}; expected {EXAMPLE}")
-        for name, value in fields.items():
-            if not isinstance(value, str) or not value.strip():
+            raise Mistake(f"{where} holds {found or 'nothing'}; expected {example}")
+        rows.append({name: fields[name] for name in names})
+        for name, value in rows[-1].items():
+            if not isinstance(value, str) or strict and not value.strip():
                 raise Mistake(
                     f'{where}: "{name}" is {json.dumps(value)[:40]}; write a text in quotes, or drop the line'
                 )
-        pairs.append(Pair(**fields))
-    if not pairs:
-        raise Mistake(f"{path} has no pairs; each line should be one like {EXAMPLE}")
-    return pairs
+            if HALF.search(value):
+                raise Mistake(
+                    f'{where}: "{name}" holds {ascii(HALF.search(value)[0])[1:-1]}, half of a character, which no '
+                    "text file can hold; write the character itself, or drop the line"
+                )
+    if not rows:
+        raise Mistake(f"{path} has no pairs; each line should be one like {example}")
+    return rows

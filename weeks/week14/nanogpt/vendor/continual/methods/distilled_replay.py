@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 e8b292d9e3937cd704fba17b0c493910305133a9e4eaa5d9e8f3f077e2d006e1; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/distilled_replay.py, sha256 41d6c61c10d153da84510498416f2156214187a9fb9e23b7d3ad22a15f1c5c9d; edit there, then run: make vendor
 """Distilled replay: shared replay whose old rows also hold the model to what it predicted there before the task.
 
 A kept row says which token came; what the old model says of it is how likely each of the others was too. The divergence
@@ -70,14 +70,16 @@ class DistilledReplay(SharedReplay):
         return loss + self.config.strength * kl_div(now, then, log_target=True, reduction="sum") / len(logits)
 
     def told(self, learner, places):
-        """What the old model says of these kept rows: a list of (targets that the row judges, V) logits."""
+        """What the old model says of these kept rows: a list of (targets that the row judges, V) logits.
+
+        Each row is read alone: on some processors the company of others moves the last bits, and a run that goes on has
+        other rows to read together than one that never stopped.
+        """
         known = {place: self.said[place] for place in places if place in self.said}
         if missing := [place for place in dict.fromkeys(places) if place not in known]:
-            rows = self.memory.rows[missing]
             with torch.no_grad(), learner.evaluating(), holding(learner, self.before):
-                logits = learner.predict(rows)[0]
-            fresh = dict(zip(missing, logits.split([learner.count(row) for row in rows.split(1)]), strict=True))
-            if sum(map(size, self.said.values())) + size(logits) <= ROOM:
+                fresh = {place: learner.predict(self.memory.rows[[place]])[0] for place in missing}
+            if sum(map(size, [*self.said.values(), *fresh.values()])) <= ROOM:
                 self.said |= fresh
             known |= fresh
         return [known[place] for place in places]
