@@ -137,13 +137,14 @@ def spurious(learned, now, realigned, higher_is_better=True):
     The three are scores on the old tasks: right after each was learned, at the end, and at the end after a few steps
     on ten of its own rows. What so little brings back was never lost: the model only had forgotten how to answer
     ("spurious forgetting", Zheng et al. 2025). 0: all of the loss is real. None where nothing was lost.
-    A task that lost nothing does not count, and none counts for more than it lost: ten rows may teach something new.
+    A task that lost nothing does not count, and none counts for more than it lost, or for less than nothing: ten rows
+    may teach something new, or disturb.
     """
     sign = 1 if higher_is_better else -1
     lost = [
         (sign * (a - b), sign * (c - b)) for a, b, c in zip(learned, now, realigned, strict=True) if sign * a > sign * b
     ]
-    return sum(min(loss, back) for loss, back in lost) / sum(loss for loss, _ in lost) if lost else None
+    return sum(max(0, min(loss, back)) for loss, back in lost) / sum(loss for loss, _ in lost) if lost else None
 
 
 def interval(groups, *, level=0.95, draws=1000, seed=0):

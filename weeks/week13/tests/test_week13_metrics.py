@@ -163,6 +163,7 @@ def test_spurious_forgetting_comes_back_with_ten_rows():
     assert metrics.spurious([0.5], [0.5], [0.9]) is None, "nothing was lost, so nothing can come back"
     gained = metrics.spurious([0.9, 0.5, 0.3], [0.5, 0.8, 0.2], [0.7, 1.0, 0.6])
     assert gained == pytest.approx((0.2 + 0.1) / (0.4 + 0.1), **EXACT), "what was gained is not what was lost"
+    assert metrics.spurious([0.9, 0.9], [0.5, 0.5], [0.7, 0.1]) == pytest.approx(0.25, **EXACT), "ten rows may disturb"
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():

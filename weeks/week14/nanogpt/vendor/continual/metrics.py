@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/metrics.py, sha256 1374530e9a366df54600a8ccd3ae75d8407b8fb360a0a4ae83d28cf640f4d6bb; edit there, then run: make vendor
+# vendored from weeks/week13/continual/metrics.py, sha256 f7cf26a47be10978548b8a1409ff3f0c01d3fd02006ead6d084b5a74fd8513f1; edit there, then run: make vendor
 """The results matrix and what is read off it. Pure Python: no torch, nothing changed in place.
 
 R[i][j] is the score on task j after training task i; `baseline[j]` the score on task j before any training.
@@ -138,13 +138,14 @@ def spurious(learned, now, realigned, higher_is_better=True):
     The three are scores on the old tasks: right after each was learned, at the end, and at the end after a few steps
     on ten of its own rows. What so little brings back was never lost: the model only had forgotten how to answer
     ("spurious forgetting", Zheng et al. 2025). 0: all of the loss is real. None where nothing was lost.
-    A task that lost nothing does not count, and none counts for more than it lost: ten rows may teach something new.
+    A task that lost nothing does not count, and none counts for more than it lost, or for less than nothing: ten rows
+    may teach something new, or disturb.
     """
     sign = 1 if higher_is_better else -1
     lost = [
         (sign * (a - b), sign * (c - b)) for a, b, c in zip(learned, now, realigned, strict=True) if sign * a > sign * b
     ]
-    return sum(min(loss, back) for loss, back in lost) / sum(loss for loss, _ in lost) if lost else None
+    return sum(max(0, min(loss, back)) for loss, back in lost) / sum(loss for loss, _ in lost) if lost else None
 
 
 def interval(groups, *, level=0.95, draws=1000, seed=0):
