@@ -1,10 +1,10 @@
-"""Day 93: what the table says of cells, by hand; and what the figures' titles say of the table."""
+"""Day 91: what the table says of cells, by hand; and what the figures' titles say of the table."""
 
 import pytest
 from continual.tiers import report
 from continual.vendor.shared.errors import Mistake
 
-pytestmark = pytest.mark.day(93)
+pytestmark = pytest.mark.day(91)
 HERE = {"cpu": "this one"}
 
 
