@@ -33,7 +33,7 @@ FULL = {
         "ngram": 1,  # what ships was trained before runs had rows
     },
     "train": {"steps": 4400, "batch_size": 6, "lr": 0.01, "warmup": 20, "first_context": 96, "grow": 0.3},
-    "memory": {"keep_rows": 512, "replay_rows": 2, "share": 0.5},
+    "memory": {"keep_rows": 512, "replay_rows": 2, "share": 0.5, "piece": 0},
     "own": 1000,  # stories that it writes for its memory
     "exam": 60,  # and for its exam
     "judged": 64,  # samples, and held-out stories, that the judge reads
@@ -43,7 +43,7 @@ FULL = {
 SMOKE = {
     "shape": {"vocab_size": 300, "block_size": 64, "n_layer": 1, "n_head": 2, "n_kv_head": 1, "n_embd": 32},
     "train": {"steps": 100, "batch_size": 8, "warmup": 5},
-    "memory": {"keep_rows": 8, "replay_rows": 2, "share": 0.5},
+    "memory": {"keep_rows": 8, "replay_rows": 2, "share": 0.5, "piece": 0},
     "own": 128,
     "exam": 32,
     "judged": 3,

@@ -38,7 +38,7 @@ def presets():
         "shape": SHAPE,
         "pretrain": PRETRAIN.to_dict(),
         "learn": LATER.to_dict(),
-        "replay": {"keep_rows": 128, "replay_rows": 2, "share": 0.35, "strength": 6.0},
+        "replay": {"keep_rows": 192, "replay_rows": 1, "share": 0.35, "strength": 8.0},
         "exam_chars": 30_000,
         "train_chars": None,
     }

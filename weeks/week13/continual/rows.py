@@ -6,6 +6,7 @@ What the names mean only the learner knows: rows of pictures would be `pixels` a
 """
 
 import hashlib
+from itertools import pairwise
 
 import torch
 
@@ -63,6 +64,22 @@ def cat(parts):
                 f"rows of shape {shape} cannot lie beside rows of shape {shapes[0]}; cut or pad all tasks to one length"
             )
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
+
+
+def patchwork(rows, length, generator):
+    """Rows of plain text anew, each of pieces of `length` tokens (or a few more) from all over the text.
+
+    A piece keeps its place in the row. Rows that are not plain text, or too short for two pieces, stay as they are; so
+    do all with length 0.
+    """
+    tokens = rows.ids.shape[1] - 1 if set(rows.tensors) == {"ids", "judged"} else 0
+    if not length or tokens < 2 * length or not rows.judged[:, 1:].all():
+        return rows
+    ids, pieces = rows.ids.clone(), tokens // length
+    seams = [1 + tokens * i // pieces for i in range(1, pieces + 1)]  # the first piece stays where it is
+    for start, end in pairwise(seams):
+        ids[:, start:end] = ids[torch.randperm(len(ids), generator=generator), start:end]
+    return all_judged(ids)
 
 
 def asked(sequences):

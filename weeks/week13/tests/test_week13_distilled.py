@@ -100,16 +100,17 @@ def test_distilled_replay_pulls_less_than_replay_while_nothing_has_changed():
 def test_distilled_replay_takes_its_rows_in_turns_and_asks_the_old_model_once_a_row(monkeypatch):
     """6 kept rows, 3 a step: two steps see all of them, and from then on the old weights are not asked again, unless
     there is no room for what they said. The loss is the same. Whoever computes it may ask the new ones as he likes."""
-    seen, asked, losses = [], [], {}
+    monkeypatch.setattr("continual.methods.distilled_replay.TOGETHER", 2)
+    seen, asked, losses = [], {}, {}
     for room in (2**28, 0):
         monkeypatch.setattr("continual.methods.distilled_replay.ROOM", room)
         method, who, batch = rehearsing(2)
         train(Strategy(), who, [task("b")])  # not the old model any more
         forward, old = who.model.forward, method.before["wte.weight"].data_ptr()
 
-        def spy(tokens, *others, forward=forward, who=who, old=old):
+        def spy(tokens, *others, forward=forward, who=who, old=old, room=room):
             if who.model.wte.weight.data_ptr() == old:
-                asked.append(len(tokens))
+                asked.setdefault(room, []).append(tuple(map(tuple, tokens.tolist())))
             return forward(tokens, *others)
 
         monkeypatch.setattr(who.model, "forward", spy)
@@ -117,9 +118,22 @@ def test_distilled_replay_takes_its_rows_in_turns_and_asks_the_old_model_once_a_
             seen.append(batch.place[batch.place >= 0].tolist())
             losses.setdefault(room, []).append(method.loss(who, batch).item())
             batch = method.batch(who, task("b").train[:4])
-    assert [sorted(seen[i] + seen[i + 1]) for i in range(0, 8, 2)] == [list(range(6))] * 4 and seen[:4] == seen[4:]
-    assert asked == [1] * 6 + [1] * 12, "each alone: the company of others would move the last bits"
-    assert losses[0] == losses[2**28]
+    assert [sorted(seen[i] + seen[i + 1]) for i in range(0, 8, 2)] == [list(range(6))] * 4
+    assert seen == [*seen[:2], *seen[:2]] * 2, "the same order in each pass"
+    assert len(asked[2**28]) == 3 and len(set(sum(asked[2**28], ()))) == 6, "each row once, two at a time"
+    assert asked[0] == asked[2**28] * 2 and losses[0] == losses[2**28], "no room: once a pass"
+
+
+def test_what_the_old_model_says_does_not_depend_on_what_is_known_already():
+    """A run that goes on in mid-task asks for other rows first than one that never stopped: each row is read in the
+    same company for all that, and each bit is the same."""
+    said = []
+    for first in ([0, 1, 2], [5], []):
+        method, who, _ = rehearsing(2)
+        train(Strategy(), who, [task("b")])
+        method.told(who, first)
+        said.append(torch.cat(method.told(who, [4, 1, 4])))
+    assert torch.equal(said[0], said[1]) and torch.equal(said[0], said[2])
 
 
 @pytest.mark.parametrize("name", ["der++", "kl-replay", "distilled-replay"])

@@ -1,9 +1,11 @@
 """What defines the methods that rehearse rows as they are: whose rows, and what is done with them."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from continual import Learner, Shuffle, Strategy, Task, all_judged, judge, make, step
-from continual.rows import cat
+from continual.rows import cat, patchwork, windows
 from continual.vendor.gpt.model import GPT, GPTConfig
 from continual.vendor.shared.errors import Mistake
 from week13_questions import as_counts, learner, same, task, train, weights
@@ -90,6 +92,34 @@ def test_shared_replay_takes_its_rows_in_turns():
             method.load(stopped.state())
         seen.append(as_counts(method.batch(None, b.train[:6])[3:]))
     assert seen[0] + seen[1] == seen[2] + seen[3] == as_counts(method.memory.rows) and seen[0] != seen[2]
+
+
+@pytest.mark.parametrize(("tokens", "length", "pieces"), [(12, 4, 3), (13, 4, 3), (15, 4, 3), (7, 4, 1), (12, 0, 1)])
+def test_a_patchwork_is_the_same_text_from_other_places(tokens, length, pieces):
+    """Every target is there once, at its place in a row; a row is of so many stretches of the text, of `length` at
+    least. Nothing is written to the rows of before."""
+    rows = windows(torch.arange(20 * tokens + 1), tokens)
+    before = rows.ids.clone()
+    new = patchwork(rows, length, torch.Generator().manual_seed(0))
+    assert torch.equal(new.ids.sort(dim=0).values, before) and torch.equal(rows.ids, before)
+    assert new.judged[:, 1:].all() and not new.judged[:, 0].any()
+    breaks = (new.ids[:, 1:] != new.ids[:, :-1] + 1).sum(dim=1)
+    assert breaks.max() == pieces - 1 and breaks.float().mean() >= 0.8 * (pieces - 1)
+    seams = [0, *(i for i in range(1, tokens) if (new.ids[:, i + 1] != new.ids[:, i] + 1).any()), tokens]
+    assert min(b - a for a, b in pairwise(seams)) >= min(length or tokens, tokens)
+
+
+def test_shared_replay_keeps_a_patchwork_of_text_and_answers_as_they_are():
+    """By chance 12 of 12 kept rows would be rows of the text; a prompt with another response is no memory at all."""
+    method, text = make("shared-replay", dict(keep_rows=24, piece=4)), windows(torch.arange(40 * 12 + 1), 12)
+    method.finish(learner(), Task("text", text))
+    assert len(method.memory) == 24 and not set(as_counts(method.memory.rows)) & set(as_counts(text))
+    whole = make("shared-replay", dict(keep_rows=24, piece=0))
+    whole.finish(learner(), Task("text", text))
+    assert set(as_counts(whole.memory.rows)) <= set(as_counts(text))
+    asked = make("shared-replay", dict(keep_rows=24, piece=2))
+    asked.finish(learner(), task("a"))
+    assert set(as_counts(asked.memory.rows)) <= set(as_counts(task("a").train))
 
 
 def test_cumulative_never_looks_ahead():

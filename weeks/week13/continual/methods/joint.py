@@ -1,7 +1,6 @@
 """Joint training: every row of every task, in one pot. What a method that forgets nothing would learn from."""
 
-import torch
-
+from ..loop import Shuffle
 from ..rows import Rows, cat
 from ..strategy import Strategy
 
@@ -24,8 +23,8 @@ class Joint(Strategy):
 
     def start(self, learner, task):
         self.rows[task.name] = task.train
-        pot = cat(list(self.rows.values()))
-        return pot[shuffled(len(pot), self.seed, list(self.rows).index(task.name))] if self.ahead else pot
+        pot, place = cat(list(self.rows.values())), list(self.rows).index(task.name)
+        return pot[Shuffle(len(pot), 1, self.seed).order(place)] if self.ahead and place else pot
 
     def state(self):
         tensors = {f"{i}.{name}": t for i, rows in enumerate(self.rows.values()) for name, t in rows.tensors.items()}
@@ -37,12 +36,6 @@ class Joint(Strategy):
             return Rows(**{key.removeprefix(start): t for key, t in state.items() if key.startswith(start)})
 
         self.rows = {name: rows_of(i) for i, name in enumerate(state["tasks"])}
-
-
-def shuffled(n, seed, place):
-    """An order of `n` rows for the task at that place, int64 (n,); that of the first one is the order of the rows."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed((seed * 1_000_003 + place) % 2**63))
-    return order if place else torch.arange(n)
 
 
 class Cumulative(Joint):

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/rows.py, sha256 dc887fe8312e08c294dc4ad395301ed46d9888990fd307109e37ad678393af4f; edit there, then run: make vendor
+# vendored from weeks/week13/continual/rows.py, sha256 0fff9f404fa6c5a93cc91273f3f5adc201a7d6f73d5b2b6e06a19c60dc4371ad; edit there, then run: make vendor
 """Rows of a task: named tensors of one length, that are taken, joined and stored together.
 
 A language model's rows are `ids` (N, T+1), int64, and `judged` (N, T+1), bool: is this token a target of the loss?
@@ -7,6 +7,7 @@ What the names mean only the learner knows: rows of pictures would be `pixels` a
 """
 
 import hashlib
+from itertools import pairwise
 
 import torch
 
@@ -64,6 +65,22 @@ def cat(parts):
                 f"rows of shape {shape} cannot lie beside rows of shape {shapes[0]}; cut or pad all tasks to one length"
             )
     return Rows(**{name: torch.cat([part.tensors[name] for part in parts]) for name in shapes[0]})
+
+
+def patchwork(rows, length, generator):
+    """Rows of plain text anew, each of pieces of `length` tokens (or a few more) from all over the text.
+
+    A piece keeps its place in the row. Rows that are not plain text, or too short for two pieces, stay as they are; so
+    do all with length 0.
+    """
+    tokens = rows.ids.shape[1] - 1 if set(rows.tensors) == {"ids", "judged"} else 0
+    if not length or tokens < 2 * length or not rows.judged[:, 1:].all():
+        return rows
+    ids, pieces = rows.ids.clone(), tokens // length
+    seams = [1 + tokens * i // pieces for i in range(1, pieces + 1)]  # the first piece stays where it is
+    for start, end in pairwise(seams):
+        ids[:, start:end] = ids[torch.randperm(len(ids), generator=generator), start:end]
+    return all_judged(ids)
 
 
 def asked(sequences):

@@ -1,8 +1,7 @@
-# vendored from weeks/week13/continual/methods/joint.py, sha256 b50b26b8e2a1a257df461380631c83278a635a45b645e3c87ea69f94b304ce74; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/joint.py, sha256 4753c7439ae57c6745bbbe5cff044f3e5a9c2c9f080c4001a7ede108f773e971; edit there, then run: make vendor
 """Joint training: every row of every task, in one pot. What a method that forgets nothing would learn from."""
 
-import torch
-
+from ..loop import Shuffle
 from ..rows import Rows, cat
 from ..strategy import Strategy
 
@@ -25,8 +24,8 @@ class Joint(Strategy):
 
     def start(self, learner, task):
         self.rows[task.name] = task.train
-        pot = cat(list(self.rows.values()))
-        return pot[shuffled(len(pot), self.seed, list(self.rows).index(task.name))] if self.ahead else pot
+        pot, place = cat(list(self.rows.values())), list(self.rows).index(task.name)
+        return pot[Shuffle(len(pot), 1, self.seed).order(place)] if self.ahead and place else pot
 
     def state(self):
         tensors = {f"{i}.{name}": t for i, rows in enumerate(self.rows.values()) for name, t in rows.tensors.items()}
@@ -38,12 +37,6 @@ class Joint(Strategy):
             return Rows(**{key.removeprefix(start): t for key, t in state.items() if key.startswith(start)})
 
         self.rows = {name: rows_of(i) for i, name in enumerate(state["tasks"])}
-
-
-def shuffled(n, seed, place):
-    """An order of `n` rows for the task at that place, int64 (n,); that of the first one is the order of the rows."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed((seed * 1_000_003 + place) % 2**63))
-    return order if place else torch.arange(n)
 
 
 class Cumulative(Joint):
