@@ -56,6 +56,17 @@ def test_a_probe_does_not_depend_on_the_batch_size(learner, at_once, monkeypatch
         assert scores.likeliest(learner, [[65, 66], [67], [68, 69, 70]], ["yes", "no"]) == chosen
 
 
+def test_long_rows_are_read_a_few_at_a_time(learner, monkeypatch):
+    """Rows of 20 targets where 50 are read at once: two by two, and a row of more than 50 alone. No row is lost."""
+    rows = all_judged(torch.randint(256, (7, 21), generator=torch.Generator().manual_seed(1)))
+    want, sizes, predict = scores.bits(learner, rows), [], learner.predict
+    monkeypatch.setattr(learner, "predict", lambda part: sizes.append(len(part)) or predict(part))
+    for targets, expected in ((50, [2, 2, 2, 1]), (10, [1] * 7), (2048, [7])):
+        monkeypatch.setattr(scores, "TARGETS", targets)
+        assert scores.bits(learner, rows) == pytest.approx(want, abs=1e-5) and sizes == expected
+        sizes.clear()
+
+
 def test_teacher_forced_looks_at_the_answer_and_not_at_its_end(learner):
     """An answer that the model itself writes is all right, whatever it says about where to stop."""
     text = learner.text

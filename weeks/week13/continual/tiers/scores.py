@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from ..rows import asked, content_only
 
 AT_ONCE = 32  # rows of one forward pass: what is measured must not depend on it, see the tests
+TARGETS = 2048  # judged tokens of one: each has a logit for every word, and several experts have as many again
 
 
 def exact(answer, wanted):
@@ -24,7 +25,7 @@ def at_targets(learner, rows):
     What is not judged is 0 and False.
     """
     logs, hits = [], []
-    for part in rows.split(AT_ONCE):
+    for part in passes(rows):
         judged = part.judged[:, 1:]  # (B, T)
         logits = learner.predict(part)[0]  # (M, V)
         targets = part.ids[:, 1:][judged].to(logits.device)  # (M,)
@@ -35,6 +36,17 @@ def at_targets(learner, rows):
         logs.append(log)
         hits.append(hit)
     return torch.cat(logs), torch.cat(hits)
+
+
+def passes(rows):
+    """The rows in parts of AT_ONCE rows and TARGETS judged tokens at most; a row alone may have more."""
+    parts, start, total = [], 0, 0
+    for i, count in enumerate(rows.judged[:, 1:].sum(1).tolist()):
+        if i > start and (i - start == AT_ONCE or total + count > TARGETS):
+            parts.append(rows[start:i])
+            start, total = i, 0
+        total += count
+    return [*parts, rows[start:]]
 
 
 def bits(learner, rows):
