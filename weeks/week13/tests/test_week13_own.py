@@ -69,10 +69,10 @@ def test_too_few_rows_that_are_ones_own_are_told(tmp_path):
         own.parts([first, second], 9, 9)
 
 
-def test_spread_takes_one_of_each_stretch():
+def test_one_of_each_stretch_is_picked():
     pairs = [Pair(f"{i}", "x") for i in range(random.Random(0).randrange(50, 60))]
-    got = [int(pair.prompt) for pair in own.spread(pairs, 7)]
-    assert [at * 7 // len(pairs) for at in got] == list(range(7)) and own.spread(pairs[:7], 7) == pairs[:7]
+    got = [int(pair.prompt) for pair in own.picked(pairs, 7)]
+    assert [at * 7 // len(pairs) for at in got] == list(range(7)) and own.picked(pairs[:7], 7) == pairs[:7]
 
 
 def test_half_a_character_is_told(tmp_path):

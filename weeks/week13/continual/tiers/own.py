@@ -30,15 +30,15 @@ def parts(paths, most_train, most_test):
     for path, other in permutations(rows, 2):
         if set(rows[path]) <= set(rows[other]):
             raise Mistake(f"every row of {path} stands in {other} too; leave one of the two files out")
-    held = {path: spread(pairs, -(-len(pairs) // 10)) for path, pairs in rows.items()}
-    tests = {path: spread(pairs, most_test) for path, pairs in held.items()}
+    held = {path: picked(pairs, -(-len(pairs) // 10)) for path, pairs in rows.items()}
+    tests = {path: picked(pairs, most_test) for path, pairs in held.items()}
     judging = set().union(*tests.values())
     found, said = {}, []
     for path, pairs in rows.items():
         out = set(held[path])
         rest = [pair for pair in pairs if pair not in out]
         free = [pair for pair in rest if pair not in judging]
-        train = spread(free, most_train)
+        train = picked(free, most_train)
         if len(train) < 2:
             raise Mistake(
                 f"{path} has {len(train)} of {len(rest)} rows to learn from without those that judge another task; "
@@ -55,7 +55,7 @@ def parts(paths, most_train, most_test):
     return found, said
 
 
-def spread(pairs, n):
+def picked(pairs, n):
     """At most n of the pairs: one from each of n equal stretches, so that every part of a sorted file is seen.
 
     Which one is drawn, always the same: every tenth row of a file whose labels take turns would have one label.
