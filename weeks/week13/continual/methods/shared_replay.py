@@ -11,7 +11,7 @@ twice the share), the other way round 96 % (one and a half of the share to half 
 A kept row of plain text is a patchwork of short pieces: as many tokens from more places. In week 14's main job (one
 seed, `distilled-replay`) that cut 96.2 % of the forgetting where whole rows cut 95.7 %, and the new texts were learned
 better too. Short rows in place of patchworks did as well, but are another batch, and one more pass of the model a step.
-A piece must have a past to be predicted from: tier 1's texts, in pieces of 32 bytes, recovered 96 % for 99.5 (one seed).
+A piece must have a past to predict it from: tier 1's texts, in pieces of 32 bytes, recovered 96 % for 99.5 (one seed).
 """
 
 from dataclasses import dataclass, field

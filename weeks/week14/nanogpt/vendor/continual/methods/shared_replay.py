@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 a56b06b6dc59e484d551b101c582e251823e15b7318b5275543f7524ad139e9e; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 52fc4882a5df7c40040e3adde3291c8aacc64302a289ac1f2e6b30a0ee0da344; edit there, then run: make vendor
 """Shared replay: old rows take the place of new ones, so a step costs about what it costs without a memory.
 
 Replay joins old rows to all the new ones and pays for both (Chaudhry et al. 2019). Here a step has `replay_rows` more
@@ -12,7 +12,7 @@ twice the share), the other way round 96 % (one and a half of the share to half 
 A kept row of plain text is a patchwork of short pieces: as many tokens from more places. In week 14's main job (one
 seed, `distilled-replay`) that cut 96.2 % of the forgetting where whole rows cut 95.7 %, and the new texts were learned
 better too. Short rows in place of patchworks did as well, but are another batch, and one more pass of the model a step.
-A piece must have a past to be predicted from: tier 1's texts, in pieces of 32 bytes, recovered 96 % for 99.5 (one seed).
+A piece must have a past to predict it from: tier 1's texts, in pieces of 32 bytes, recovered 96 % for 99.5 (one seed).
 """
 
 from dataclasses import dataclass, field
