@@ -110,7 +110,7 @@ def test_a_patchwork_is_the_same_text_from_other_places(tokens, length, pieces):
 
 
 def test_shared_replay_keeps_a_patchwork_of_text_and_answers_as_they_are():
-    """By chance 12 of 12 kept rows would be rows of the text; a prompt with another response is no memory at all."""
+    """No kept row is a row of the text, unless `piece` is 0; a prompt with another's response would be no memory."""
     method, text = make("shared-replay", dict(keep_rows=24, piece=4)), windows(torch.arange(40 * 12 + 1), 12)
     method.finish(learner(), Task("text", text))
     assert len(method.memory) == 24 and not set(as_counts(method.memory.rows)) & set(as_counts(text))

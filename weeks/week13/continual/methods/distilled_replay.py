@@ -47,6 +47,7 @@ class DistilledReplay(SharedReplay):
         super().__init__(config, seed=seed, tasks=tasks)
         self.before = {}  # the weights at the start of the task under way; empty where nothing is rehearsed
         self.said = {}  # kept row -> the old model's logits where it is judged: a cache, never a state
+        self.newest = {}  # the same, of the last rows that found no room
 
     def start(self, learner, task):
         parameters = learner.parameters()
@@ -79,7 +80,8 @@ class DistilledReplay(SharedReplay):
         Those whose turns lie together are read together, always the same ones: on some processors the company of others
         moves the last bits, and a run that goes on knows less already than one that never stopped.
         """
-        known = {place: self.said[place] for place in places if place in self.said}
+        held = self.said | self.newest
+        known = {place: held[place] for place in places if place in held}
         if missing := [place for place in places if place not in known]:
             order, fresh = self.shuffle().order(0), {}
             with torch.no_grad(), learner.evaluating(), holding(learner, self.before):
@@ -88,19 +90,20 @@ class DistilledReplay(SharedReplay):
                     rows = self.memory.rows[block]
                     counts = learner.mask(rows).sum(dim=1).tolist()
                     fresh |= zip(block.tolist(), learner.predict(rows)[0].split(counts), strict=True)
-            if sum(t.nbytes for t in [*self.said.values(), *fresh.values()]) > ROOM:
-                self.said = {}  # what came longest ago also comes again last
-            self.said |= fresh
             known |= fresh
+            if sum(t.nbytes for t in [*self.said.values(), *fresh.values()]) <= ROOM:
+                self.said |= fresh
+            else:  # the next steps ask for these; what is held for good comes again in every pass
+                self.newest = fresh
         return [known[place] for place in places]
 
     def finish(self, learner, task):
         super().finish(learner, task)
-        self.before, self.said = {}, {}
+        self.before, self.said, self.newest = {}, {}, {}
 
     def state(self):
         return super().state() | named("before", copied(self.before))
 
     def load(self, state):
         super().load(state)
-        self.before, self.said = part(state, "before"), {}
+        self.before, self.said, self.newest = part(state, "before"), {}, {}

@@ -56,7 +56,11 @@ class Keeper(Strategy):
 
     def finish(self, learner, task):
         # Only now: while a task is learned its rows come by anyway, and the memory is for what does not.
-        self.memory.add(task.name, task.train, learner.embed)
+        self.memory.add(task.name, self.worth(task), learner.embed)
+
+    def worth(self, task):
+        """The rows of a task that the memory may choose from."""
+        return task.train
 
     def state(self):
         return self.memory.state()

@@ -69,9 +69,11 @@ class SharedReplay(Rehearsal):
         """Rows of one step: `new` and the kept rows at `places`."""
         return cat([new, self.memory.rows[places]])
 
+    def worth(self, task):
+        return patchwork(task.train, self.config.piece, torch.Generator().manual_seed(self.seed))
+
     def finish(self, learner, task):
-        generator = torch.Generator().manual_seed(self.seed)
-        self.memory.add(task.name, patchwork(task.train, self.config.piece, generator), learner.embed)
+        super().finish(learner, task)
         self.turn = 0
 
     def state(self):

@@ -8,7 +8,6 @@ classifications of tier 1b with their long instructions, on any machine; SSR's t
 import copy
 import functools
 import json
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ from .base import READS, byte_format
 from .domains import byte_gpt
 from .labels import labelled, labels
 from .scenario import Scenario
-from .scores import exact, likeliest, teacher_forced
+from .scores import constant, exact, likeliest, teacher_forced
 
 PYPI = ("reuters-r8", "trec-6", "sms-spam", "sarcasm")
 ADAPTER = "learned"
@@ -215,15 +214,11 @@ def scenario(tier, base, parts, settings, *, main="exact", labelled=False, gener
 
     def floor(task):
         """The best of two answers that need no model: the most frequent one of training, and the input itself."""
-        ((often, _),) = Counter(pair.response for pair in parts[task.name][0]).most_common(1)
-        inputs = [pair.prompt.split("\n\n", 1)[-1] for pair in task.test]
-        scores = {}
+        train, scores = parts[task.name][0], {}
         for name, score in (("exact", exact), ("rouge_l", rouge_l)):
-            one = [score(often, pair.response) for pair in task.test]
-            other = [score(given, pair.response) for given, pair in zip(inputs, task.test)]
-            scores[name] = max(sum(one), sum(other)) / len(task.test)
-        right = sum(often == pair.response for pair in task.test) / len(task.test)
-        scores |= {"teacher": scores["exact"], "likelihood": right}
+            echoed = [score(pair.prompt.split("\n\n", 1)[-1], pair.response) for pair in task.test]
+            scores[name] = max(constant(train, task.test, score), sum(echoed) / len(task.test))
+        scores |= {"teacher": scores["exact"], "likelihood": constant(train, task.test)}
         wanted = ["teacher", *["likelihood"] * labelled, *["exact", "rouge_l"] * bool(settings["generate"])]
         return first({name: scores[name] for name in wanted})
 

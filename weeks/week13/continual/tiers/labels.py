@@ -1,6 +1,5 @@
 """Tier 1b: five classifications on a small base; the answer is the likeliest of the labels."""
 
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import need
 from .base import READS, on_base, pretrained, read, vocabulary, words_format
 from .scenario import Scenario
-from .scores import likeliest
+from .scores import constant, likeliest
 
 # The data sets in their order, and what asks for a label in few bytes: a row is short.
 SETS = {
@@ -75,13 +74,7 @@ def scenario(data, settings, folder, names=tuple(SETS)):
         return {"likelihood": [float(label == pair.response) for label, pair in zip(chosen, task.test)]}
 
     return Scenario(
-        "labels", tasks, learner, judge, floor=lambda task: {"likelihood": majority(text.pairs(task.train), task.test)},
+        "labels", tasks, learner, judge, floor=lambda task: {"likelihood": constant(text.pairs(task.train), task.test)},
         settings={**settings, "tasks": list(names)}, unit="share of labels right", generic=wiki.valid,
         configs={"generic": {"generic_text": str(Path(data) / READS / "train.txt")}},
     )  # fmt: skip
-
-
-def majority(train, test):
-    """Share of the test pairs that the most frequent answer of training is right for: this needs no model."""
-    ((often, _),) = Counter(pair.response for pair in train).most_common(1)
-    return sum(pair.response == often for pair in test) / len(test)

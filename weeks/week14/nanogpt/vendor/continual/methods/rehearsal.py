@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/rehearsal.py, sha256 6d152f4b8e3d6cef00531ed33557d303915c513f0131c6b3ecea05061b553d98; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/rehearsal.py, sha256 323c19851faf9382c1b444113e87e1acdb865149c9da03156d546b6982412454; edit there, then run: make vendor
 """What methods with a memory share: `Keeper` fills it at the end of a task, `Rehearsal` also draws from it."""
 
 from dataclasses import dataclass, field
@@ -57,7 +57,11 @@ class Keeper(Strategy):
 
     def finish(self, learner, task):
         # Only now: while a task is learned its rows come by anyway, and the memory is for what does not.
-        self.memory.add(task.name, task.train, learner.embed)
+        self.memory.add(task.name, self.worth(task), learner.embed)
+
+    def worth(self, task):
+        """The rows of a task that the memory may choose from."""
+        return task.train
 
     def state(self):
         return self.memory.state()

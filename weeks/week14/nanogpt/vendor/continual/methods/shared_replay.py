@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 52fc4882a5df7c40040e3adde3291c8aacc64302a289ac1f2e6b30a0ee0da344; edit there, then run: make vendor
+# vendored from weeks/week13/continual/methods/shared_replay.py, sha256 5c5f298e7e1f281872f4120642c13f77168bfa0186a62f701921137d158bd969; edit there, then run: make vendor
 """Shared replay: old rows take the place of new ones, so a step costs about what it costs without a memory.
 
 Replay joins old rows to all the new ones and pays for both (Chaudhry et al. 2019). Here a step has `replay_rows` more
@@ -70,9 +70,11 @@ class SharedReplay(Rehearsal):
         """Rows of one step: `new` and the kept rows at `places`."""
         return cat([new, self.memory.rows[places]])
 
+    def worth(self, task):
+        return patchwork(task.train, self.config.piece, torch.Generator().manual_seed(self.seed))
+
     def finish(self, learner, task):
-        generator = torch.Generator().manual_seed(self.seed)
-        self.memory.add(task.name, patchwork(task.train, self.config.piece, generator), learner.embed)
+        super().finish(learner, task)
         self.turn = 0
 
     def state(self):
