@@ -22,6 +22,7 @@ SHIPPED = ROOT / "checkpoints" / "shipped" / "story-5m"
 TASK, METHOD = "stories", "shared-replay"  # what the model that ships has learned, and how it goes on learning
 PARTS = ("training", "shipped")  # folders below --work
 DRAW = {"temperature": 0.5, "top_p": 0.9}  # of stories that are shown and judged; the model that ships says so too
+GROWING = {"warmup": 20, "first_context": 96, "grow": 0.3, "precision": "bfloat16"}
 FULL = {
     "shape": {
         "vocab_size": 2048,
@@ -32,7 +33,7 @@ FULL = {
         "n_embd": 256,
         "ngram": 1,  # what ships was trained before runs had rows
     },
-    "train": {"steps": 4400, "batch_size": 6, "lr": 0.01, "warmup": 20, "first_context": 96, "grow": 0.3},
+    "train": {**GROWING, "steps": 6000, "batch_size": 12, "lr": 0.01, "weight_decay": 0.5},
     "memory": {"keep_rows": 512, "replay_rows": 2, "share": 0.5, "piece": 0},
     "own": 1000,  # stories that it writes for its memory
     "exam": 60,  # and for its exam
@@ -42,7 +43,7 @@ FULL = {
 }
 SMOKE = {
     "shape": {"vocab_size": 300, "block_size": 64, "n_layer": 1, "n_head": 2, "n_kv_head": 1, "n_embd": 32},
-    "train": {"steps": 100, "batch_size": 8, "warmup": 5},
+    "train": {"steps": 100, "batch_size": 8, "warmup": 5, "precision": "float32"},
     "memory": {"keep_rows": 8, "replay_rows": 2, "share": 0.5, "piece": 0},
     "own": 128,
     "exam": 32,
@@ -145,7 +146,8 @@ def trained(setting, texts, folder, seed, log):
     from nanogpt.workspace.store import open_course
 
     device = pick_device("cpu")
-    autocast, precision = autocast_for("float32", device)
+    config = TrainConfig(**setting["train"], seed=seed)
+    autocast, _ = autocast_for(config.precision, device)
     if checkpoint.exists(folder):
         course = open_course(folder, device, seed=seed)
         if not course.progress:
@@ -154,7 +156,6 @@ def trained(setting, texts, folder, seed, log):
         course = course_from(texts["train"], {**SHAPE, **setting["shape"]}, seed=seed, device=device)
     course.exams[TASK] = course.kind.dump(texts["val"])
     task, _ = course.kind.task(TASK, texts["train"], course.loaded, course.row_length)
-    config = TrainConfig(**setting["train"], seed=seed, precision=precision)
     teach(log, TASK, course, task, config, autocast=autocast, folder=folder, save_every=100)
     return course
 
