@@ -1,9 +1,10 @@
-"""Week 14: what seven papers claim of the ingredients of a modern model, asked of the small model of ingredients.py.
+"""Week 14: what eight papers claim of the ingredients of a modern model, asked of the small model of ingredients.py.
 
     python weeks/week14/claims.py rope-relative rope-decay rope-learned rope-length
     python weeks/week14/claims.py gqa-close gqa-cache gqa-pool gqa-order
     python weeks/week14/claims.py rms-scaling rms-quality rms-time swiglu-better swiglu-bilinear
     python weeks/week14/claims.py qk-logits qk-rate qk-loss qk-saturation muon-half muon-entropy muon-flat
+    python weeks/week14/claims.py reread-overfit reread-decay reread-gain
 
 The pages are in papers/, one for each paper; the predictions are in papers/claims.toml. What is trained lies in the
 cells of kitchen.py, which ingredients.py reads and writes too: neither trains what the other has. Losses are in bits
@@ -20,7 +21,7 @@ from statistics import fmean
 
 import torch
 import torch.nn.functional as F
-from kitchen import SIZES, Kitchen, changes_of
+from kitchen import MODEL, SIZES, TRAINING, Kitchen, changes_of
 from nanogpt.model import MLP, RMSNorm, rope_tables, rotate
 from nanogpt.optimizers import ROUNDS, is_inner
 from nanogpt.vendor.gpt.cache import KVCache
@@ -36,12 +37,15 @@ RATES = (0.003, 0.012)  # of AdamW, beside the table's 0.006
 SHORTER = (50, 75, 100)  # steps of Muon, beside the table's 150
 UPTRAINED = 0.05  # share of the steps that a converted model is trained on
 READ = 32  # rows of the exam in which attention is looked at
+PART, FEW, MANY = 240_000, 3, 12  # characters of a text that is read again and again, and passes over them
+USUAL, STRONG = (0.1,), (1.0, 3.0)  # weight decays
 
 
 @cache
-def kitchen(quick):
-    """The one that ingredients.py has. In a trial it is tiny, and nothing is kept."""
-    return Kitchen(DATA, SIZES["smoke" if quick else "default"], None if quick else models_folder(__file__) / "cells")
+def kitchen(quick, **other):
+    """The one that ingredients.py has, or with `other` sizes. In a trial it is tiny, and nothing is kept."""
+    size = SIZES["smoke" if quick else "default"]._replace(**other)
+    return Kitchen(DATA, size, None if quick else models_folder(__file__) / "cells")
 
 
 @claims.once
@@ -354,12 +358,35 @@ def muon_flat(seed, run):
     return {"value": after - before, "three": after, "five": five, "before": before}
 
 
+# --- Kim et al. 2025: a text that is read again and again ------------------------------------------------------------
+
+
+def reread(about, one, other):
+    """An experiment: the loss of `one` less that of `other`. Each is passes over a part of the text, and weight decays,
+    of which the better one counts."""
+
+    def best(run, seed, passes, decays):
+        here = kitchen(run.quick, train_chars=PART)
+        steps = run.steps(passes * len(here.tokens) // (TRAINING["batch_size"] * MODEL["block_size"]))
+        return min(here.cell("default", seed, steps, weight_decay=decay)["bpb"] for decay in decays)
+
+    def ask(seed, run):
+        first, second = best(run, seed, *one), best(run, seed, *other)
+        return {"value": first - second, "one": first, "other": second}
+
+    ask.__doc__ = about
+    return ask
+
+
 CLAIMS = {
     "rope-relative": rope_relative, "rope-decay": rope_decay, "rope-learned": rope_learned, "rope-length": rope_length,
     "gqa-close": gqa_close, "gqa-cache": gqa_cache, "gqa-pool": gqa_pool, "gqa-order": gqa_order,
     "rms-scaling": rms_scaling, "rms-quality": rms_quality, "rms-time": rms_time,
     "swiglu-better": swiglu_better, "swiglu-bilinear": swiglu_bilinear,
     "qk-logits": qk_logits, "qk-rate": qk_rate, "qk-loss": qk_loss, "qk-saturation": qk_saturation,
+    "reread-overfit": reread("Loss after many passes less that after few, usual decay.", (MANY, USUAL), (FEW, USUAL)),
+    "reread-decay": reread("Loss after many passes, usual decay less a larger one.", (MANY, USUAL), (MANY, STRONG)),
+    "reread-gain": reread("Loss after few passes less that after many with more decay.", (FEW, USUAL), (MANY, STRONG)),
     "muon-half": muon_half, "muon-entropy": muon_entropy, "muon-flat": muon_flat,
 }  # fmt: skip
 

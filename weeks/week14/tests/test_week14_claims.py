@@ -8,6 +8,7 @@ import pytest
 import torch
 from nanogpt.model import GPT, GPTConfig
 from nanogpt.vendor.continual.learner import Learner
+from nanogpt.vendor.shared.claims import Run
 
 pytestmark = pytest.mark.day(100)
 RUN = SimpleNamespace(quick=False)
@@ -33,12 +34,13 @@ def stage(claims, monkeypatch):
     here = SimpleNamespace(
         size=SimpleNamespace(steps=150, vocab_size=40),
         exam="x" * 128,
+        tokens=range(10_240),
         tokenizer=tokenizer,
         cell=lambda name, seed, steps=None, **more: {"bpb": bpb[name, steps, *more.values()]},
         trained=lambda name, seed: models[name],
         model=lambda changes, seed: learner(**{"n_kv_head": 1, **changes}).model,
     )
-    monkeypatch.setattr(claims, "kitchen", lambda quick: here)
+    monkeypatch.setattr(claims, "kitchen", lambda quick, **other: here)
     monkeypatch.setattr(claims, "trained", lambda run, name, seed: here.trained(name, seed))  # nothing from before
     return SimpleNamespace(bpb=bpb, models=models, here=here)
 
@@ -58,6 +60,17 @@ def test_a_claim_is_one_cell_less_another(claims, stage, name):
     one, other = PAIRS[name]
     stage.bpb.update({(one, None): 2.5, (other, None): 2.25})
     assert claims.CLAIMS[name](0, RUN) == {"value": 0.25, "one": 2.5, "other": 2.25}
+
+
+def test_passes_over_a_text_are_steps_and_the_better_of_two_weight_decays_counts(claims, stage):
+    """10,240 tokens are ten steps of eight rows of 128 tokens."""
+    few, many = 10 * claims.FEW, 10 * claims.MANY
+    stage.bpb.update({("default", few, 0.1): 2.0, ("default", many, 0.1): 2.5})
+    stage.bpb.update({("default", many, 1.0): 1.75, ("default", many, 3.0): 1.5})
+    run = Run("reread")
+    assert claims.CLAIMS["reread-overfit"](0, run) == {"value": 0.5, "one": 2.5, "other": 2.0}
+    assert claims.CLAIMS["reread-decay"](0, run) == {"value": 1.0, "one": 2.5, "other": 1.5}
+    assert claims.CLAIMS["reread-gain"](0, run) == {"value": 0.5, "one": 2.0, "other": 1.5}
 
 
 def test_every_row_that_is_looked_into_keeps_its_weights(claims, stage):
