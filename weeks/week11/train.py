@@ -128,24 +128,28 @@ def data(job, workers):
     files = find(places)
     heads = [head(read([path], args.column), preset.learn) for path in files]
     tokenizer = Tokenizer.train((text for texts in heads for text in texts), preset.vocab_size, progress=True)
+    new = out.with_name("shards.new")  # the old ones stay until these are whole
+    shutil.rmtree(new, ignore_errors=True)
+    done = pipeline.prepare(files, new, tokenizer, column=args.column, val=0.02, workers=workers)
     shutil.rmtree(out, ignore_errors=True)  # the same files give the same shards, so a run on them goes on
-    done = pipeline.prepare(files, out, tokenizer, column=args.column, val=0.02, workers=workers)
+    new.rename(out)
     print(done)
     originals = [text for texts in heads for text in texts if len(text) > 300]
-    found = planted.measure(spread(originals, preset.originals), args.seed)
-    print(
-        f"What it showed: {found.recall:.1%} of {found.pairs} near duplicates that were planted are found (theory: "
-        f"{found.expected:.1%}); {sum(done.tokens.values()):,} tokens lie in {out}."
-    )
+    found = planted.measure(spread(originals, preset.originals), args.seed) if originals else None
+    said, dedup = "no text is long enough to plant copies of it that are nearly the same", {}
+    if found and found.pairs:
+        dedup = {"recall": found.recall, "recall_theory": found.expected, "false_positives": found.false_positives}
+        said = f"{found.recall:.1%} of {found.pairs} near duplicates that were planted are found (theory: "
+        said += f"{found.expected:.1%})"
+    print(f"What it showed: {said}; {sum(done.tokens.values()):,} tokens lie in {out}.")
     return job.record(
         {
             **{f"documents_{kind}": count for kind, count in done.documents.items()},
             **{f"tokens_{split}": count for split, count in done.tokens.items()},
             "sources": [f"{path.parent.name}/{path.name}" for path in files], "megabytes": done.megabytes,
             "vocab_size": tokenizer.vocab_size, "workers": workers, "pipeline_seconds": done.seconds,
-            "mb_per_s_per_core": done.mb_per_s_per_core, "dedup_recall": found.recall,
-            "dedup_recall_theory": found.expected, "dedup_false_positives": found.false_positives,
-            "dedup_pairs": found.pairs,
+            "mb_per_s_per_core": done.mb_per_s_per_core, "dedup_pairs": found.pairs if found else 0,
+            **{f"dedup_{name}": value for name, value in dedup.items()},
         }
     )  # fmt: skip
 
@@ -228,6 +232,8 @@ def kill(argv, run, step):
         try:
             while child.poll() is None and reached(run) < step:
                 time.sleep(0.05)
+            if child.poll():  # it failed by itself, and has said why
+                raise SystemExit(child.returncode)
             child.send_signal(signal.SIGKILL)
         except KeyboardInterrupt:  # it came to the child as well, which saves
             child.wait()
@@ -287,7 +293,10 @@ def evaluate(job, threads):
 def judge_of(folder):
     """SmolLM2-135M, opened by the product: a model of another make sits the same exams, and judges samples."""
     name, file, opener = JUDGE
-    return opened(opener, min(need(folder / name, f"make data/{name}").glob(file)))
+    found = sorted(need(folder / name, f"make data/{name}").glob(file))
+    if not found:
+        raise Mistake(f"{folder / name} holds no {file}; move it away, and run: make data/{name}")
+    return opened(opener, found[0])
 
 
 def bigram(tokens, tokenizer, block_size):

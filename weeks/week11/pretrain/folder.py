@@ -46,7 +46,7 @@ def open_model(folder):
     try:
         model = GPT(GPTConfig(**json.loads((folder / CONFIG).read_text(encoding="utf-8")))).eval()
         weights, tokenizer = from_bytes((folder / WEIGHTS).read_bytes()), Tokenizer.load(folder / WORDS)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:  # RuntimeError: absurd sizes
         raise Mistake(f"{folder} cannot be read ({error}); train the model again, or copy the folder again") from None
     own = dict(model.named_parameters())
     wrong = [name for name in own.keys() | weights.keys()

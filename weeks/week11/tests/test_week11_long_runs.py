@@ -275,6 +275,8 @@ def test_a_world_that_does_not_divide_the_batch_is_refused(tmp_path):
         ({"steps": 0}, "steps is 0; give 1 or more"),
         ({"validate_every": -1}, "validate_every is -1; give 0 for never"),
         ({"keep_every": 3, "save_every": 2}, "give a multiple of 2"),
+        ({"window": 8}, "window is 8, and no loss is judged beside fewer than 16"),
+        ({"clip": 0.0}, "clip is 0.0 and budget None; both must be above 0"),
     ],
 )
 def test_a_plan_that_cannot_be(field, sentence):

@@ -132,6 +132,16 @@ def test_parquet_without_text_names_what_is_there(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(Mistake, match=r"some.parquet is no whole parquet file .*cut short or damaged"):
         list(read([path]))
+    latin = pa.array([b"caf\xe9"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": latin}), path)
+    with pytest.raises(Mistake, match=r"some.parquet is no whole parquet file .*utf-8"):
+        list(read([path]))
+    pq.write_table(pa.table({"text": ["words of a page " * 400]}), path, compression="snappy", use_dictionary=False)
+    damaged = bytearray(path.read_bytes())
+    damaged[60:90] = b"\xff" * 30
+    path.write_bytes(damaged)
+    with pytest.raises(Mistake, match=r"some.parquet is no whole parquet file"):
+        list(read([path]))
 
 
 def test_text_that_is_none_is_refused(tmp_path):

@@ -145,6 +145,8 @@ def test_a_folder_without_its_manifest_is_unfinished(folder):
     for content, sentence in {
         "{": "is no manifest of shards",
         json.dumps(about | {"format": "x"}): "is no manifest of shards .*its format is 'x'",
+        json.dumps({k: v for k, v in about.items() if k != "splits"}): "is no manifest of shards .*'splits'",
+        json.dumps(about | {"splits": {"train": {}}}): "is no manifest of shards .*'shards'",
         json.dumps(about | {"version": 2}): "is of version 2, and this program reads version 1",
     }.items():
         path.write_text(content)

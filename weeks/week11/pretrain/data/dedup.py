@@ -21,7 +21,6 @@ BANDS, ROWS = 14, 8
 COLUMNS = 1 + BANDS  # hashes of a document: the exact one first
 AT_ONCE = 2**21  # hashes sorted at a time: with their order 34 MB
 _R = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
-_POWERS = 2**19  # longest text, in bytes, whose powers of _R are kept: 8 MB
 
 
 def exact(text):
@@ -150,7 +149,7 @@ def _length(n):
 
 @cache
 def _powers(n):
-    """R^i and R^-i modulo 2^64 for i < n; at most twice LONGEST of them are asked for."""
+    """R^i and R^-i modulo 2^64 for i < n."""
     both = []
     for base in (_R, pow(_R, -1, 2**64)):
         powers = np.full(n, base, np.uint64)

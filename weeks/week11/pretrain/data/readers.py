@@ -78,7 +78,9 @@ def read_jsonl(path, column=None):
                 shown = line[:40].decode("utf-8", "replace").strip()
                 raise Mistake(f"{where}: {shown!r} is no JSON ({error}); mend or remove the line") from None
             if not isinstance(row, dict):
-                raise Mistake(f"{where}: it holds no object but {row!r:.40}; write lines such as {{{column!r}: ...}}")
+                raise Mistake(
+                    f"{where}: it holds no object but {row!r:.40}; write lines such as {{{json.dumps(column)}: ...}}"
+                )
             if column not in row:
                 raise Mistake(f"{where}: there is no {column!r} but {', '.join(map(repr, row))}; name another column")
             yield from cut(_string(row[column], f"{where}: {column!r}"))
@@ -103,7 +105,9 @@ def read_parquet(path, column=None):
             for batch in file.iter_batches(ROWS, columns=[column], use_threads=False):
                 for value in batch.column(0):
                     yield from cut(value.as_py() or "")
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if getattr(error, "errno", None):
+            raise  # of the disk, and not of what is in the file
         first = str(error).splitlines()[0]
         raise Mistake(f"{path} is no whole parquet file ({first}); it was cut short or damaged, get it again") from None
 

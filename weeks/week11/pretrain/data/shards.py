@@ -10,7 +10,7 @@ A shard is a header of 128 bytes and then the ids, little-endian, 2 or 4 bytes e
     56  32 bytes  sha256 of the ids
     88  40 bytes  zeros
 
-The idea is from the .bin files of llm.c and build-nanogpt (a magic number, a version, a count); the two hashes are new.
+The idea is from the .bin files of llm.c (a magic number, a version, a count); the two hashes are new.
 A folder holds tokenizer.json, shards of the splits train and val, and manifest.json. Without the manifest it is
 unfinished. Every document is closed by the end-of-text id, so the ends of documents need no file of their own.
 """
@@ -82,9 +82,12 @@ class Writer:
     def drop(self):
         """Give up the shard at hand; does nothing after close."""
         if self._file is not None:
-            self._file.close()
+            file, self._file = self._file, None
+            try:
+                file.close()  # on a full disk it fails too
+            except OSError:
+                pass
             self._part.unlink(missing_ok=True)
-            self._file = None
 
     def _open(self):
         self._part = self.folder / f".{self.split}.part"
@@ -161,7 +164,9 @@ def read_manifest(folder):
         if about["format"] != FORMAT:
             raise ValueError(f"its format is {about['format']!r}")
         version = about["version"]
-    except (ValueError, KeyError, TypeError) as error:
+        if version == VERSION and not all(isinstance(split["shards"], list) for split in about["splits"].values()):
+            raise ValueError("it names no shards")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Mistake(f"{path} is no manifest of shards ({error}); {AGAIN}") from None
     if version != VERSION:
         raise Mistake(f"{path} is of version {version!r}, and this program reads version {VERSION}; {AGAIN}")

@@ -106,7 +106,7 @@ def read_items(path):
         raise Mistake(f"{path} is no file; give the path of a JSONL file with lines like {FIELDS}")
     raw = path.read_bytes()
     try:
-        text = (bz2.decompress(raw) if path.suffix == ".bz2" else raw).decode("utf-8")
+        text = (bz2.decompress(raw) if path.suffix == ".bz2" else raw).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise Mistake(f"{path} cannot be read as text ({error}); give a JSONL file with lines like {FIELDS}") from None
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
@@ -145,10 +145,16 @@ def item_of(row):
     """The Item of one row; ValueError, TypeError or KeyError for a row of another shape."""
     if not isinstance(row, dict):
         raise ValueError(f"it is no JSON object ({row})")
-    endings, label = row["endings"], int(row["label"])
-    if not isinstance(endings, list) or len(endings) < 2:
+    endings, label = row["endings"], row["label"]
+    if not isinstance(endings, list) or len(endings) < 2 or not all(isinstance(text, str) for text in endings):
         raise ValueError(f"endings is {json.dumps(endings)[:40]}, not a list of two texts or more")
-    if {"activity_label", "ctx_a", "ctx_b"} <= row.keys():
+    if type(label) not in (int, str):
+        raise ValueError(f"label is {json.dumps(label)[:40]}, not the number of an ending")
+    label, hellaswag = int(label), {"activity_label", "ctx_a", "ctx_b"}
+    for name in hellaswag if hellaswag <= row.keys() else {"ctx"}:
+        if not isinstance(row[name], str):
+            raise ValueError(f"{name} is {json.dumps(row[name])[:40]}, no text")
+    if hellaswag <= row.keys():
         context = tidy(f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}")
         return Item(context, tuple(map(tidy, endings)), label)
     return Item(row["ctx"], tuple(endings), label)

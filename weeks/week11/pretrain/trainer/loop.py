@@ -157,7 +157,8 @@ class Trainer:
         for name, every, judge in self.judges:
             if every and (step % every == 0 or last):
                 found = self._ask(judge)
-                if name == "validation" and (self.progress.best is None or found < self.progress.best[0]):
+                best = self.progress.best
+                if name == "validation" and math.isfinite(found) and (best is None or found < best[0]):
                     self.progress.best, better = [found, step], True
                 yield self._tell(name, {"loss" if name == "validation" else "text": found})
         if better or last or step % self.plan.save_every == 0:
@@ -255,7 +256,7 @@ class Trainer:
                 damaged.append((path, error))
                 continue
             if damaged and not self.older:
-                raise Mistake(f"{damaged[0][1]}; to go on from {path.name}, ask for an older checkpoint")
+                raise Mistake(f"{damaged[0][1]}; to go on from {path.name}, ask for an older checkpoint: --older")
             return str(path), [self._aside(bad, why) for bad, why in damaged]
         if damaged:
             raise Mistake(f"{damaged[0][1]}, and there is no other checkpoint; begin again in another folder")

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .spikes import LEAST
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -27,6 +29,10 @@ class Plan:
         for name in ("steps", "rows", "save_every", "accumulate", "window"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
+        if self.window < LEAST:
+            raise ValueError(f"window is {self.window}, and no loss is judged beside fewer than {LEAST}; give as many")
+        if not self.clip > 0 or (self.budget is not None and self.budget < 1):
+            raise ValueError(f"clip is {self.clip} and budget {self.budget}; both must be above 0, or budget None")
         for name in ("keep_every", "validate_every", "sample_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 0 for never, or a number of steps")
@@ -42,7 +48,8 @@ class Plan:
 
 
 class Event(NamedTuple):
-    """kind: begin, step, validation, sample, saved, spike, full, over, stopped or done; `step` updates were made."""
+    """kind: damaged, begin, step, validation, sample, saved, spike, full, over, stopped or done; `step` updates were
+    made."""
 
     kind: str
     step: int
