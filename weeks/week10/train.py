@@ -33,6 +33,7 @@ from scaling.vendor.shared.jobs import perform
 from scaling.vendor.shared.results import (
     Stopwatch,
     command_line,
+    cpu_count,
     models_folder,
     parser,
     results_folder,
@@ -273,6 +274,11 @@ def advice(argv):
     )
     args = p.parse_args(argv)
     clock, budget, said = Stopwatch(), plan.parse_budget(args.budget), frozen.read(args.law)
+    if budget.cores > max(2, cpu_count()):  # 2: the default must work on one core too
+        raise Mistake(
+            f"this machine has {cpu_count()} cores, so the speed of {budget.cores} cannot be measured; give fewer, or "
+            "say how fast they are: python projects/budget_planner/budget.py --help"
+        )
     torch.set_num_threads(thread_count(args.threads, budget.cores))
     likely = plan.best(said.law, LIKELY * budget.seconds, said.vocab_size)  # its size decides how fast the cores are
     rate = sweeps.pace(min((likely.layers, likely.width), LARGEST), said.vocab_size)

@@ -337,6 +337,7 @@ def test_the_command_goes_on_where_it_stood(line, capsys):
     [
         (["--data", "nowhere.txt"], "nowhere.txt does not exist; run: make data/shakespeare"),
         (["--steps", "0"], "--steps is 0; give 1 or more"),
+        (["--threads", "100000"], "--threads 100000 is more than a machine can start"),
         (["--heads", "3"], "n_head = 3 does not divide n_embd = 32"),
         (["--context", "9999"], "too few for one window of 9999"),
         (["--batch", "8", "--accumulate", "3"], "a batch of 8 rows cannot be shared equally"),

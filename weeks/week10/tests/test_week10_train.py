@@ -89,6 +89,13 @@ def test_budgets_that_are_refused(done, load_script, capsys, budget):
     assert status == 1 and error.startswith("error: plan: ") and 'such as "2 cores x 1 hour"' in error
 
 
+def test_a_budget_of_more_cores_than_there_are_is_refused(done, load_script, capsys):
+    """Their speed would be measured with as many threads on the few that there are."""
+    law = done[0] / "frozen-smoke.json"
+    status, error = told(load_script, capsys, "plan", "--budget", "100000 cores x 1 minute", "--law", law)
+    assert status == 1 and "the speed of 100000 cannot be measured; give fewer" in error
+
+
 def test_a_race_at_a_rate_that_no_run_survives(data, load_script, capsys, tmp_path, monkeypatch):
     """A learning rate of 1e30: a sentence with the optimizer and its rate, not a traceback."""
     train = load_script("week10", "train")

@@ -20,6 +20,7 @@ from ..vendor.gpt.loop import Recipe
 from ..vendor.gpt.model import GPT, GPTConfig
 from ..vendor.shared.errors import Mistake, entry
 from ..vendor.shared.files import locked, need
+from ..vendor.shared.results import seed_number, thread_count
 from . import checkpoint
 from .run import Job, train
 
@@ -47,17 +48,17 @@ def options(argv):
     add("--layers", type=int, default=2)
     add("--heads", type=int, default=2)
     add("--width", type=int, default=32)
-    add("--seed", type=int, default=0)
+    add("--seed", type=seed_number, default=0)
     add("--threads", type=int, default=1, help="of each process; torchrun's processes share the processor")
     return parser.parse_args(argv)
 
 
 def prepare(given, team: Team):
     """(model, tokens (N,) int64, Job) from the options; a Mistake for what cannot be used."""
-    for name in ("steps", "batch", "accumulate", "every", "threads"):
+    for name in ("steps", "batch", "accumulate", "every"):
         if getattr(given, name) < 1:
             raise Mistake(f"--{name} is {getattr(given, name)}; give 1 or more")
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(thread_count(given.threads))
     text = need(given.data, "make data/shakespeare").read_bytes() or b"\n"
     tokens = torch.frombuffer(bytearray(text), dtype=torch.uint8).long()
     try:
