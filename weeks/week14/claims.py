@@ -37,7 +37,7 @@ RATES = (0.003, 0.012)  # of AdamW, beside the table's 0.006
 SHORTER = (50, 75, 100)  # steps of Muon, beside the table's 150
 UPTRAINED = 0.05  # share of the steps that a converted model is trained on
 READ = 32  # rows of the exam in which attention is looked at
-PART, FEW, MANY = 240_000, 3, 12  # characters of a text that is read again and again, and passes over them
+PART, FEW, MANY = 120_000, 3, 12  # characters of a text that is read again and again, and passes over them
 USUAL, STRONG = (0.1,), (1.0, 3.0)  # weight decays
 
 
