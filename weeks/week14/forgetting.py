@@ -16,7 +16,7 @@ LATER = ("shakespeare", "code", "recipes")
 METHODS = {"naive": "naive", "replay": "shared-replay", "experts": "experts"}  # an arm's name here, and its method
 PROMPT = "One day, a little girl named Lily found a key in the garden. She"
 DEFAULT = {
-    "learn": {"steps": 36, "batch_size": 4, "lr": 0.005, "warmup": 4},
+    "learn": {"steps": 36, "batch_size": 4, "lr": 0.003, "warmup": 4},
     "train_chars": 200_000,
     "exam_chars": 10_000,
     "story_tokens": 160,
