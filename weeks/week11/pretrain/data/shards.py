@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -82,12 +83,10 @@ class Writer:
     def drop(self):
         """Give up the shard at hand; does nothing after close."""
         if self._file is not None:
-            file, self._file = self._file, None
-            try:
-                file.close()  # on a full disk it fails too
-            except OSError:
-                pass
+            with suppress(OSError):  # on a full disk closing fails too
+                self._file.close()
             self._part.unlink(missing_ok=True)
+            self._file = None
 
     def _open(self):
         self._part = self.folder / f".{self.split}.part"

@@ -24,6 +24,7 @@ from .scorer import encode_pair, loglik
 
 LENGTHS = {"acc": lambda text: 1, "acc_norm": len, "acc_bytes": lambda text: len(text.encode("utf-8"))}
 FIELDS = '{"ctx": "...", "endings": ["...", "..."], "label": 0}'
+PARTS = ("activity_label", "ctx_a", "ctx_b")  # of a context in HellaSwag's own file
 
 
 @dataclass(frozen=True)
@@ -150,14 +151,14 @@ def item_of(row):
         raise ValueError(f"endings is {json.dumps(endings)[:40]}, not a list of two texts or more")
     if type(label) not in (int, str):
         raise ValueError(f"label is {json.dumps(label)[:40]}, not the number of an ending")
-    label, hellaswag = int(label), {"activity_label", "ctx_a", "ctx_b"}
-    for name in hellaswag if hellaswag <= row.keys() else {"ctx"}:
+    raw = row.keys() >= set(PARTS)
+    for name in PARTS if raw else ("ctx",):
         if not isinstance(row[name], str):
             raise ValueError(f"{name} is {json.dumps(row[name])[:40]}, no text")
-    if hellaswag <= row.keys():
+    if raw:
         context = tidy(f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}")
-        return Item(context, tuple(map(tidy, endings)), label)
-    return Item(row["ctx"], tuple(endings), label)
+        return Item(context, tuple(map(tidy, endings)), int(label))
+    return Item(row["ctx"], tuple(endings), int(label))
 
 
 def tidy(text):

@@ -256,7 +256,9 @@ class Trainer:
                 damaged.append((path, error))
                 continue
             if damaged and not self.older:
-                raise Mistake(f"{damaged[0][1]}; to go on from {path.name}, ask for an older checkpoint: --older")
+                raise Mistake(
+                    f"{damaged[0][1]}; to go on from {path.name}, ask for an older checkpoint (train.py: --older)"
+                )
             return str(path), [self._aside(bad, why) for bad, why in damaged]
         if damaged:
             raise Mistake(f"{damaged[0][1]}, and there is no other checkpoint; begin again in another folder")

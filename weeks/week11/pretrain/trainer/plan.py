@@ -26,7 +26,7 @@ class Plan:
     window: int = 64  # losses that it is compared with
 
     def __post_init__(self):
-        for name in ("steps", "rows", "save_every", "accumulate", "window"):
+        for name in ("steps", "rows", "save_every", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give 1 or more")
         if self.window < LEAST:
