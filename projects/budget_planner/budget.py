@@ -9,7 +9,6 @@ Nothing is trained.
 """
 
 import argparse
-import math
 import re
 import sys
 from pathlib import Path
@@ -26,21 +25,8 @@ from scaling.vendor.shared.results import cpu_count
 
 OUT = common.RUNS / "budget_planner"
 LAW = common.ROOT / "weeks/week10/results/frozen-full.json"
-LIKELY = 5e10  # operations a second, before they are measured: only to choose the shape that is measured
 CLOSE = 0.01  # nats: sizes that lose no more than this are as good as the best
 NEAR = 2  # sizes above and below the best that are shown
-
-
-def measured(said, budget):
-    """Operations a second that training reaches on the budget's cores, with a model of the size that it will get."""
-    if budget.cores > cpu_count():
-        raise Mistake(
-            f"this machine has {cpu_count()} cores, so the speed of {budget.cores} cannot be measured; "
-            "give --rate, their operations a second"
-        )
-    torch.set_num_threads(budget.cores)
-    likely = plan.best(said.law, LIKELY * budget.seconds, said.vocab_size)
-    return sweep.pace(min((likely.layers, likely.width), sweep.SHAPES[-1]), said.vocab_size)
 
 
 def alternatives(said, total, advised):
@@ -128,9 +114,8 @@ def main(argv=None):
     args = parser().parse_args(argv)
     try:
         budget, said = plan.parse_budget(args.budget), frozen.read(args.law)
-        if args.rate is not None and not 0 < args.rate < math.inf:
-            raise Mistake(f"--rate is {args.rate}; give operations a second, a number above 0")
-        rate = measured(said, budget) if args.rate is None else args.rate
+        torch.set_num_threads(min(budget.cores, cpu_count()))
+        rate = plan.speed(said.law, budget, said.vocab_size, args.rate)
         total = rate * budget.seconds
         advised = plan.advise(said.law, said.laws, total, sweep.rate, said.vocab_size)
     except ValueError as error:

@@ -43,7 +43,7 @@ def numbers(run, runs):
         "learned": found["learning_accuracy"],
         "rise": rise,
         "avoided": None if rise is None else forgetting_cut(rise, naive["rise"]),
-        "recovered": recovery(found["acc"], naive["acc"], joint["acc"]),
+        "recovered": recovery(found["acc"], naive["acc"], joint["acc"], run.matrix.higher_is_better),
     }
 
 

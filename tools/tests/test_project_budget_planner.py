@@ -84,7 +84,7 @@ def test_the_speed_is_that_of_the_cores(ask, budget, undrawn, monkeypatch):
     """Measured with as many threads as the budget has cores, at a shape that the sweep has, and told."""
     seen = []
     monkeypatch.setattr(budget.torch, "set_num_threads", lambda count: seen.append(count))
-    monkeypatch.setattr(budget.sweep, "pace", lambda shape, vocab: seen.append(shape) or 2e10)
+    monkeypatch.setattr(budget.plan, "pace", lambda shape, vocab: seen.append(shape) or 2e10)
     found = ask("1 core x 1 hour")
     assert found.d * found.each == pytest.approx(7.2e13, rel=1e-12)
     assert seen[0] == 1 and seen[1] in budget.sweep.SHAPES
@@ -98,6 +98,7 @@ def test_the_speed_is_that_of_the_cores(ask, budget, undrawn, monkeypatch):
         (["99999 cores x 1 hour"], "so the speed of 99999 cannot be measured; give --rate"),
         ([BUDGET, "--rate", "0"], "--rate is 0.0; give operations a second, a number above 0"),
         ([BUDGET, "--rate", "nan"], "--rate is nan"),
+        ([BUDGET, "--rate", "1e30"], "operations are more than any model has had; give"),
         (["1 core x 1 second", "--rate", "1e6"], "and fewer than 100 tell nothing; give"),
     ],
 )

@@ -33,7 +33,6 @@ from scaling.vendor.shared.jobs import perform
 from scaling.vendor.shared.results import (
     Stopwatch,
     command_line,
-    cpu_count,
     models_folder,
     parser,
     results_folder,
@@ -248,7 +247,7 @@ def predict(argv):
     args = options("predict", "The run that the law predicted: made, judged, compared.").parse_args(argv)
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(thread_count(args.threads))
-    said = frozen.read(beside(args, "frozen"))
+    said = frozen.read(beside(args, "frozen"), f"python weeks/week10/train.py law --preset {args.preset}")
     trial = sweeps.advised(said.law, preset.ahead * said.flops, said.vocab_size)
     n, d = trial.params(said.vocab_size), trial.tokens(said.vocab_size)
     foretold, interval = said.law.loss(n, d), laws.interval([each.loss(n, d) for each in said.laws])
@@ -262,30 +261,21 @@ def predict(argv):
     return record("predict", args, argv, clock, metrics)
 
 
-LIKELY = 5e10  # operations a second, before they are measured
-LARGEST = (4, 112)  # a larger model is hardly faster, and takes long to time
-
-
 def advice(argv):
     p = options("plan", "What a law advises for a budget of cores and time, each line with its formula.")
     p.add_argument("--budget", default="2 cores x 1 hour", help="cores and time (default: %(default)s)")
     p.add_argument(
         "--law", type=Path, default=WEEK / "results" / "frozen-full.json", help="a frozen law (default: ours)"
     )
+    p.add_argument("--rate", type=float, help="operations a second of all cores (default: measured here)")
     args = p.parse_args(argv)
     clock, budget, said = Stopwatch(), plan.parse_budget(args.budget), frozen.read(args.law)
-    if budget.cores > max(2, cpu_count()):  # 2: the default must work on one core too
-        raise Mistake(
-            f"this machine has {cpu_count()} cores, so the speed of {budget.cores} cannot be measured; give fewer, or "
-            "say how fast they are: python projects/budget_planner/budget.py --help"
-        )
     torch.set_num_threads(thread_count(args.threads, budget.cores))
-    likely = plan.best(said.law, LIKELY * budget.seconds, said.vocab_size)  # its size decides how fast the cores are
-    rate = sweeps.pace(min((likely.layers, likely.width), LARGEST), said.vocab_size)
+    rate = plan.speed(said.law, budget, said.vocab_size, args.rate)
     total = rate * budget.seconds
     advised = plan.advise(said.law, said.laws, total, sweeps.rate, said.vocab_size)
-    print(f"{args.budget}: {rate / 1e9:.0f} billion operations a second here, measured now on "
-          f"{torch.get_num_threads()} threads")  # fmt: skip
+    how = "as you say" if args.rate else f"measured here and now on {torch.get_num_threads()} threads"
+    print(f"{args.budget}: {rate / 1e9:.0f} billion operations a second, {how}")
     for what, value, interval, formula in advised.table():
         print(f"  {what:14} {value:>22}  {interval:>26}  {formula}")
     if warning := plan.beyond(total, said.flops):
@@ -359,6 +349,7 @@ def teams(argv):
 
 
 JOBS = {"race": race, "law": law, "predict": predict, "plan": advice, "gpt2": gpt2, "teams": teams}
+KEPT = ("race", "law", "gpt2")  # go on where they were stopped
 ROUND = ("race", "law", "predict")  # without a job: in this order
 
 
@@ -374,7 +365,8 @@ def run(name, argv):
     except (FloatingPointError, ValueError) as error:
         raise Mistake(f"{name}: {error}") from None
     except KeyboardInterrupt as stop:
-        said = str(stop) or f"finished runs are kept; to go on: {command_line(__file__, [name, *argv])}"
+        kept = "what is finished is kept; to go on" if name in KEPT else "nothing of it is kept; to begin again"
+        said = str(stop) or f"{kept}: {command_line(__file__, [name, *argv])}"
         raise KeyboardInterrupt(said) from None
 
 

@@ -192,6 +192,8 @@ def test_a_byte_that_the_vocabulary_lacks_gets_a_sentence():
         ({b"a": -1}, {}),
         ({b"a": 0.5}, {}),
         ({b"a": True}, {}),
+        ({b"a": "x", b"b": 1}, {}),
+        ({b"a": 0, b"b": None}, {}),
     ],
 )
 def test_a_vocabulary_with_a_wrong_id_is_refused(ranks, specials):

@@ -73,5 +73,5 @@ def load(folder, cache, vocab_size=VOCAB, sets=SETS, most=None):
         ids = [torch.from_numpy(np.load(cache / f"{name}.npy").astype(np.int64)) for name in ("train", "val")]
         about = json.loads((cache / "done.json").read_text())
         return Corpus(Tokenizer.load(cache / "tokenizer.json"), *ids, about["val_bytes"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise Mistake(f"{cache} holds a broken copy of the corpus ({error}); delete it and start again") from None

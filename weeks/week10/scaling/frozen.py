@@ -31,9 +31,10 @@ def write(path, frozen):
     atomic_write(path, to_json({**about, "law": frozen.law._asdict(), "laws": laws}) + "\n")
 
 
-def read(path):
-    """The Frozen law of a file; a Mistake names a file that is missing or that holds no law."""
-    path = need(Path(path), "python weeks/week10/train.py")
+def read(path, command="python weeks/week10/train.py"):
+    """The Frozen law of a file; a Mistake names a file that is missing or that holds no law, and the `command` that
+    writes it."""
+    path = need(Path(path), command)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         law, laws = Law(**found["law"]), [Law(*each) for each in found["laws"]]
@@ -43,7 +44,5 @@ def read(path):
         if not all(0 < x < math.inf for x in frozen[2:]):
             raise ValueError("vocab_size, flops and runs must be above 0")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Mistake(
-            f"{path} is no file of a law ({error}); run python weeks/week10/train.py, which writes one"
-        ) from None
+        raise Mistake(f"{path} is no file of a law ({error}); run {command}, which writes one") from None
     return frozen

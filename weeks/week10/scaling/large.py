@@ -112,7 +112,10 @@ def matmul_rate(config: GPTConfig, square: int = 2048, repeats: int = 3) -> Rate
 
 
 def build(config: GPTConfig, seed: int = 0, compile: bool = False) -> LeanGPT:
-    """A fresh model; with compile, its blocks are one compiled piece each, and the loss stays as it is."""
+    """A fresh model; with compile, its blocks are one compiled piece each, and the loss stays as it is. A Mistake where
+    there is nothing to compile with."""
+    if compile and compiler() is None:
+        raise Mistake("there is no C++ compiler to compile with; install g++, or train without --compile")
     torch.manual_seed(seed)
     model = LeanGPT(config)
     if compile:
@@ -150,7 +153,8 @@ def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=False, square=
     """Train the model `name` on ids (N,) for `steps` steps of `batch` rows; stop in the middle and resume. -> metrics
 
     `folder` keeps checkpoints, model.safetensors and the curve: a run that was interrupted goes on from there.
-    compile: as `step.compiled`, for the blocks. The seconds of a row are those of its step alone.
+    compile: as `step.compiled`, for the blocks. The seconds of a row are those of its step, and of what comes with it:
+    loading and compiling with the first, a checkpoint with the middle one.
     """
     config = preset(name)
     if steps < 2:
@@ -158,18 +162,16 @@ def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=False, square=
     if batch < 1:
         raise Mistake(f"a batch of {batch} rows holds nothing; give 1 or more")
     folder, middle = Path(folder), steps // 2
-    if compile and compiler() is None:
-        raise Mistake("there is no C++ compiler to compile with; install g++, or train without --compile")
     recipe = Recipe(steps, batch, lr=6e-4, min_lr=6e-5, warmup=min(20, steps // 5), betas=(0.9, 0.95))
     job = Job(recipe, seed=seed, accumulate=batch, every=max(1, middle))  # micro-batches of one row: least memory
     with locked(folder):
         begun = checkpoint.latest(folder)
         done = checkpoint.read_manifest(begun)["step"] if begun else 0
         if done >= steps:
-            raise Mistake(f"{folder} holds a run of {done} steps that has ended; give another folder")
+            raise Mistake(f"{folder} holds a run of {done} steps that has ended; give another folder (--out)")
         curve = read_curve(folder / CURVE)[:done]
         if len(curve) < done:
-            raise Mistake(f"{folder / CURVE} lacks steps before {done}; give another folder to begin again")
+            raise Mistake(f"{folder / CURVE} lacks steps before {done}; give another folder (--out) to begin again")
         rates = [matmul_rate(config, square=square)]
         starts = 0  # of this call: each builds the model anew
         for end in (middle, steps):
@@ -220,4 +222,4 @@ def read_curve(path) -> list:
     except FileNotFoundError:
         return []
     except ValueError:
-        raise Mistake(f"{path} is damaged; give another folder to begin again") from None
+        raise Mistake(f"{path} is damaged; give another folder (--out) to begin again") from None

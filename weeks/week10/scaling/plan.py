@@ -2,23 +2,29 @@
 
     "2 cores x 1 hour"  ->  operations  ->  the shape with the lowest predicted loss  ->  a table, a formula a line
 
-Pure functions. How many operations a second the cores reach is measured by whoever calls. Left out: other batches and
-windows than those of the sweep, for the law knows no others.
+All but `speed` are pure functions. Left out: other batches and windows than those of the sweep, for the law knows no
+others.
 """
 
 import itertools
+import math
 import re
 from typing import NamedTuple
 
 from . import cost
 from .law import interval
-from .sweep import BATCH, BLOCK, HEAD, SHAPES, Trial
+from .sweep import BATCH, BLOCK, HEAD, SHAPES, Trial, pace
+from .vendor.shared.errors import Mistake
+from .vendor.shared.results import cpu_count
 
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400, "year": 365 * 86400}
 SHORT = {"s": "second", "sec": "second", "min": "minute", "h": "hour", "d": "day"}
 FORM = re.compile(r"(\d+)\s*cores?\s*(?:x|\*|×)\s*(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
 LONGEST = 365 * 86400  # seconds
 LEAST = 100  # steps; fewer are all warm-up, and no run of the sweep was so short
+LIKELY = 5e10  # operations a second of a machine that nobody has measured yet
+LARGEST = (4, 112)  # (layers, width) that is timed; a larger model is hardly faster, and takes long
+MOST = 1e27  # operations; no model known has had more
 EXAMPLE = 'give a budget such as "2 cores x 1 hour"'
 
 
@@ -53,6 +59,25 @@ def parse_budget(text):
     return Budget(cores, seconds)
 
 
+def speed(law, budget, vocab_size, given=None):
+    """Operations a second: those `given`, or what training reaches here, now, on the threads that torch has.
+
+    That takes some seconds, with a model of about the size that the budget pays for. Raises Mistake: a rate that is no
+    number above 0, more cores than this machine has.
+    """
+    if given is not None:
+        if not 0 < given < math.inf:
+            raise Mistake(f"--rate is {given}; give operations a second, a number above 0")
+        return given
+    if budget.cores > max(2, cpu_count()):  # 2: the example must work on one core too
+        raise Mistake(
+            f"this machine has {cpu_count()} cores, so the speed of {budget.cores} cannot be measured; give --rate, "
+            "their operations a second"
+        )
+    likely = best(law, LIKELY * budget.seconds, vocab_size)
+    return pace(min((likely.layers, likely.width), LARGEST), vocab_size)
+
+
 def shapes():
     """(layers, width) without end: those of the sweep, then a layer and 32 channels more each time."""
     yield from SHAPES
@@ -84,7 +109,8 @@ def choices(law, budget_flops, vocab_size):
 
 
 def best(law, budget_flops, vocab_size):
-    """The Choice with the lowest loss. Raises ValueError where the smallest shape gets fewer than LEAST steps."""
+    """The Choice with the lowest loss. Raises ValueError where the smallest shape gets fewer than LEAST steps, and
+    where there are more operations than MOST."""
     layers, width = SHAPES[0]
     least = LEAST * BATCH * BLOCK * cost.flops(Trial(layers, width, budget_flops).config(vocab_size), 1)
     if not budget_flops >= least:
@@ -92,6 +118,8 @@ def best(law, budget_flops, vocab_size):
             f"{budget_flops:.2g} operations pay for {budget_flops / least * LEAST:.0f} steps of the smallest model, "
             f"{layers} layers x {width}, and fewer than {LEAST} tell nothing; give {least:.2g} or more: more time"
         )
+    if budget_flops > MOST:
+        raise ValueError(f"{budget_flops:.2g} operations are more than any model has had; give {MOST:g} at most")
     return min(choices(law, budget_flops, vocab_size), key=lambda choice: choice.loss)
 
 

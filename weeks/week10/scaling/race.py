@@ -5,6 +5,7 @@ early: it is trained several times, each time for a shorter run of its own, and 
 other's final loss is read off between two of them. Left out: a target in the middle of a run, where the rate is high.
 """
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -151,7 +152,8 @@ class Book:
 
     def runs(self, jobs, course, workers=1):
         """(job, Run or None) of each job, the finished ones first; what is new is written as it ends."""
-        key = {job: f"{job} of {course.config}, {course.batch_size} rows" for job in jobs}
+        text = hashlib.sha256(course.tokens.numpy()).hexdigest()[:16]
+        key = {job: f"{job} of {course.config}, {course.batch_size} rows, text {text}" for job in jobs}
         yield from ((job, self.done[key[job]]) for job in jobs if key[job] in self.done)
         missing = [job for job in jobs if key[job] not in self.done]
         alone = workers == 1

@@ -6,6 +6,7 @@ Models this small cannot keep two cores busy together, so each core makes a run 
 Left out: several seeds a run. The law is fitted through all of them, which averages their noise.
 """
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -139,7 +140,8 @@ def read_rows(path):
 
 
 def same_sweep(path, about):
-    """A Mistake where the file of a sweep has another seed or vocabulary than `about`: its rows are of other runs."""
+    """A Mistake where the file of a sweep has another seed, vocabulary or text than `about`: its rows are of other
+    runs."""
     found = json.loads(Path(path).read_text(encoding="utf-8")) if Path(path).exists() else {}
     for key, value in about.items():
         if found.get(key, value) != value:
@@ -157,9 +159,10 @@ def sweep(wanted, corpus, path, seed=0, judged=262_144, workers=1):
     """Make the runs that are not in the file yet, cheapest first, and write each as it ends; returns all rows.
 
     workers: processes of one thread each that make runs at the same time; the rows are the same, in another order.
-    A file of another seed or vocabulary is refused: `same_sweep`.
+    A file of another seed, vocabulary or text is refused: `same_sweep`.
     """
-    rows, about = read_rows(path), {"vocab_size": corpus.tokenizer.vocab_size, "seed": seed}
+    text = hashlib.sha256(corpus.train.numpy()).hexdigest()[:16]
+    rows, about = read_rows(path), {"vocab_size": corpus.tokenizer.vocab_size, "seed": seed, "text": text}
     same_sweep(path, about)
     missing = [trial for trial in sorted(wanted, key=lambda trial: trial.budget) if not done(rows, trial)]
     alone = workers == 1

@@ -210,6 +210,8 @@ def test_a_sweep_goes_on_where_it_was_stopped(tmp_path, corpus, monkeypatch):
     rows = sweep(wanted[::-1], corpus, path, judged=256)
     assert len(rows) == 2 and rows[0] == first[0] and rows == read_rows(path)
     assert all(0 < row["loss"] < 7 and row["tokens"] % (BLOCK * BATCH) == 0 for row in rows)
+    with pytest.raises(Mistake, match="holds runs of text .*; give --out another folder, or move the file away"):
+        sweep(wanted, corpus._replace(train=corpus.train[1:]), path, judged=256)
 
 
 @pytest.mark.day(67)

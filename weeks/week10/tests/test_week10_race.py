@@ -106,6 +106,9 @@ def test_finished_runs_are_not_made_again(tmp_path, monkeypatch):
     made.clear()
     found = dict(Book(path).runs(jobs, course))
     assert made == [jobs[2]] and found == {jobs[0]: run(5, 2.0), jobs[1]: None, jobs[2]: run(5, 2.0)}
+    made[:] = jobs[:1]  # room for one
+    other = course._replace(tokens=torch.ones(9).long())
+    assert dict(Book(path).runs(jobs[2:], other)) and made == [jobs[0], jobs[2]], "another text has runs of its own"
     path.write_text("[1")
     with pytest.raises(Mistake, match="holds no runs of a race .*; move it away to start anew"):
         Book(path)

@@ -93,7 +93,7 @@ def test_a_budget_of_more_cores_than_there_are_is_refused(done, load_script, cap
     """Their speed would be measured with as many threads on the few that there are."""
     law = done[0] / "frozen-smoke.json"
     status, error = told(load_script, capsys, "plan", "--budget", "100000 cores x 1 minute", "--law", law)
-    assert status == 1 and "the speed of 100000 cannot be measured; give fewer" in error
+    assert status == 1 and "the speed of 100000 cannot be measured; give --rate" in error
 
 
 def test_a_race_at_a_rate_that_no_run_survives(data, load_script, capsys, tmp_path, monkeypatch):
@@ -137,7 +137,7 @@ def test_a_stopped_race_goes_on(data, load_script, capsys, tmp_path, monkeypatch
     monkeypatch.setattr(train.races, "attempt", stopped)
     status, error = told(load_script, capsys, *argv)
     again = "python weeks/week10/train.py race --preset smoke"
-    assert status == 130 and f"finished runs are kept; to go on: {again}" in error
+    assert status == 130 and f"what is finished is kept; to go on: {again}" in error
     monkeypatch.setattr(train.races, "attempt", lambda job, *rest: made.append(job) or real(job, *rest))
     assert told(load_script, capsys, *argv)[0] == 0
     assert [job[0].name for job in made] == ["adamw", "muon"]

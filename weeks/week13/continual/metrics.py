@@ -101,12 +101,13 @@ def fwt_raw(rows):
     return _mean(_cell(rows, i - 1, i) for i in range(1, _size(rows)))
 
 
-def recovery(value, naive, joint):
-    """Share of the way from naive to joint training: 0 is naive, 1 is joint. Free of scale and of sign.
+def recovery(value, naive, joint, higher_is_better=True):
+    """Share of the way from naive to joint training: 0 is naive, 1 is joint. Free of scale.
 
-    None where naive and joint are equal: then nothing was lost that could be recovered.
+    None where joint training is no better: then nothing was lost that could be recovered.
     """
-    return None if joint == naive else (value - naive) / (joint - naive)
+    gap = joint - naive if higher_is_better else naive - joint
+    return None if gap <= 0 else (value - naive) / (joint - naive)
 
 
 def forgetting_cut(rise_method, rise_naive):

@@ -110,7 +110,9 @@ def test_recovery_of_published_numbers(row):
 def test_recovery_and_cut_where_there_is_nothing_to_recover():
     """Dividing by no gap would give infinity, and a cut of no damage is no merit: both are None."""
     assert metrics.recovery(0.5, 0.4, 0.4) is None
-    assert metrics.recovery(2.5, naive=3.0, joint=2.0) == 0.5  # a loss: the sign cancels
+    assert metrics.recovery(0.5, naive=0.4, joint=0.3) is None  # joint training is worse
+    assert metrics.recovery(2.5, naive=3.0, joint=2.0, higher_is_better=False) == 0.5  # a loss
+    assert metrics.recovery(2.5, naive=2.0, joint=3.0, higher_is_better=False) is None
     assert metrics.forgetting_cut(0.1, 0.0) is None and metrics.forgetting_cut(None, None) is None
     assert metrics.forgetting_cut(0.2, 1.0) == pytest.approx(0.8, **EXACT)
     assert metrics.forgetting_cut(-0.1, 1.0) == pytest.approx(1.1, **EXACT)

@@ -17,7 +17,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from .vendor.shared.files import atomic_write
 
 INDEX, PREVIOUS, UNDONE = "checkpoint.json", "previous.json", "undone.json"
 OURS = re.compile(r"[a-z]+-[0-9a-f]{16}\.(safetensors|json|vocab)")
-PART = re.compile(rf"\.({OURS.pattern}|checkpoint\.json|previous\.json)\.[0-9]+\.part")  # of atomic_write
+PART = re.compile(rf"\.({OURS.pattern}|(checkpoint|previous|undone)\.json)\.[0-9]+\.part")  # of atomic_write
 DRAWN = ("temperature", "top_k", "top_p")  # what a model may say about how it is drawn from
 
 
@@ -141,10 +140,13 @@ def clear(folder):
 
 def undo(folder):
     """Go back to the commit before; a second time, forward again. Each step is one rename or one atomic write, and what
-    was killed between the two renames is finished."""
+    was killed between the two renames is finished. A commit that is damaged is a Mistake, and nothing changes."""
     folder = Path(folder)
     read_index(folder)
     if (folder / PREVIOUS).is_file():
+        older = read_index(folder, PREVIOUS)
+        for part in older["files"]:
+            _read_checked(folder, older, part)
         atomic_write(folder / UNDONE, (folder / INDEX).read_bytes())
         os.replace(folder / PREVIOUS, folder / INDEX)
     elif not (folder / UNDONE).is_file():
@@ -212,16 +214,15 @@ def exists(folder):
     return (Path(folder) / INDEX).is_file()
 
 
-def read_index(folder):
-    """checkpoint.json as a dict, checked for being one of ours and not from the future."""
-    path = Path(folder) / INDEX
+def read_index(folder, name=INDEX):
+    """checkpoint.json (or another index) as a dict, checked for being one of ours and not from the future."""
+    path = Path(folder) / name
     if not path.is_file():
         if Path(folder).exists():
-            raise Mistake(f"no model at {folder}: it holds no {INDEX}; give a folder that holds one")
-        made_by = f"nanogpt train TEXT --out {shlex.quote(str(folder))}"
+            raise Mistake(f"no model at {folder}: it holds no {name}; give a folder that holds one")
         raise Mistake(
-            f"no model at {folder}: there is no such folder; make one with `{made_by}` or `make week14`, "
-            "or use the one that ships: --model story"
+            f"no model at {folder}: there is no such folder; use the model that ships, --model story, or make one: "
+            "`make week14`, or `nanogpt train TEXT --out FOLDER`, and give that FOLDER"
         )
     try:
         index = json.loads(path.read_text(encoding="utf-8"))

@@ -21,6 +21,9 @@ class Shape:
     dropout: float = option(0.0, "share of activations that training leaves out")
 
 
+KINDS = [name for name in VARIANTS if name != "fused"]  # q, k and v are layers of their own here
+
+
 @dataclass(frozen=True)
 class Lora:
     """The adapter of a published model, whose own weights stay as they are."""
@@ -28,7 +31,7 @@ class Lora:
     rank: int = option(8, "rank of each layer's correction")
     alpha: float = option(16.0, "the correction is scaled by alpha / rank")
     targets: str = option("all-linear", "layers to adapt, such as attn.q,attn.v")
-    variant: str = option("lora", f"kind of adapter: {', '.join(VARIANTS)}")
+    variant: str = option("lora", f"kind of adapter: {', '.join(KINDS)}")
 
     @classmethod
     def of(cls, config):
@@ -36,6 +39,9 @@ class Lora:
         return cls(config.rank, config.alpha, ",".join(config.targets), config.variant)
 
     def config(self):
+        if self.variant == "fused":
+            known = ", ".join(KINDS)
+            raise Mistake(f"--variant fused is for q, k and v in one layer, and here each has its own; choose {known}")
         try:
             return LoRAConfig(self.rank, self.alpha, targets=tuple(self.targets.split(",")), variant=self.variant)
         except ValueError as error:

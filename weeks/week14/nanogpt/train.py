@@ -99,7 +99,7 @@ class TrainConfig:
 def make_optimizer(parameters, config):
     """`parameters`: name -> Parameter."""
     make = OPTIMIZERS[config.optimizer]
-    return make(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, config.beta2))
+    return make(parameters, lr=config.lr, weight_decay=config.weight_decay, betas=(0.9, float(config.beta2)))
 
 
 def tokens_in(rows):
@@ -108,20 +108,23 @@ def tokens_in(rows):
     return int((rows.judged * places).amax(dim=1).sum())
 
 
-def training_state(optimizer):
-    """The optimizer's tensors and torch's random state, as one flat dict for a safetensors file."""
+def training_state(optimizer, name):
+    """The optimizer's tensors, under its `name`, and torch's random state, as one flat dict for a safetensors file."""
     tensors = {"rng": torch.get_rng_state()}
     for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items() if value is not None}
+        tensors |= {f"{name}.{index}.{slot}": value for slot, value in slots.items() if value is not None}
     return tensors
 
 
-def restore_training_state(optimizer, tensors):
-    """Take back what `training_state` gave, so that the next step is the one an undisturbed run would have made."""
+def restore_training_state(optimizer, tensors, name):
+    """Take back what `training_state` gave, so that the next step is the one an undisturbed run would have made. What
+    another optimizer left is a Mistake."""
     state = optimizer.state_dict()
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, slot = name.split(".")
+    for key, value in tensors.items():
+        if key != "rng":
+            of, index, slot = key.split(".")
+            if of not in (name, "optimizer"):  # older folders do not name it
+                raise Mistake(f"the stopped run had --optimizer {of}, not {name}; restore its folder from a copy")
             state["state"].setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict(state)
     torch.set_rng_state(tensors["rng"])

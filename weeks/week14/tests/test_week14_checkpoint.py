@@ -105,6 +105,18 @@ def test_an_undo_that_was_killed_is_finished(folder, monkeypatch):
         assert checkpoint.load(folder)[2] == {"note": note}
 
 
+@pytest.mark.parametrize("lost", ["index", "model"])
+def test_undo_does_not_go_back_to_a_damaged_state(folder, lost):
+    """It took the place of the good one, and no command opened the folder any more."""
+    older = index_of(folder, checkpoint.INDEX)["files"]["model"]["name"]
+    checkpoint.save(folder, tiny(seed=1), TOKENIZER, {"note": 2})
+    path = folder / (checkpoint.PREVIOUS if lost == "index" else older)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(Mistake, match=f"{path.name} (is damaged|has 100 bytes)"):
+        checkpoint.undo(folder)
+    assert checkpoint.load(folder)[2] == {"note": 2}
+
+
 def test_undo_without_a_past_is_told(folder):
     """What has no state before keeps the one that it has."""
     with pytest.raises(Mistake, match="holds nothing older to go back to"):
@@ -262,7 +274,7 @@ def test_damaged_index_is_told(folder, content):
 
 def test_no_model_there(tmp_path):
     """Both ways to have no model say how to get one."""
-    with pytest.raises(Mistake, match="there is no such folder; make one with"):
+    with pytest.raises(Mistake, match="there is no such folder; use the model that ships"):
         checkpoint.load(tmp_path / "nothing")
     with pytest.raises(Mistake, match="it holds no checkpoint.json"):
         checkpoint.load(tmp_path)

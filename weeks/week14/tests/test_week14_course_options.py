@@ -9,7 +9,7 @@ from nanogpt import cli
 from nanogpt.commands.learn import reported
 from nanogpt.vendor.shared.errors import Mistake
 from nanogpt.workspace import learn as workspace
-from nanogpt.workspace.store import open_course
+from nanogpt.workspace.store import open_course, save_course
 from week14_tiny import QUICK, SIZES, TEXTS, furnish, interrupt, record, run
 
 pytestmark = pytest.mark.day(100)
@@ -163,6 +163,17 @@ def test_a_larger_vocabulary_is_refused_where_the_text_gives_one(home, tmp_path,
     argv[argv.index("280")] = "290"
     with pytest.raises(Mistake, match="--vocab-size 280, not 290"):
         cli.main([*map(str, argv), "--resume"])
+
+
+def test_a_limit_on_forgetting_needs_an_exam_of_an_old_task(home, tmp_path, capsys):
+    """Without one nothing is compared, and the limit would protect nothing."""
+    course = open_course(home / "m")
+    course.exams = {name: None for name in course.exams}
+    save_course(tmp_path / "bare", course)
+    argv = ["learn", home / "dogs.txt", "--model", tmp_path / "bare", "--out", tmp_path / "n", *QUICK]
+    assert run(*argv, "--max-forgetting", "0") == 1
+    assert "--max-forgetting compares old tasks, and" in capsys.readouterr().err
+    assert not (tmp_path / "n" / "checkpoint.json").exists() and run(*argv) == 0
 
 
 def test_another_method_is_taken_where_nothing_is_lost(home, tmp_path, capsys):

@@ -105,8 +105,8 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name):
     kept = {}
 
     def keep(step):
-        kept["weights"] = {name: t.clone() for name, t in model.state_dict().items()}
-        kept["training"] = {name: t.clone() for name, t in training_state(kept["optimizer"]).items()}
+        kept["weights"] = {key: t.clone() for key, t in model.state_dict().items()}
+        kept["training"] = {key: t.clone() for key, t in training_state(kept["optimizer"], name).items()}
         kept["step"] = step
 
     def stop(step, info):
@@ -120,7 +120,7 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name):
             model.load_state_dict(kept["weights"])
         optimizer = make_optimizer(named(model), config)
         if begin:
-            restore_training_state(optimizer, kept["training"])
+            restore_training_state(optimizer, kept["training"], name)
         kept["optimizer"] = optimizer
         if begin == 4:
             train(Learner(model), rows, config, optimizer=optimizer, start=begin)
@@ -128,6 +128,8 @@ def test_a_restored_optimizer_goes_on_bit_for_bit(name):
             with pytest.raises(StopIteration):
                 train(Learner(model), rows, config, optimizer=optimizer, start=begin, on_step=stop)
     assert kept["step"] == 4
+    with pytest.raises(Mistake, match=f"the stopped run had --optimizer {name}, not lion; restore its folder"):
+        restore_training_state(optimizer, kept["training"], "lion")
     for a, b in zip(model.parameters(), whole.parameters(), strict=True):
         assert torch.equal(a, b)
 

@@ -132,9 +132,10 @@ def read_manifest(path) -> dict:
     try:
         about = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         known = about["format"] == FORMAT
-        assert isinstance(about["step"], int) and isinstance(about["settings"], dict)
-        assert isinstance(about["files"], dict) and isinstance(about["numbers"], dict)
-    except (ValueError, KeyError, TypeError, AssertionError):
+        kinds = {"step": int, "settings": dict, "files": dict, "numbers": dict}
+        if not all(isinstance(about[key], kind) for key, kind in kinds.items()):
+            raise TypeError("a value of another kind")
+    except (ValueError, KeyError, TypeError):
         raise Mistake(f"{path / MANIFEST} is damaged; {_instead(path)}") from None
     if not known:
         raise Mistake(

@@ -103,8 +103,8 @@ def row(record, base, naive, joint):
             n["spurious_pct"] = None if share is None else 100 * share
     if naive and joint:
         at = [mean(scores(r["final"])) for r in (naive, joint)]
-        worth = at[1] > at[0] if up else at[1] < at[0]  # where joint training is no better there is no way to go
-        n["recovery_pct"] = 100 * recovery(n["acc"], *at) if worth else None
+        share = recovery(n["acc"], *at, up)
+        n["recovery_pct"] = None if share is None else 100 * share
         if n.get("bwt") is not None:
             damage = bwt(scores(naive["matrix"]), up)
             cut = forgetting_cut(-n["bwt"], -damage)

@@ -38,6 +38,8 @@ class Eval:
             raise Mistake("no file given; name at least one: nanogpt eval FILE")
         if self.row_length is not None and self.row_length < 16:
             raise Mistake(f"--row-length is {self.row_length}; a row needs at least 16 tokens")
+        if self.row_length is not None and all(kind_of(path) == "text" for path in self.files):
+            raise Mistake("--row-length is for .jsonl rows, and text is read a context at a time; leave it out")
         contents = [(path, KINDS[kind_of(path)], KINDS[kind_of(path)].read(path)) for path in self.files]
         device = pick_device(self.device)
         loaded, method = opened(self.model, device, self.precision)

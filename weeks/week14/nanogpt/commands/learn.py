@@ -50,7 +50,7 @@ class Learn:
       nanogpt learn data/fables/train.txt --name fables --out checkpoints/two
       nanogpt learn letters.txt --method naive --out checkpoints/forgetful
 
-    --method joint --help shows another method's options. Published models: 4 replay rows, warm-up 5.
+    --method ewc --help: options of another method. Published models learn with adamw at 0.001.
     """
 
     file: Positional[Path]
@@ -90,12 +90,10 @@ class Learn:
             raise Mistake(f"--max-forgetting is {self.max_forgetting}; it must be 0 or more")
         method, _, _ = method_of(self), TrainConfig(**given(self, TrainConfig)), self.lora()  # before any work
         name, kind, content, exam = read_task(self.file, self.exam, self.name)
-        if kind == "text" and METHODS[method.name][1].needs_text:
-            raise Mistake(
-                f"--method {method.name} is for rows of prompt and response, a .jsonl file, and {self.file} is text; "
-                "choose another method, such as replay"
-            )
+        suits(method.name, kind, self.file)
         device = pick_device(self.device)
+        if not self.resume and not find(self.model).exists():  # before a lock makes --out, which may be the same folder
+            checkpoint.read_index(find(self.model))
         not_published(self.out)
         resumable(self)
         with locked(self.out):
@@ -104,10 +102,16 @@ class Learn:
                 course, config = going_on(self, name, device, given(self, TrainConfig))
             else:
                 course, successor = self.course(kind, name, device)
+            taught = self.out if self.resume else self.model
             if kind != course.tasks:
                 raise Mistake(
-                    f"{self.model} learns {course.tasks}, and {self.file} holds {kind}: one course has one kind; start "
+                    f"{taught} learns {course.tasks}, and {self.file} holds {kind}: one course has one kind; start "
                     "another from a published model, such as --model smollm2-135m"
+                )
+            if self.max_forgetting is not None and not any(course.exams[other] is not None for other in course.learned):
+                raise Mistake(
+                    f"--max-forgetting compares old tasks, and {taught} holds the exam of none; leave it out, or "
+                    "teach it from the beginning with --keep-exam yes"
                 )
             judged = course.kind.dump(exam)
             same = [other for other in course.learned if course.exams[other] == judged]
@@ -142,8 +146,8 @@ class Learn:
         is to take over, or None."""
         here = self.out.resolve() == find(self.model).resolve()
         seed, precision = getattr(self, "seed", None) or 0, getattr(self, "precision", None) or "auto"
-        if not here and checkpoint.exists(self.out):
-            raise Mistake(f"{self.out} already holds a model; give another --out")
+        if not here:
+            vacant(self.out)
         if not course_of(self.model):
             if here:
                 raise Mistake(f"{self.model} is a published model, and stays as it is; give another --out")
@@ -151,7 +155,7 @@ class Learn:
             KINDS[kind].learner(loaded, None)  # has it what this kind needs?
             most = loaded.model.config.block_size - 1
             if self.row_length is not None and self.row_length > most:
-                raise Mistake(f"--row-length is {self.row_length}, and the context of {self.model} holds {most}")
+                raise Mistake(f"--row-length is {self.row_length}, and a row of {self.model} holds at most {most}")
             length = self.row_length or min(ROW_LENGTH, most)
             return course_on(loaded, self.lora(), tasks=kind, row_length=length, method=method.name,
                              method_config=method.config, seed=seed), None  # fmt: skip
@@ -179,6 +183,24 @@ class Learn:
             print(f"note: what {course.method_name} remembers is not taken along{several}", file=sys.stderr)
             return course, (make(*method[:2], seed=seed), method.name)
         return course, None
+
+
+def suits(method, kind, file):
+    """Mistake where a method that writes rows itself is to learn text."""
+    if kind == "text" and METHODS[method][1].needs_text:
+        raise Mistake(
+            f"--method {method} is for rows of prompt and response, a .jsonl file, and {file} is text; choose another "
+            "method, such as replay"
+        )
+
+
+def vacant(folder):
+    """Mistake where `folder` holds a model, or a run that was stopped, and something else is to be put there."""
+    if not checkpoint.exists(folder):
+        return
+    if begun := checkpoint.read_index(folder)["record"].get("progress"):
+        raise Mistake(f"{folder} was stopped while it learned {begun.get('task')}; give --resume, or another --out")
+    raise Mistake(f"{folder} already holds a model; give another --out. To teach it more: nanogpt learn")
 
 
 def resumable(options):
@@ -284,7 +306,8 @@ def stored_config(begun, file):
     """The TrainConfig of a run that was stopped, as `file` has it."""
     try:
         fields = begun["config"]
-        missing = [name for name in ("steps", "batch_size", "seed", "optimizer") if name not in fields]
+        missing = [name for name in ("task", "rows", "stage", "step", "losses") if name not in begun]
+        missing += [name for name in ("steps", "batch_size", "seed", "optimizer") if name not in fields]
         if missing:  # in none by default
             raise Mistake(f"no {', '.join(missing)}")
         return TrainConfig(**fields)

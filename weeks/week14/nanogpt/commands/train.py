@@ -8,14 +8,24 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from .. import checkpoint
 from ..device import pick_device
 from ..presets import PRETRAIN, SHAPE, Shape, ingredients
 from ..train import TrainConfig
 from ..vendor.shared.errors import Mistake
 from ..vendor.shared.files import locked
 from ..workspace.learn import all_learned, course_from
-from .learn import finish, going_on, method_of, method_settings, not_published, read_task, refuse_idle, resumable
+from .learn import (
+    finish,
+    going_on,
+    method_of,
+    method_settings,
+    not_published,
+    read_task,
+    refuse_idle,
+    resumable,
+    suits,
+    vacant,
+)
 from .options import Count, Device, Folder, Name, Threads
 from .settings import given, option, options_of, settle
 
@@ -39,7 +49,7 @@ class Train:
     set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE", help_behavior_hint="(default: none)")] = ()
     """The model's ingredients, as in: --set mlp=swiglu tie=true."""
     method: Name = "replay"
-    """What is kept for later: naive, joint or replay."""
+    """How it is to be protected later: naive, replay ..."""
     save_every: Count = 100
     """Steps between checkpoints."""
     resume: bool = False
@@ -50,6 +60,8 @@ class Train:
     @classmethod
     def of(cls, argv):
         """The command with the options of its method and settings."""
+        if sum(word == "--set" or word.startswith("--set=") for word in argv) > 1:  # the last would count alone
+            raise Mistake("--set is there twice; give all ingredients in one, as in: --set mlp=swiglu tie=true")
         return options_of(Shape, options_of(TrainConfig, options_of(method_settings(argv), cls)))
 
     def run(self):
@@ -58,6 +70,7 @@ class Train:
         if kind != "text":
             raise Mistake(f"{self.text} holds rows; a model is trained from scratch on plain text: give such a file")
         chosen, shape = given(self, TrainConfig), {**given(self, Shape), **ingredients(self.set)}
+        suits(method_of(self).name, kind, self.text)
         not_published(self.out)
         resumable(self)
         with locked(self.out):
@@ -66,8 +79,7 @@ class Train:
                 shape = as_built(shape, course, text)
                 settle(shape, course.model.config, f"the model in {self.out}", typed=typed)
             else:
-                if checkpoint.exists(self.out):
-                    raise Mistake(f"{self.out} already holds a model; give --resume to go on, or another --out")
+                vacant(self.out)
                 config = TrainConfig(**{**PRETRAIN.to_dict(), **chosen})
                 refuse_idle(config, chosen)
                 course = self.fresh(text, config, shape, device)

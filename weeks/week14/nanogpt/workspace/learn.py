@@ -106,7 +106,7 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
             "step": step,
             "losses": list(losses),
         }
-        course.training = training_state(optimizer) if stage == "train" else {}
+        course.training = training_state(optimizer, config.optimizer) if stage == "train" else {}
         save_course(folder, course)
         saved = step
 
@@ -128,7 +128,7 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
                 rows = course.method.start(learner, task)
             optimizer = make_optimizer(learner.parameters(), config)
             if begun:
-                restore_training_state(optimizer, course.training)
+                restore_training_state(optimizer, course.training, config.optimizer)
             elif folder:
                 save(0)
             train(
@@ -147,7 +147,10 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
                 course.method.finish(learner, task)
             if folder:
                 save(config.steps, "judge")
-        row = judge(course, learner, progress="exam")
+        scores = [*course.scores, judge(course, learner, progress="exam")]
+        columns = [*course.columns(), list(course.exams).index(task.name)]
+        decided = verdict(course.kind, scores, columns, most=most_forgetting)
+        return losses, _commit(course, task, scores, decided, folder, keep_exam)
     except KeyboardInterrupt as stop:
         said = f"{stop}; " if str(stop) else ""
         raise KeyboardInterrupt(f"{said}{_kept(saved, config, folder, again)}") from None
@@ -159,10 +162,6 @@ def learn(course, task, config, *, autocast, folder=None, save_every=0, on_step=
     finally:
         if new and saved is None:  # the state before alone would be in the way of the next try
             checkpoint.clear(folder)
-    scores = [*course.scores, row]
-    columns = [*course.columns(), list(course.exams).index(task.name)]
-    decided = verdict(course.kind, scores, columns, most=most_forgetting)
-    return losses, _commit(course, task, scores, decided, folder, keep_exam)
 
 
 def hand_over(course, learner, method, name):

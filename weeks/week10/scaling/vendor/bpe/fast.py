@@ -1,4 +1,4 @@
-# vendored from weeks/week09/bpe/fast.py, sha256 6d125c06e66a8762e863701abc789aee7a102ed32d2a3b7935f3cc69ca21954e; edit there, then run: make vendor
+# vendored from weeks/week09/bpe/fast.py, sha256 6d266cb862add76581d0e74f7a7e705cdbfc04f732f58fc5cc09eb588e855a27; edit there, then run: make vendor
 """Byte-level BPE, the one to use: the merges of `plain.py` without recounting, the ids of tiktoken.
 
 One file that a later week can carry away, with pieces.py. One representation: `ranks`, token bytes -> number, which is
@@ -61,18 +61,18 @@ class Tokenizer:
     """
 
     def __init__(self, ranks, *, pattern="gpt2", special_tokens=None):
-        in_order = list(ranks.values()) == sorted(ranks.values())
-        self.ranks = dict(ranks if in_order else sorted(ranks.items(), key=itemgetter(1)))  # bytes -> id, as they merge
         self.special_tokens = dict(special_tokens or {})  # text -> id
         self.pattern = PATTERNS.get(pattern, pattern)
         self._splitter = Splitter(self.pattern)
         any_of(self.special_tokens)  # raises for what cannot be one
         self._bytes = {}  # id -> bytes, of ordinary and special tokens alike
         specials = ((text.encode("utf-8"), i) for text, i in self.special_tokens.items())
-        for token, i in chain(self.ranks.items(), specials):
+        for token, i in chain(ranks.items(), specials):
             if not isinstance(token, bytes) or not token or type(i) is not int or i < 0 or i in self._bytes:
                 raise ValueError(f"token {token!r} has the id {i!r}; it needs a byte or more and an id >= 0 of its own")
             self._bytes[i] = token
+        in_order = list(ranks.values()) == sorted(ranks.values())
+        self.ranks = dict(ranks if in_order else sorted(ranks.items(), key=itemgetter(1)))  # bytes -> id, as they merge
         self.vocab_size = max(self._bytes, default=-1) + 1
         self._cache = Encoded(self.encode_piece)  # piece -> ids
 

@@ -1,4 +1,4 @@
-# vendored from weeks/week13/continual/metrics.py, sha256 f7cf26a47be10978548b8a1409ff3f0c01d3fd02006ead6d084b5a74fd8513f1; edit there, then run: make vendor
+# vendored from weeks/week13/continual/metrics.py, sha256 bd435f35b6aba358247ef80b677ade3df3711136029db33099a6af647ef215ee; edit there, then run: make vendor
 """The results matrix and what is read off it. Pure Python: no torch, nothing changed in place.
 
 R[i][j] is the score on task j after training task i; `baseline[j]` the score on task j before any training.
@@ -102,12 +102,13 @@ def fwt_raw(rows):
     return _mean(_cell(rows, i - 1, i) for i in range(1, _size(rows)))
 
 
-def recovery(value, naive, joint):
-    """Share of the way from naive to joint training: 0 is naive, 1 is joint. Free of scale and of sign.
+def recovery(value, naive, joint, higher_is_better=True):
+    """Share of the way from naive to joint training: 0 is naive, 1 is joint. Free of scale.
 
-    None where naive and joint are equal: then nothing was lost that could be recovered.
+    None where joint training is no better: then nothing was lost that could be recovered.
     """
-    return None if joint == naive else (value - naive) / (joint - naive)
+    gap = joint - naive if higher_is_better else naive - joint
+    return None if gap <= 0 else (value - naive) / (joint - naive)
 
 
 def forgetting_cut(rise_method, rise_naive):
