@@ -17,11 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import common
 
 sys.path.insert(0, common.week("week10"))
-import torch
 from scaling import frozen, plan, sweep
 from scaling.law import interval
 from scaling.vendor.shared.errors import Mistake, entry
-from scaling.vendor.shared.results import cpu_count
 
 OUT = common.RUNS / "budget_planner"
 LAW = common.ROOT / "weeks/week10/results/frozen-full.json"
@@ -114,7 +112,6 @@ def main(argv=None):
     args = parser().parse_args(argv)
     try:
         budget, said = plan.parse_budget(args.budget), frozen.read(args.law)
-        torch.set_num_threads(min(budget.cores, cpu_count()))
         rate = plan.speed(said.law, budget, said.vocab_size, args.rate)
         total = rate * budget.seconds
         advised = plan.advise(said.law, said.laws, total, sweep.rate, said.vocab_size)

@@ -83,7 +83,7 @@ def test_a_count_is_told_in_two_digits(budget):
 def test_the_speed_is_that_of_the_cores(ask, budget, undrawn, monkeypatch):
     """Measured with as many threads as the budget has cores, at a shape that the sweep has, and told."""
     seen = []
-    monkeypatch.setattr(budget.torch, "set_num_threads", lambda count: seen.append(count))
+    monkeypatch.setattr(budget.plan.torch, "set_num_threads", lambda count: seen.append(count))
     monkeypatch.setattr(budget.plan, "pace", lambda shape, vocab: seen.append(shape) or 2e10)
     found = ask("1 core x 1 hour")
     assert found.d * found.each == pytest.approx(7.2e13, rel=1e-12)

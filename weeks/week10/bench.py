@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from scaling.distributed.run import Job
-from scaling.large import PRESETS, build, fused_adamw, preset
+from scaling.large import PRESETS, build, compilable, fused_adamw, preset
 from scaling.race import Setting, train
 from scaling.step import step as take
 from scaling.vendor.gpt.loop import Recipe
@@ -86,6 +86,7 @@ def main(argv=None) -> dict:
     for name in ("batch", "pairs"):
         if getattr(args, name) < 1:
             raise Mistake(f"--{name} {getattr(args, name)} measures nothing; give 1 or more")
+    compilable(args.compile)
     watch, threads, config = Stopwatch(), thread_count(args.threads), preset(args.model)
     torch.set_num_threads(threads)
     peer = peer_module(args.peer)

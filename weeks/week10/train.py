@@ -63,10 +63,14 @@ def record(job, args, argv, clock, metrics):
     """Write the results file of a job, say where it lies, and return the metrics."""
     name, threads = f"{job}-{args.preset}", torch.get_num_threads()
     path = save_run(__file__, args, [job, *argv], metrics, name=name, seconds=clock.seconds, threads=threads)
-    same = shlex.join(["--preset", args.preset, *(["--out", str(args.out)] if args.out else [])])
-    print(f"To try next, {NEXT[job].format(same=same)}")
+    print(f"To try next, {NEXT[job].format(same=same(args))}")
     print(f"results: {path}")
     return metrics
+
+
+def same(args):
+    """The options, as they are typed, with which another job finds the files of this one."""
+    return shlex.join(["--preset", args.preset, *(["--out", str(args.out)] if args.out else [])])
 
 
 def beside(args, name):
@@ -247,7 +251,7 @@ def predict(argv):
     args = options("predict", "The run that the law predicted: made, judged, compared.").parse_args(argv)
     clock, preset = Stopwatch(), SWEEPS[args.preset]
     torch.set_num_threads(thread_count(args.threads))
-    said = frozen.read(beside(args, "frozen"), f"python weeks/week10/train.py law --preset {args.preset}")
+    said = frozen.read(beside(args, "frozen"), f"python weeks/week10/train.py law {same(args)}")
     trial = sweeps.advised(said.law, preset.ahead * said.flops, said.vocab_size)
     n, d = trial.params(said.vocab_size), trial.tokens(said.vocab_size)
     foretold, interval = said.law.loss(n, d), laws.interval([each.loss(n, d) for each in said.laws])
@@ -270,11 +274,11 @@ def advice(argv):
     p.add_argument("--rate", type=float, help="operations a second of all cores (default: measured here)")
     args = p.parse_args(argv)
     clock, budget, said = Stopwatch(), plan.parse_budget(args.budget), frozen.read(args.law)
-    torch.set_num_threads(thread_count(args.threads, budget.cores))
-    rate = plan.speed(said.law, budget, said.vocab_size, args.rate)
+    threads = thread_count(args.threads, budget.cores)
+    rate = plan.speed(said.law, budget, said.vocab_size, args.rate, threads)
     total = rate * budget.seconds
     advised = plan.advise(said.law, said.laws, total, sweeps.rate, said.vocab_size)
-    how = "as you say" if args.rate else f"measured here and now on {torch.get_num_threads()} threads"
+    how = "as you say" if args.rate else f"measured here and now on {threads} threads"
     print(f"{args.budget}: {rate / 1e9:.0f} billion operations a second, {how}")
     for what, value, interval, formula in advised.table():
         print(f"  {what:14} {value:>22}  {interval:>26}  {formula}")

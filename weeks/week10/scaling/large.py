@@ -111,11 +111,14 @@ def matmul_rate(config: GPTConfig, square: int = 2048, repeats: int = 3) -> Rate
     return Rate(max(row[-1] for row in found), found)
 
 
-def build(config: GPTConfig, seed: int = 0, compile: bool = False) -> LeanGPT:
-    """A fresh model; with compile, its blocks are one compiled piece each, and the loss stays as it is. A Mistake where
-    there is nothing to compile with."""
+def compilable(compile: bool):
+    """A Mistake where something is to be compiled and there is nothing to compile with: told before any work."""
     if compile and compiler() is None:
         raise Mistake("there is no C++ compiler to compile with; install g++, or train without --compile")
+
+
+def build(config: GPTConfig, seed: int = 0, compile: bool = False) -> LeanGPT:
+    """A fresh model; with compile, its blocks are one compiled piece each, and the loss stays as it is."""
     torch.manual_seed(seed)
     model = LeanGPT(config)
     if compile:
@@ -161,6 +164,7 @@ def run(name, ids, folder, *, steps=100, batch=1, seed=0, compile=False, square=
         raise Mistake(f"a run of {steps} steps has no middle to stop in; give 2 or more")
     if batch < 1:
         raise Mistake(f"a batch of {batch} rows holds nothing; give 1 or more")
+    compilable(compile)
     folder, middle = Path(folder), steps // 2
     recipe = Recipe(steps, batch, lr=6e-4, min_lr=6e-5, warmup=min(20, steps // 5), betas=(0.9, 0.95))
     job = Job(recipe, seed=seed, accumulate=batch, every=max(1, middle))  # micro-batches of one row: least memory

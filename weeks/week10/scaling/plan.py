@@ -11,6 +11,8 @@ import math
 import re
 from typing import NamedTuple
 
+import torch
+
 from . import cost
 from .law import interval
 from .sweep import BATCH, BLOCK, HEAD, SHAPES, Trial, pace
@@ -59,8 +61,8 @@ def parse_budget(text):
     return Budget(cores, seconds)
 
 
-def speed(law, budget, vocab_size, given=None):
-    """Operations a second: those `given`, or what training reaches here, now, on the threads that torch has.
+def speed(law, budget, vocab_size, given=None, threads=None):
+    """Operations a second: those `given`, or what training reaches here and now on `threads` (default: the cores).
 
     That takes some seconds, with a model of about the size that the budget pays for. Raises Mistake: a rate that is no
     number above 0, more cores than this machine has.
@@ -74,6 +76,7 @@ def speed(law, budget, vocab_size, given=None):
             f"this machine has {cpu_count()} cores, so the speed of {budget.cores} cannot be measured; give --rate, "
             "their operations a second"
         )
+    torch.set_num_threads(threads or budget.cores)
     likely = best(law, LIKELY * budget.seconds, vocab_size)
     return pace(min((likely.layers, likely.width), LARGEST), vocab_size)
 

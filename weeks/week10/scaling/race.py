@@ -139,6 +139,11 @@ def tune(start, rates, steps, course, book, workers=1):
     return [[lr, tried[lr]] for lr in sorted(tried)]
 
 
+def digest(tokens):
+    """16 hex digits of ids (N,) int64, so that kept runs of another text are not taken for those of this one."""
+    return hashlib.sha256(tokens.numpy()).hexdigest()[:16]
+
+
 class Book:
     """Finished runs in a file, so that a race goes on where it was stopped. One file is of one course."""
 
@@ -152,8 +157,8 @@ class Book:
 
     def runs(self, jobs, course, workers=1):
         """(job, Run or None) of each job, the finished ones first; what is new is written as it ends."""
-        text = hashlib.sha256(course.tokens.numpy()).hexdigest()[:16]
-        key = {job: f"{job} of {course.config}, {course.batch_size} rows, text {text}" for job in jobs}
+        where = f"{course.config}, {course.batch_size} rows, text {digest(course.tokens)}"
+        key = {job: f"{job} of {where}" for job in jobs}
         yield from ((job, self.done[key[job]]) for job in jobs if key[job] in self.done)
         missing = [job for job in jobs if key[job] not in self.done]
         alone = workers == 1

@@ -6,7 +6,6 @@ Models this small cannot keep two cores busy together, so each core makes a run 
 Left out: several seeds a run. The law is fitted through all of them, which averages their noise.
 """
 
-import hashlib
 import json
 import math
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from .race import Setting, train
+from .race import Setting, digest, train
 from .vendor.gpt.model import GPT, GPTConfig
 from .vendor.shared.errors import Mistake
 from .vendor.shared.files import atomic_write
@@ -161,8 +160,8 @@ def sweep(wanted, corpus, path, seed=0, judged=262_144, workers=1):
     workers: processes of one thread each that make runs at the same time; the rows are the same, in another order.
     A file of another seed, vocabulary or text is refused: `same_sweep`.
     """
-    text = hashlib.sha256(corpus.train.numpy()).hexdigest()[:16]
-    rows, about = read_rows(path), {"vocab_size": corpus.tokenizer.vocab_size, "seed": seed, "text": text}
+    about = {"vocab_size": corpus.tokenizer.vocab_size, "seed": seed, "text": digest(corpus.train)}
+    rows = read_rows(path)
     same_sweep(path, about)
     missing = [trial for trial in sorted(wanted, key=lambda trial: trial.budget) if not done(rows, trial)]
     alone = workers == 1

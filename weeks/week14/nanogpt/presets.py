@@ -21,7 +21,7 @@ class Shape:
     dropout: float = option(0.0, "share of activations that training leaves out")
 
 
-KINDS = [name for name in VARIANTS if name != "fused"]  # q, k and v are layers of their own here
+ADAPTERS = [name for name in VARIANTS if name != "fused"]  # q, k and v are layers of their own here
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Lora:
     rank: int = option(8, "rank of each layer's correction")
     alpha: float = option(16.0, "the correction is scaled by alpha / rank")
     targets: str = option("all-linear", "layers to adapt, such as attn.q,attn.v")
-    variant: str = option("lora", f"kind of adapter: {', '.join(KINDS)}")
+    variant: str = option("lora", f"kind of adapter: {', '.join(ADAPTERS)}")
 
     @classmethod
     def of(cls, config):
@@ -40,7 +40,7 @@ class Lora:
 
     def config(self):
         if self.variant == "fused":
-            known = ", ".join(KINDS)
+            known = ", ".join(ADAPTERS)
             raise Mistake(f"--variant fused is for q, k and v in one layer, and here each has its own; choose {known}")
         try:
             return LoRAConfig(self.rank, self.alpha, targets=tuple(self.targets.split(",")), variant=self.variant)

@@ -100,15 +100,13 @@ def row(record, base, naive, joint):
         if "realigned" in record:
             learned = [matrix[i][i] for i in range(len(matrix) - 1)]
             share = spurious(learned, matrix[-1][:-1], record["realigned"], up)
-            n["spurious_pct"] = None if share is None else 100 * share
+            n["spurious_pct"] = percent(share)
     if naive and joint:
         at = [mean(scores(r["final"])) for r in (naive, joint)]
-        share = recovery(n["acc"], *at, up)
-        n["recovery_pct"] = None if share is None else 100 * share
+        n["recovery_pct"] = percent(recovery(n["acc"], *at, up))
         if n.get("bwt") is not None:
             damage = bwt(scores(naive["matrix"]), up)
-            cut = forgetting_cut(-n["bwt"], -damage)
-            n["forgetting_cut_pct"] = None if cut is None else 100 * cut
+            n["forgetting_cut_pct"] = percent(forgetting_cut(-n["bwt"], -damage))
     if "seconds" in record:
         n["seconds"] = sum(record["seconds"])
         n["extra_mb"] = record["extra_bytes"][-1] / 1e6
@@ -119,6 +117,11 @@ def row(record, base, naive, joint):
     if "last" in record:
         n["acc_low"], n["acc_high"] = interval(record["last"])
     return n
+
+
+def percent(share):
+    """Of what cannot be told nothing can be told in percent either."""
+    return None if share is None else 100 * share
 
 
 def scores(table):

@@ -92,8 +92,8 @@ class Learn:
         name, kind, content, exam = read_task(self.file, self.exam, self.name)
         suits(method.name, kind, self.file)
         device = pick_device(self.device)
-        if not self.resume and not find(self.model).exists():  # before a lock makes --out, which may be the same folder
-            checkpoint.read_index(find(self.model))
+        if not self.resume and not (source := find(self.model)).exists():
+            checkpoint.read_index(source)  # says so: before a lock makes --out, which may be the same folder
         not_published(self.out)
         resumable(self)
         with locked(self.out):
